@@ -1,0 +1,39 @@
+# `make demo` to see it, `make test` to trust it. Both need Python >= 3.11 and nothing else.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP     = $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+# Two test processes on two cores are faster than two threads in one; -n auto follows the machine.
+WORKERS ?= auto
+
+.PHONY: test demo docs clean
+
+test: export OMP_NUM_THREADS = 1
+test: $(VENV)/test.done
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+demo: $(VENV)/demo.done
+	$(BIN)/anytok demo
+
+# Rewrites what is generated: checkpoints.md and the README's tables. A test compares them with their sources.
+docs: $(VENV)/test.done
+	$(BIN)/python benchmarks/report.py
+
+clean:
+	rm -rf $(VENV) demo-out
+
+$(VENV)/demo.done: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anytok needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing anytok into $(VENV) (torch is large: minutes on a first run)"
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/test.done: $(VENV)/demo.done
+	@echo "installing the test extra into $(VENV)"
+	$(PIP) -e '.[test]'
+	@echo "the readers of two outputs, where they have wheels; their tests are skipped without them"
+	-$(PIP) --no-deps --only-binary :all: litdata megatron-core
+	touch $@

@@ -1,0 +1,51 @@
+"""Import transformers and diffusers where a torchaudio that cannot load is installed.
+
+torchaudio's last release fits one older torch and raises when imported beside today's; transformers imports any
+that it finds, and diffusers imports transformers. Nothing in anytok needs torchaudio.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["around_torchaudio"]
+
+
+@contextmanager
+def around_torchaudio() -> Iterator[None]:
+    """Within, a torchaudio that raises on import counts as not installed; a sound one, or none, is left alone."""
+    broken = not _loads("torchaudio")
+    if broken:
+        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # how Python spells "not importable"
+        _look_now()
+    try:
+        yield
+    finally:
+        if broken:
+            _look_now()
+            del sys.modules["torchaudio"]
+
+
+def _look_now() -> None:
+    """transformers looks for torchaudio once and remembers. What it sees now is to hold for its parts that load
+    later, too, and to replace what it saw if it was imported before."""
+    try:
+        seen = importlib.import_module("transformers.utils.import_utils").is_torchaudio_available
+    except (ImportError, AttributeError):
+        return
+    if hasattr(seen, "cache_clear"):
+        seen.cache_clear()
+        seen()
+
+
+def _loads(package: str) -> bool:
+    try:
+        importlib.import_module(package)
+    except ImportError:  # not there, which its importers expect
+        return True
+    except Exception:  # there, but made for another torch: OSError, RuntimeError, AttributeError, …
+        return False
+    return True

@@ -1,0 +1,72 @@
+"""A codec checkpoint's identity card: the registry's Spec with the sizes and the fingerprint of these weights."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..errors import CheckpointError, UsageError
+from ..spec import Spec
+from .read import fingerprint
+from .seanet import CodecFiles, CodecSizes
+
+__all__ = ["codec_card"]
+
+_ACTIVATIONS = {"speechtokenizer": "elu", "speechtokenizer-snake": "snake"}
+
+
+def codec_card(
+    spec: Spec,
+    files: CodecFiles,
+    *,
+    num_codebooks: int | None = None,
+    bandwidth: float | None = None,
+    resampler: str | None = None,
+    dtype: str = "float32",
+) -> Spec:
+    """The Spec of these weights under these options.
+
+    Raises CheckpointError where the files are of another tokenizer than `spec` names (rate, channels,
+    activation), UsageError on options that the model cannot serve.
+    """
+    sizes = files.sizes
+    _check_fits(spec, files)
+    books = _books(spec, sizes, num_codebooks, bandwidth)
+    mix, _, published = spec.preprocessing.partition(":")
+    if resampler not in (None, "functional", "transform", "soxr"):
+        raise UsageError(f"resampler {resampler!r}: expected 'functional', 'transform' or 'soxr'")
+    suffix = "" if dtype == "float32" else f"+{dtype}"
+    return dataclasses.replace(
+        spec,
+        num_codebooks=books,
+        codebook_size=sizes.codebook_size,
+        frame_rate=sizes.frame_rate,
+        segment_samples=sizes.segment_samples,
+        segment_stride=sizes.segment_stride,
+        preprocessing=f"{mix}:{resampler or published}",
+        id=f"{spec.name}@{fingerprint(files.state)}{suffix}",
+    )
+
+
+def _check_fits(spec: Spec, files: CodecFiles) -> None:
+    sizes, activation = files.sizes, files.sizes.activation.lower()
+    for what, wanted, found in (
+        ("a sample rate of {} Hz", spec.sample_rate, sizes.sample_rate),
+        ("{} channel(s)", spec.channels, sizes.channels),
+        ("the activation {}", _ACTIVATIONS.get(spec.name, activation), activation),
+    ):
+        if wanted != found:
+            raise CheckpointError(
+                f"{files.source}: has {what.format(found)}, but {spec.name} has {what.format(wanted)}: "
+                "pass the folder of that tokenizer, or load this one under its own name"
+            )
+
+
+def _books(spec: Spec, sizes: CodecSizes, num_codebooks: int | None, bandwidth: float | None) -> int:
+    if num_codebooks is not None and bandwidth is not None:
+        raise UsageError("num_codebooks and bandwidth say the same thing: give one of them")
+    books = sizes.num_codebooks if num_codebooks is None else num_codebooks
+    if bandwidth is not None:
+        books = sizes.codebooks_at(bandwidth)
+    if not 1 <= books <= sizes.num_codebooks:
+        raise UsageError(f"num_codebooks={books}: {spec.name} has 1 to {sizes.num_codebooks}")
+    return books

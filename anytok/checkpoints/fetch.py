@@ -1,0 +1,108 @@
+"""A tokenizer's name → a local folder with its published files, from the hub or from disk."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ..errors import CheckpointError, UsageError
+from .cards import CARDS, Card, RemoteFile
+
+__all__ = ["fetch", "local_folder", "missing_files"]
+
+_BUNDLED = Path(__file__).parent.parent / "weights"  # small models that ship inside the package
+
+
+def local_folder(checkpoint: str | Path) -> Path:
+    """The folder that `checkpoint` names: a folder, or a file inside one."""
+    path = Path(checkpoint).expanduser()
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: no such file or folder; expected the published files of the tokenizer (see checkpoints.md)"
+        )
+    return path if path.is_dir() else path.parent
+
+
+def fetch(name: str, folder: str | Path | None = None) -> Path:
+    """Download what a tokenizer needs into `folder` (default: the user's cache) and return the folder.
+
+    Models that ship inside the package are where they are; nothing is downloaded for them.
+
+    Files that are there already are kept, and checked where their SHA-256 is known.
+    Raises CheckpointError naming the file, every place that was tried, and what to do by hand.
+    """
+    bundled = _BUNDLED / name
+    if bundled.is_dir():
+        return bundled
+    card = CARDS.get(name)
+    if card is None:
+        raise UsageError(f"no published weights are known for {name!r}; known: {', '.join(sorted(CARDS))}")
+    target = Path(folder).expanduser() if folder else _cache() / name
+    target.mkdir(parents=True, exist_ok=True)
+    for file in card.files:
+        path = target / file.name
+        if not path.exists():
+            _download(card, file, path)
+        _verify(file, path)
+    return target
+
+
+def missing_files(name: str, folder: str | Path | None = None) -> list[RemoteFile]:
+    """What `fetch` with these arguments would download; nothing for models that need no download."""
+    card = CARDS.get(name)
+    if card is None or (_BUNDLED / name).is_dir():
+        return []
+    target = Path(folder).expanduser() if folder else _cache() / name
+    return [file for file in card.files if not (target / file.name).exists()]
+
+
+def _cache() -> Path:
+    from huggingface_hub.constants import HF_HOME
+
+    return Path(HF_HOME) / "anytok"
+
+
+def _download(card: Card, file: RemoteFile, path: Path) -> None:
+    tried = []
+    for repo in (file.repo, *card.mirrors.get(file.repo, ())) if file.repo else ("",):
+        try:
+            if repo:
+                _from_hub(repo, file, path)
+            else:
+                _from_url(file.url, path)
+            return
+        except Exception as error:  # network, permission, missing repository: the list below names each
+            tried.append(f"  {repo or file.url}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+    raise CheckpointError(
+        f"{file.name} ({file.holds}, {file.size}) could not be fetched for {card.tokenizer}:\n"
+        + "\n".join(tried)
+        + f"\nPut it there by hand: {path}\nor pass checkpoint= a folder that holds it (see checkpoints.md)."
+    )
+
+
+def _from_hub(repo: str, file: RemoteFile, path: Path) -> None:
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    if "." not in file.name:  # a whole folder, such as a diffusers pipeline
+        snapshot_download(repo, local_dir=path, allow_patterns=["*.json", "*.txt", "*.safetensors"])
+        return
+    fetched = Path(hf_hub_download(repo, file.path or file.name))
+    path.symlink_to(fetched.resolve())
+
+
+def _from_url(url: str, path: Path) -> None:
+    import torch
+
+    torch.hub.download_url_to_file(url, str(path))
+
+
+def _verify(file: RemoteFile, path: Path) -> None:
+    if not file.sha256:
+        return
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != file.sha256:
+        raise CheckpointError(
+            f"{path}: SHA-256 is {found}, expected {file.sha256}. The download is damaged or the file was replaced: "
+            "delete it and fetch again, or pass it by checkpoint= if you trust it"
+        )

@@ -1,0 +1,188 @@
+"""SEED's published files → tensors, sizes and identity, alike for every engine.
+
+`seed_quantizer.pt` holds the Q-Former, the codebook and both heads; the ViT is inside it, or beside it in
+`eva_vit_g.pth`, or absent, which still allows decoding. Both may also be `.safetensors`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+from ..spec import Spec
+from .fetch import fetch, local_folder
+from .read import fingerprint, read_config, read_tensors
+
+__all__ = ["SIZES", "SeedFiles", "read_seed"]
+
+# The published model. A config.json beside the weights gives all of these for another one.
+SIZES: Mapping[str, int | float] = {
+    "image_size": 224,
+    "patch_size": 14,
+    "vision_width": 1408,
+    "vision_layers": 39,
+    "vision_heads": 16,
+    "vision_mlp_ratio": 4.3637,
+    "qformer_width": 768,
+    "qformer_layers": 12,
+    "qformer_heads": 12,
+    "cross_attention_frequency": 2,
+    "queries": 32,
+    "codebook_size": 8192,
+    "codebook_dim": 32,
+    "decoder_layers": 4,
+    "decoder_heads": 12,
+    "embedding_dim": 1024,
+}
+
+_DIVISIBLE = (
+    ("image_size", "patch_size"),
+    ("vision_width", "vision_heads"),
+    ("qformer_width", "qformer_heads"),
+    ("qformer_width", "decoder_heads"),
+)
+
+_VISION = "visual_encoder."
+
+# What codes and embeddings depend on, in seed_quantizer.pt; the rest (`blocks`, …) served training.
+_MEANING = re.compile(
+    r"query_tokens|pos_embed_image|quantize\.embedding\.weight|(ln_vision|distill_image_proj)\.\w+"
+    r"|(encode|decode)_task_layer\.[02]\.\w+|image_down\.[024]\.weight|blocks_image\..+"
+    r"|Qformer\.bert\.embeddings\.LayerNorm\.\w+"
+    r"|Qformer\.bert\.encoder\.layer\.\d+\.(attention|crossattention|intermediate_query|output_query)\..+"
+)
+
+
+@dataclass(frozen=True)
+class SeedFiles:
+    """What a folder gave: `state` under the published names (the ViT's under `visual_encoder.`)."""
+
+    folder: Path
+    source: str  # the files, for reports and errors
+    state: dict[str, Tensor]
+    sizes: dict[str, Any]  # keywords of the model, as in SIZES
+    has_vision: bool
+    guidance_scale: float = 10.0  # how hard its painter is steered; the published one's
+
+    def spec(self, spec: Spec, *, dtype: str, interpolation: str) -> Spec:
+        """`spec` with this model's sizes and identity.
+
+        The hash leaves the ViT out, so that codes made with it can be decoded where it is absent. The ViT is
+        frozen in training: a Q-Former belongs to exactly one.
+        """
+        meaning = {key: value.float() for key, value in self.state.items() if _MEANING.fullmatch(key)}
+        suffix = "" if dtype == "float32" else f"+{dtype}"
+        return dataclasses.replace(
+            spec,
+            codebook_size=self.sizes["codebook_size"],
+            num_frames=self.sizes["queries"],
+            image_size=self.sizes["image_size"],
+            preprocessing=interpolation,
+            id=f"{spec.name}@{fingerprint(meaning)}{suffix}",
+        )
+
+
+def read_seed(name: str, checkpoint: str | Path | None) -> SeedFiles:
+    """Read the files in the folder `checkpoint` (fetched from the hub if None).
+
+    Raises CheckpointError where a file is missing, damaged or not SEED's.
+    """
+    folder = fetch(name) if checkpoint is None else local_folder(checkpoint)
+    quantizer = _find(folder, "seed_quantizer", ".pt")
+    if quantizer is None:
+        raise CheckpointError(
+            f"{folder}: no seed_quantizer.pt here; expected SEED's published files (see checkpoints.md)"
+        )
+    state, source = read_tensors(quantizer), quantizer.name
+    vision = _find(folder, "eva_vit_g", ".pth")
+    has_vision = any(key.startswith(_VISION) for key in state)
+    if not has_vision and vision is not None:
+        state |= {_VISION + key: value for key, value in read_tensors(vision).items()}
+        source, has_vision = f"{source} + {vision.name}", True
+    config = folder / "config.json"
+    return SeedFiles(folder, f"{folder}: {source}", state, _sizes(config), has_vision, _guidance_scale(config))
+
+
+def _find(folder: Path, stem: str, suffix: str) -> Path | None:
+    for path in (folder / f"{stem}{suffix}", folder / f"{stem}.safetensors"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _sizes(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return dict(SIZES)
+    config = read_config(path)
+    missing = [key for key in SIZES if key not in config]
+    if missing:
+        raise CheckpointError(
+            f"{path}: lacks {', '.join(missing)}. A config.json beside SEED's weights gives all their sizes; "
+            "without one they are the published model's"
+        )
+    for key, published in SIZES.items():
+        value = config[key]
+        number = isinstance(value, int | type(published)) and not isinstance(value, bool)
+        if not number or not 0 < value < (1_000 if key.endswith("layers") else 1_000_000):
+            raise CheckpointError(f"{path}: {key} is {value!r}, expected a positive number like {published}")
+    for whole, part in _DIVISIBLE:
+        if config[whole] % config[part]:
+            raise CheckpointError(f"{path}: {whole} {config[whole]} is no multiple of {part} {config[part]}")
+    return {key: config[key] for key in SIZES}
+
+
+def _guidance_scale(path: Path) -> float:
+    """A config.json may say how its painter likes to be steered."""
+    scale = read_config(path).get("guidance_scale", 10.0) if path.exists() else 10.0
+    if not isinstance(scale, int | float) or not 0 <= scale <= 1000:
+        raise CheckpointError(f"{path}: guidance_scale is {scale!r}, expected a number from 0 to 1000")
+    return float(scale)
+
+
+# Our module's names → the published ones, first match of each group.
+_RENAMES = (
+    ("codebook_nd", "quantize.embedding.weight"),
+    ("visual_encoder.patch_embed.", "visual_encoder.patch_embed.proj."),
+    ("qformer.norm.", "Qformer.bert.embeddings.LayerNorm."),
+    ("qformer.layers.", "Qformer.bert.encoder.layer."),
+    (".self_attention.norm.", ".attention.output.LayerNorm."),
+    (".self_attention.output.", ".attention.output.dense."),
+    (".self_attention.", ".attention.self."),
+    (".cross_attention.norm.", ".crossattention.output.LayerNorm."),
+    (".cross_attention.output.", ".crossattention.output.dense."),
+    (".cross_attention.", ".crossattention.self."),
+    (".feed_in.", ".intermediate_query.dense."),
+    (".feed_out.", ".output_query.dense."),
+    (".feed_norm.", ".output_query.LayerNorm."),
+)
+
+
+def published_name(key: str) -> str:
+    """The published name of a tensor of `anytok.models.seed.Seed`."""
+    for ours, published in _RENAMES:
+        key = key.replace(ours, published)
+    return key
+
+
+def fuse(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The ViT's tensors in the form our model computes with: one bias for query, key (zero) and value; the
+    patch convolution as a matrix. Everything else as it is."""
+    fused = dict(state)
+    for key in [key for key in state if key.startswith(_VISION) and key.endswith(".attn.q_bias")]:
+        attention = key.removesuffix("q_bias")
+        query, value = fused.pop(key), fused.pop(attention + "v_bias", None)
+        if value is None:
+            raise CheckpointError(f"{attention}v_bias is missing, but {key} is there: the ViT is incomplete")
+        fused[attention + "qkv.bias"] = torch.cat([query, torch.zeros_like(query), value])
+    patch = _VISION + "patch_embed.proj.weight"
+    if patch in fused:
+        fused[patch] = fused[patch].flatten(1)
+    return fused

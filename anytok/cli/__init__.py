@@ -1,0 +1,78 @@
+"""The command line. Each command is one function: its docstring is the help, and it calls the library once.
+
+Results go to stdout; progress, load reports and errors to stderr. Nothing here imports torch before work starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import __version__
+from ..errors import AnytokError, CheckpointError, JobError, MissingExtraError, UsageError
+from . import decode, demo, encode, jobs, measure, show, train, vocab
+
+__all__ = ["build_parser", "main"]
+
+_ABOUT = """Images, speech and music to discrete tokens of one shared vocabulary, and back.
+
+Example:
+  anytok demo
+"""
+_CODES = """exit codes:
+  0  all went well
+  1  some inputs could not be used; they are listed
+  2  the command line is wrong
+  3  something around us is missing or full: a package, the disk, a permission
+  4  refused: weights or a plan that cannot be trusted
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; building it imports nothing heavy."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("anytok", description=_ABOUT, epilog=_CODES, formatter_class=form)
+    parser.add_argument("--version", action="version", version=f"anytok {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(run: Callable[[argparse.Namespace], int], under: Any = commands) -> argparse.ArgumentParser:
+        """A command named after its function, with its docstring as help; `under` another one's, if given."""
+        about = (run.__doc__ or "").replace("\n    ", "\n").strip()
+        name = run.__name__.strip("_")
+        command = under.add_parser(name, help=about.splitlines()[0], description=about, formatter_class=form)
+        command.set_defaults(run=run)
+        return command
+
+    for module in (demo, show, encode, decode, jobs, measure, train, vocab):
+        module.register(add)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code that `anytok --help` lists."""
+    args = build_parser().parse_args(vocab.spelled_out(sys.argv[1:] if arguments is None else arguments))
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()  # here, where a closed pipe is still ours to handle
+        return code
+    except BrokenPipeError:  # `anytok list | head -1`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("anytok: stopped", file=sys.stderr)
+        return 130
+    except (AnytokError, OSError) as error:
+        print(f"anytok: {error}", file=sys.stderr)
+        return exit_code(error)
+
+
+def exit_code(error: Exception) -> int:
+    """2 usage, 3 environment, 4 refused, 1 everything that an input is to blame for."""
+    if isinstance(error, UsageError):
+        return 2
+    if isinstance(error, (MissingExtraError, OSError)):
+        return 3
+    return 4 if isinstance(error, (CheckpointError, JobError)) else 1

@@ -1,0 +1,36 @@
+"""`demo`: the first command."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .loading import say
+
+__all__ = ["register"]
+
+
+def register(add: Any) -> None:
+    """Add the command to the parser."""
+    demo = add(_demo)
+    demo.add_argument("files", nargs="*", metavar="FILE", help="your own pictures and recordings, in place of ours")
+    demo.add_argument("--out", default="demo-out", metavar="DIR", help="folder for the page (default: demo-out)")
+
+
+def _demo(args: argparse.Namespace) -> int:
+    """Send a picture, speech and music through codes and shared ids and back, and write one HTML page of it.
+
+    Example:
+      anytok demo
+    """
+    from tqdm import tqdm
+
+    from ..demo import run_demo
+
+    with tqdm(desc="demo", unit="item", disable=None) as bar:
+        result = run_demo(args.out, args.files, progress=bar.update)
+    for line in result.lines:
+        print(line)
+    say("open the page in a browser")
+    print(result.page)
+    return 0

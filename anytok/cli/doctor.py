@@ -1,0 +1,88 @@
+"""What `anytok doctor` looks at. Each look is a function that answers, or raises and is reported."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+__all__ = ["Finding", "examine"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `ok` is False where something will not work."""
+
+    what: str
+    ok: bool
+    said: str
+
+
+def examine() -> list[Finding]:
+    """All looks, each on its own: one that fails does not hide the others."""
+    looks: dict[str, Callable[[], tuple[bool, str]]] = {
+        "python": lambda: (sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
+        "torch": _torch,
+        "torchaudio": _torchaudio,
+        "media": lambda: _extra("media", {"av": "m4a, mp4, webm", "soxr": "the soxr resampler", "pillow_heif": "HEIC"}),
+        "hf": lambda: _extra("hf", {"transformers": "text tokenizers"}),
+        "jobs": lambda: _extra("jobs", {"pyarrow": "parquet", "fsspec": "remote files"}),
+        "ray": lambda: _extra("ray", {"ray": "jobs on a cluster"}),
+        "eval": lambda: _extra("eval", {"pystoi": "STOI", "matplotlib": "plots"}),
+        "reference": lambda: _extra("reference", {"encodec": "EnCodec", "speechtokenizer": "SpeechTokenizer"}),
+        "cache": _cache,
+    }
+    findings = []
+    for what, look in looks.items():
+        try:
+            findings.append(Finding(what, *look()))
+        except Exception as error:  # the point of a doctor
+            findings.append(Finding(what, False, f"{type(error).__name__}: {error}"))
+    return findings
+
+
+def _torch() -> tuple[bool, str]:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    devices = ", ".join(gpus) if gpus else "no GPU (device='cpu')"
+    return True, f"{torch.__version__}, {torch.get_num_threads()} threads, {devices}"
+
+
+def _torchaudio() -> tuple[bool, str]:
+    """In another process: importing a broken one may take this one down."""
+    if find_spec("torchaudio") is None:
+        return True, "not installed, and not needed"
+    done = subprocess.run([sys.executable, "-c", "import torchaudio"], capture_output=True, text=True)
+    if done.returncode == 0:
+        return True, f"{version('torchaudio')}, not needed"
+    return True, f"{version('torchaudio')} does not load beside this torch; anytok works around it, others may not"
+
+
+def _extra(extra: str, packages: dict[str, str]) -> tuple[bool, str]:
+    """An absent extra is no fault: it is named with what it would bring."""
+    said, absent = [], []
+    for package, purpose in packages.items():
+        try:
+            said.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            absent.append(purpose)
+    if absent:
+        said.append(f"for {', '.join(absent)}: pip install 'anytok[{extra}]'")
+    return True, "; ".join(said)
+
+
+def _cache() -> tuple[bool, str]:
+    from huggingface_hub.constants import HF_HOME
+
+    place = Path(HF_HOME)
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    return free > 10**9, f"{HF_HOME}, {free / 1e9:.0f} GB free"

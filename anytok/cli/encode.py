@@ -1,0 +1,73 @@
+"""`encode`: files → codes, one JSON line an item."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import MediaError, UsageError
+from .loading import add_loading, load, say
+
+__all__ = ["register"]
+
+
+def register(add: Any) -> None:
+    """Add the command to the parser."""
+    encode = add(_encode)
+    encode.add_argument("files", nargs="+", metavar="FILE", help="pictures or recordings")
+    encode.add_argument("--tokenizer", required=True, metavar="NAME", help="as `anytok list` calls it")
+    encode.add_argument("--out", default="codes.jsonl", metavar="FILE", help="default codes.jsonl; - is stdout")
+    encode.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    add_loading(encode)
+
+
+def _encode(args: argparse.Namespace) -> int:
+    """Turn pictures or recordings into codes, one JSON line each.
+
+    A file that cannot be used is named, and the others go on. For thousands of files there is `anytok run`.
+
+    Example:
+      anytok encode hello.wav world.flac --tokenizer speechtokenizer --out codes.jsonl
+    """
+    from tqdm import tqdm
+
+    failed = 0
+    with _output(args.out, args.force) as out:
+        tokenizer = load(args.tokenizer, args)
+        for path in tqdm(args.files, desc="encode", unit="file", disable=None):
+            try:
+                codes = tokenizer.encode(path)
+            except MediaError as error:
+                say(error)
+                failed += 1
+            else:
+                out.write(json.dumps({"source": path, **codes.to_dict()}, ensure_ascii=False) + "\n")
+    where = "stdout" if args.out == "-" else args.out
+    say(f"{len(args.files) - failed} of {len(args.files)} files encoded into {where}")
+    return 1 if failed else 0
+
+
+@contextmanager
+def _output(name: str, force: bool) -> Iterator[IO[str]]:
+    """stdout, or a file that gets its name only when it is complete."""
+    if name == "-":
+        yield sys.stdout
+        return
+    path = Path(name)
+    if path.exists() and not force:
+        raise UsageError(f"{path}: exists already; choose another --out, or --force replaces it")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: no such folder; make it, or choose another --out")
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        with unfinished.open("w", encoding="utf-8") as out:
+            yield out
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

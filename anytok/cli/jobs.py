@@ -1,0 +1,213 @@
+"""`run`, `plan`, `status`, `verify`, `stats`: datasets → shards, and what became of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from .loading import say
+
+if TYPE_CHECKING:
+    from ..jobs import JobConfig, JobStatus, Progress
+    from ..jobs.progress import ProgressListener
+
+__all__ = ["register"]
+
+# Options that go to the job as they are, by their name there.
+_SETTINGS = ("workers", "readers", "runner", "ray_address", "max_failure_rate", "shard_items", "vocabulary")
+_LOADING = ("checkpoint", "engine", "device", "dtype")
+
+
+def register(add: Any) -> None:
+    """Add the commands to the parser."""
+    run = add(_run)
+    _add_job(run)
+    run.add_argument("--retry-failed", action="store_true", help="take up the items in the ledger once more")
+    run.add_argument("--shard", default="", metavar="I/N", help="only every N-th shard, from I on (Slurm arrays)")
+    run.add_argument("--json", action="store_true", help="print the final status as one JSON object")
+    plan = add(_plan)
+    _add_job(plan)
+    plan.add_argument("--sample", type=int, default=16, metavar="N", help="items to measure (default: 16)")
+    plan.add_argument("--json", action="store_true", help="one JSON object for scripts")
+    verify, stats = add(_verify), add(_stats)
+    for command in (add(_status), verify, stats):
+        command.add_argument("output", metavar="OUT", help="the output folder of a job")
+        command.add_argument("--json", action="store_true", help="one JSON object for scripts")
+    verify.add_argument("--one-in", type=int, default=0, metavar="N", help="encode one item in N again and compare")
+    verify.add_argument("--device", default="", help="device for that, if not the job's own")
+    stats.add_argument("--no-picture", action="store_true", help="write stats.json only, no stats.png")
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Tokenize a dataset into shards; the same command again goes on where it was stopped.
+
+    A job file says everything; SOURCE OUT --tokenizer NAME is the short form of one source into parquet.
+    Items that cannot be used go to OUT/failures.jsonl, and the rest goes on.
+
+    Example:
+      anytok run configs/speech_tar.toml --workers 2
+      anytok run recordings/ tokens/ --tokenizer speechtokenizer
+    """
+    from ..jobs import run_job
+
+    job = _job(args)
+    with _bar() as advance:
+        status = run_job(job, retry_failed=args.retry_failed, shard=args.shard, progress=advance)
+    _show(status, args.json)
+    return 1 if status.failed else 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    """Count what a job would do, and measure a sample for time and size; nothing is written.
+
+    Example:
+      anytok plan configs/speech_tar.toml
+    """
+    from ..jobs import plan_job
+
+    estimate = plan_job(_job(args), sample=args.sample)
+    if args.json:
+        print(json.dumps(asdict(estimate), indent=2))
+        return 0
+    kinds = ", ".join(f"{count} {modality}" for modality, count in estimate.modalities.items())
+    print(f"items      {estimate.items} ({kinds}), {_bytes(estimate.bytes)}, in {estimate.shards} shards")
+    for suffix, count in estimate.ignored.items():
+        print(f"ignored    {count} files {suffix or 'without a suffix'}")
+    for modality, name in estimate.specs.items():
+        print(f"tokenizer  {name} ({modality})")
+    print(f"time       about {_time(estimate.seconds)}, from {estimate.sampled} items")
+    print(f"output     about {_bytes(estimate.output_bytes)}")
+    for key, reason in estimate.sample_failures.items():
+        print(f"unusable   {key}: {reason}")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    """Say how far a job is, while it runs or after.
+
+    Example:
+      anytok status tokens/
+    """
+    from ..jobs import job_status
+
+    status = job_status(args.output)
+    _show(status, args.json)
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    """Check that every planned item is in the output or the ledger exactly once, and every byte as written.
+
+    Example:
+      anytok verify tokens/ --one-in 100
+    """
+    from ..jobs import verify_job
+
+    found = verify_job(args.output, one_in=args.one_in, device=args.device)
+    if args.json:
+        print(json.dumps({**asdict(found), "ok": found.ok}, indent=2))
+    else:
+        print(f"items      {found.items}: {found.written} written, {found.failed} in the ledger")
+        print(f"checked    {found.files} files, {found.reencoded} items encoded again")
+        print("\n".join(f"problem    {problem}" for problem in found.problems) or "all is as it should be")
+    return 0 if found.ok else 1
+
+
+def _stats(args: argparse.Namespace) -> int:
+    """Count lengths, tokens and the use of codebooks in a job's output, as JSON and as a picture.
+
+    Example:
+      anytok stats tokens/
+    """
+    from ..jobs import job_stats
+
+    stats = job_stats(args.output, picture=not args.no_picture)
+    if args.json:
+        print(json.dumps(asdict(stats), indent=2))
+        return 0
+    print(f"items      {stats.written} of {stats.items}")
+    for modality, one in stats.modalities.items():
+        length = f", {_time(one.seconds)} of sound" if one.seconds else ""
+        print(f"{modality:9}  {one.items} items, {one.tokens} tokens{length}")
+        used = " ".join(f"{share:.0%}" for share in one.used)
+        print(f"           codes in use {used}; perplexity {' '.join(f'{value:.0f}' for value in one.perplexity)}")
+    for path in stats.files:
+        print(path)
+    return 0
+
+
+def _add_job(command: argparse.ArgumentParser) -> None:
+    command.add_argument("job", metavar="JOB.toml|SOURCE", help="a job file, or a folder, glob, manifest, tar, …")
+    command.add_argument("output", nargs="?", metavar="OUT", help="output folder; overrides the job file's")
+    command.add_argument("--tokenizer", metavar="NAME", help="for SOURCE OUT; a job file names its own")
+    for name in _LOADING:
+        command.add_argument(f"--{name}", metavar="…", help=f"for SOURCE OUT: the tokenizer's {name}")
+    command.add_argument("--vocabulary", metavar="NAME", help="write ids of this vocabulary, too")
+    command.add_argument("--workers", type=int, metavar="N", help="processes that hold the models; one a GPU")
+    command.add_argument("--readers", type=int, metavar="N", help="processes that read and decode, for each worker")
+    command.add_argument("--runner", choices=("local", "ray"), help="this machine, or a Ray cluster")
+    command.add_argument("--ray-address", metavar="ADDRESS", help="of a running cluster; otherwise Ray starts here")
+    command.add_argument("--shard-items", type=int, metavar="N", help="items of a shard")
+    command.add_argument("--max-failure-rate", type=float, metavar="SHARE", help="stop where more items fail")
+
+
+def _job(args: argparse.Namespace) -> JobConfig:
+    from ..jobs import JobConfig, load_config
+
+    given = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
+    loading = {name: getattr(args, name) for name in _LOADING if getattr(args, name) is not None}
+    if Path(args.job).suffix == ".toml":
+        if args.tokenizer or loading:
+            raise UsageError(f"{args.job} names its tokenizers: leave --tokenizer and its options to it")
+        return load_config(args.job).override(**given, **({"output": args.output} if args.output else {}))
+    if not args.output or not args.tokenizer:
+        raise UsageError("expected a job file (*.toml), or SOURCE OUT --tokenizer NAME")
+    return JobConfig.simple(args.job, args.output, args.tokenizer, **loading, **given)
+
+
+@contextmanager
+def _bar() -> Iterator[ProgressListener]:
+    """A progress bar, and the listener that moves it."""
+    from tqdm import tqdm
+
+    with tqdm(unit="item", desc="run", disable=None) as bar:
+
+        def advance(progress: Progress) -> None:
+            bar.total, bar.n = progress.total, progress.items
+            bar.set_postfix_str(f"{progress.media_seconds_per_second:.0f} s of sound/s, {progress.failed} failed")
+
+        yield advance
+
+
+def _show(status: JobStatus, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({**asdict(status), "finished": status.finished}, indent=2))
+        return
+    state = "finished" if status.finished else f"{status.shards_done} of {status.shards} shards"
+    print(f"{status.output}: {state}")
+    print(f"items      {status.items}: {status.written} written, {status.failed} failed")
+    print(f"output     {_bytes(status.bytes_written)}, {_time(status.seconds)} of work")
+    for kind, count in status.failures.items():
+        print(f"failed     {count} {kind}")
+    if status.failed:
+        say(f"the failures, one JSON line each: {status.ledger}")
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,95 @@
+"""Options and messages that every command has which loads a tokenizer."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..tokenizer import Tokenizer
+
+__all__ = ["add_loading", "key_value", "key_values", "load", "quieten_hub", "say"]
+
+
+def say(message: object) -> None:
+    """A line for the person at the terminal; scripts read stdout."""
+    print(f"anytok: {message}", file=sys.stderr)
+
+
+def add_loading(parser: argparse.ArgumentParser, *, checkpoint_help: str = "") -> None:
+    """--checkpoint, --engine, --device, --dtype and --option."""
+    group = parser.add_argument_group("loading")
+    group.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        help=checkpoint_help or "folder with the published files; without it they are fetched once (checkpoints.md)",
+    )
+    group.add_argument("--engine", default="native", help="native (ours) or reference (the original package)")
+    group.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
+    group.add_argument("--dtype", default="float32", help="float32, or bfloat16 / float16 (faster; some codes differ)")
+    group.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the tokenizer itself, such as num_codebooks=1 or bandwidth=6.0; may be repeated",
+    )
+
+
+def load(name: str, args: argparse.Namespace) -> Tokenizer:
+    """The tokenizer that the options name; its load report goes to stderr."""
+    from ..checkpoints.fetch import missing_files
+    from ..registry import load_tokenizer
+
+    if args.checkpoint is None:
+        missing = missing_files(name)
+        if missing:
+            sizes = ", ".join(f"{file.name} ({file.size})" for file in missing)
+            say(f"fetching {sizes}; --checkpoint PATH uses files that you have")
+            quieten_hub()
+    with warnings.catch_warnings():  # torch has opinions on what the original packages use
+        warnings.simplefilter("ignore", FutureWarning)
+        tokenizer = load_tokenizer(
+            name,
+            engine=args.engine,
+            checkpoint=args.checkpoint,
+            device=args.device,
+            dtype=args.dtype,
+            **key_values(args.option),
+        )
+    report = getattr(tokenizer, "load_report", None)
+    say(f"{tokenizer.spec.id} loaded" + (f"; {report}" if report else ""))
+    return tokenizer
+
+
+def quieten_hub() -> None:
+    """The hub's client tells of every retry; our error tells the outcome."""
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()
+
+
+def key_values(pairs: list[str]) -> dict[str, Any]:
+    """["bandwidth=6.0"] → {"bandwidth": 6.0}: numbers where they look like numbers, otherwise text."""
+    return {key: _number(value) for key, value in map(key_value, pairs)}
+
+
+def key_value(pair: str) -> tuple[str, str]:
+    """Key and value of "bandwidth=6.0"; raises UsageError where there is no "="."""
+    key, equals, value = pair.partition("=")
+    if not equals or not key:
+        raise UsageError(f"option {pair!r}: expected KEY=VALUE, such as num_codebooks=1")
+    return key, value
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

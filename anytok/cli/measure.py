@@ -1,0 +1,90 @@
+"""`eval`, `bench`, `doctor`: how good, how fast, and whether this machine is in order."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from .loading import add_loading, load
+
+__all__ = ["register"]
+
+
+def register(add: Any) -> None:
+    """Add the commands to the parser."""
+    for command in (add(_eval), bench := add(_bench)):
+        command.add_argument("files", nargs="+", metavar="FILE", help="pictures or recordings")
+        command.add_argument("--tokenizer", required=True, metavar="NAME", help="as `anytok list` calls it")
+        command.add_argument("--json", action="store_true", help="one JSON object for scripts")
+        add_loading(command)
+    bench.add_argument("--rounds", type=int, default=5, metavar="N", help="times to measure (default: 5)")
+    bench.add_argument("--against", metavar="ENGINE", help="measure this engine, too, such as reference")
+    add(_doctor).add_argument("--json", action="store_true", help="one JSON object for scripts")
+
+
+def _eval(args: argparse.Namespace) -> int:
+    """Send files through a tokenizer and back, and say how close what comes back is.
+
+    Example:
+      anytok eval hello.wav world.flac --tokenizer speechtokenizer
+    """
+    from tqdm import tqdm
+
+    from ..metrics.evaluate import evaluate
+
+    tokenizer = load(args.tokenizer, args)
+    with tqdm(total=len(args.files), desc="eval", unit="file", disable=None) as bar:
+        found = evaluate(tokenizer, args.files, done=bar.update)
+    if args.json:
+        print(json.dumps({**asdict(found), "files": args.files}, indent=2))
+        return 0
+    columns = list(found.means)
+    width = max(map(len, [*args.files, "mean"]))
+    print(" ".join(["file".ljust(width), *(f"{key:>16}" for key in columns)]))
+    for name, row in [*zip(args.files, found.items, strict=True), ("mean", found.means)]:
+        print(" ".join([name.ljust(width), *(f"{row[key]:16.3f}" for key in columns)]))
+    print(f"codes in use  {' '.join(f'{share:.0%}' for share in found.usage)}")
+    print(f"perplexity    {' '.join(f'{value:.0f}' for value in found.perplexity)}")
+    return 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    """Time a tokenizer on your files, as one batch; the median of some rounds, with the extremes.
+
+    Example:
+      anytok bench hello.wav world.flac --tokenizer speechtokenizer --against reference
+    """
+    from ..metrics.evaluate import speed
+
+    engines = [args.engine, args.against] if args.against else [args.engine]
+    found = {}
+    for args.engine in engines:
+        found[args.engine] = speed(load(args.tokenizer, args), args.files, args.rounds)
+    if args.json:
+        print(json.dumps({engine: asdict(one) for engine, one in found.items()}, indent=2))
+        return 0
+    for engine, one in found.items():
+        for way, (median, least, most) in (("encode", one.encode), ("decode", one.decode)):
+            rate = (one.media_seconds or one.items) / median
+            pace = f"{rate:.1f} x real time" if one.media_seconds else f"{rate:.2f} pictures a second"
+            print(f"{engine:10} {way}  {median:.3f} s ({least:.3f} to {most:.3f})  {pace}")
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    """Check what anytok stands on here: Python, torch, devices, optional packages, the cache and its disk.
+
+    Example:
+      anytok doctor
+    """
+    from .doctor import examine
+
+    findings = examine()
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{'ok ' if finding.ok else '!! '} {finding.what:14} {finding.said}")
+    return 0 if all(finding.ok for finding in findings) else 3

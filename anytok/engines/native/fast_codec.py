@@ -1,0 +1,214 @@
+"""The fast form of a SEANet codec: packed convolutions, streamed in tiles, and LSTMs that serve many clips at once.
+
+Clips share nothing but the reading of weights, so a clip's codes cannot depend on its neighbours; tiles keep the
+working set in cache and the memory flat, however long the clip.
+
+Legend: c channels, s samples, k codebooks, t frames, d latent dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ...models.codec import Codec
+from ...models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv
+from .abreast import Carried, Work, abreast, both_ways
+from .packed import PackedConv, PackedLinear, pack_up_weights
+from .pieces import Pieces
+from .precision import full_float32
+from .recurrent import layers_of
+from .streams import Activate, Chain, ConvStream, ResidualStream, Stream, UpConvStream
+
+__all__ = ["DecoderStream", "FastCodec"]
+
+TILE_FRAMES = 50  # convolutions: a second at 50 Hz stays in cache
+CHUNK_FRAMES = 1000  # LSTMs: each call has a price
+
+Start = Callable[[], Stream]
+
+
+class FastCodec:
+    """Encode and decode with the weights of a plain `Codec` (without norm layers), which it does not keep."""
+
+    def __init__(self, codec: Codec, hop_length: int, dtype: torch.dtype, lstm_dtype: torch.dtype) -> None:
+        self.hop_length, self.dtype = hop_length, dtype
+        self.codebooks_knd = codec.quantizer.codebooks_knd
+        self._searches = [PackedLinear(rows_nd, -0.5 * rows_nd.square().sum(1)) for rows_nd in self.codebooks_knd]
+        self._front, lstm, self._back = _pack(codec.encoder, dtype)
+        self._first, decoder_lstm, self._up = _pack(codec.decoder, dtype)
+        self._bidirectional = lstm.bidirectional
+        self._layers = layers_of(lstm.to(lstm_dtype))
+        self._decoder_layers = [layer for (layer,) in layers_of(decoder_lstm.to(lstm_dtype))]
+
+    def latents(self, wave_cs: Tensor) -> Tensor:
+        """The encoder's output [t, d], float32, before quantization."""
+        return torch.cat(abreast([self._encoded(wave_cs, lambda latents_td: latents_td)])[0])
+
+    def encode(self, waves: Sequence[Tensor], num_codebooks: int) -> list[Tensor]:
+        """Codes [k, t] of each wave [c, s]."""
+
+        def quantize(latents_td: Tensor) -> Tensor:
+            return self._quantize(latents_td, num_codebooks)
+
+        return [torch.cat(pieces, dim=1) for pieces in abreast(self._encoded(wave_cs, quantize) for wave_cs in waves)]
+
+    def decode(self, items: Sequence[tuple[Tensor, int]]) -> list[Tensor]:
+        """Wave [c, t * hop] of each item: codes [k, t], and the codebook that row 0 belongs to."""
+        return [torch.cat(pieces, dim=1) for pieces in abreast(self._decoded(*item) for item in items)]
+
+    def _encoded(self, wave_cs: Tensor, keep: Callable[[Tensor], Tensor]) -> Work[list[Tensor]]:
+        """What `keep` makes of the latents [t, d], piece by piece."""
+        back = Chain([start() for start in self._back])
+        kept: list[Tensor] = []
+
+        def put(heard_tc: Tensor, last: bool) -> None:
+            latents_td = back.push(heard_tc, last).float()
+            if len(latents_td):
+                kept.append(keep(latents_td))
+
+        if not self._bidirectional:
+            lstm = Carried([layer for (layer,) in self._layers])
+            for piece_tc, last in self._fronts(wave_cs):
+                put((yield from lstm.push(piece_tc)), last)
+            return kept
+        pieces = Pieces()
+        for piece_tc, _ in self._fronts(wave_cs):
+            if len(piece_tc):
+                pieces.append(piece_tc)
+        heard = yield from both_ways(self._layers, pieces)
+        for place in range(len(heard)):
+            put(heard[place], place == len(heard) - 1)
+        return kept
+
+    def _decoded(self, codes_kt: Tensor, first: int) -> Work[list[Tensor]]:
+        stream = DecoderStream(self, first)
+        pieces = codes_kt.split(CHUNK_FRAMES, dim=1)
+        waves = []
+        for piece_kt in pieces:
+            waves.append((yield from stream.work(piece_kt, piece_kt is pieces[-1])))
+        return waves
+
+    def _fronts(self, wave_cs: Tensor) -> Iterator[tuple[Tensor, bool]]:
+        """The convolutions before the LSTM, in chunks [t, c], and whether each is the last."""
+        front = Chain([start() for start in self._front])
+        chunks = wave_cs.T.split(CHUNK_FRAMES * self.hop_length)
+        for chunk_sc in chunks:
+            last = chunk_sc is chunks[-1]
+            tiles = chunk_sc.to(self.codebooks_knd.device, self.dtype).split(TILE_FRAMES * self.hop_length)
+            out = [front.push(tile_sc, last and tile_sc is tiles[-1]) for tile_sc in tiles]
+            yield torch.cat(out), last
+
+    def _quantize(self, latents_td: Tensor, num_codebooks: int) -> Tensor:
+        """Nearest rows, layer by layer: the largest p.e - |e|^2 / 2 wins, the first index among equals."""
+        residual_td, codes = latents_td, []
+        for layer in range(num_codebooks):
+            codes_t = self._searches[layer](residual_td).argmax(1)
+            codes.append(codes_t)
+            if layer + 1 < num_codebooks:
+                residual_td = residual_td - self.codebooks_knd[layer][codes_t]
+        return torch.stack(codes)
+
+    def dequantize(self, codes_kt: Tensor, first: int) -> Tensor:
+        """Latents [t, d]: the sum of the chosen rows, in layer order."""
+        latents_td = self.codebooks_knd[first][codes_kt[0]]
+        for layer in range(1, len(codes_kt)):
+            latents_td = latents_td + self.codebooks_knd[first + layer][codes_kt[layer]]
+        return latents_td
+
+
+class DecoderStream:
+    """Codes in as they come, wave out as soon as it is settled; the pieces add up to `FastCodec.decode`."""
+
+    def __init__(self, codec: FastCodec, first: int = 0) -> None:
+        self._codec, self._first_codebook = codec, first
+        self._first = Chain([start() for start in codec._first])
+        self._lstm = Carried(codec._decoder_layers)
+        self._up = Chain([start() for start in codec._up])
+
+    @torch.inference_mode()
+    @full_float32()
+    def push(self, codes_kt: Tensor, last: bool = False) -> Tensor:
+        """Wave [c, samples] that these codes [k, t] settle; with `last`, all that is left."""
+        return abreast([self.work(codes_kt, last)])[0]
+
+    def work(self, codes_kt: Tensor, last: bool) -> Work[Tensor]:
+        """`push` as a clip's work among others'."""
+        codec = self._codec
+        latents_td = codec.dequantize(codes_kt.to(codec.codebooks_knd.device), self._first_codebook)
+        heard_tc = yield from self._lstm.push(self._first.push(latents_td.to(codec.dtype), last))
+        tiles = heard_tc.split(TILE_FRAMES)
+        return torch.cat([self._up.push(tile_tc, last and tile_tc is tiles[-1]) for tile_tc in tiles]).T.float()
+
+
+def _pack(layers: nn.Sequential, dtype: torch.dtype) -> tuple[list[Start], nn.LSTM, list[Start]]:
+    """The streams before the LSTM, the LSTM, and those behind it; each stream as a function that starts one."""
+    before: list[Start] = []
+    after: list[Start] = []
+    starts, lstm = before, None
+    activate: Activate = _nothing
+    for layer in layers:
+        if isinstance(layer, Lstm):
+            lstm, starts = layer.lstm, after
+        elif isinstance(layer, Activation):
+            activate = _activation(layer, dtype)
+        elif isinstance(layer, ResidualBlock):
+            starts.append(_residual(layer, dtype))
+        elif isinstance(layer, UpConv):
+            starts.append(_up_conv(layer, activate, dtype))
+            activate = _nothing
+        elif isinstance(layer, Conv):
+            starts.append(_conv(layer, activate, dtype))
+            activate = _nothing
+    assert lstm is not None, "every published SEANet codec has an LSTM"
+    return before, lstm, after
+
+
+def _packed(conv: Conv, dtype: torch.dtype) -> PackedConv:
+    assert conv.bias is not None
+    return PackedConv(conv.weight.to(dtype), conv.bias.to(dtype), conv.stride[0], conv.dilation[0])
+
+
+def _conv(conv: Conv, activate: Activate, dtype: torch.dtype) -> Callable[[], ConvStream]:
+    packed = _packed(conv, dtype)
+    return lambda: ConvStream(packed, activate, conv.kernel_size[0], conv.dilation[0], conv.causal, conv.pad_mode)
+
+
+def _up_conv(conv: UpConv, activate: Activate, dtype: torch.dtype) -> Start:
+    assert conv.bias is not None
+    packed = PackedConv(*pack_up_weights(conv.weight.to(dtype), conv.bias.to(dtype)))
+    return lambda: UpConvStream(packed, activate, conv.stride[0], conv.causal)
+
+
+def _residual(block: ResidualBlock, dtype: torch.dtype) -> Start:
+    act_in, conv_in, act_out, conv_out = cast(tuple[Activation, Conv, Activation, Conv], tuple(block.block))
+    start_inner = _conv(conv_in, _activation(act_in, dtype), dtype)
+    activate, outer = _activation(act_out, dtype), _packed(conv_out, dtype)
+    shortcut = _packed(block.shortcut, dtype) if block.shortcut is not None else None
+    return lambda: ResidualStream(start_inner(), activate, outer, shortcut)
+
+
+def _activation(layer: Activation, dtype: torch.dtype) -> Activate:
+    if layer.alpha is None:
+        return _elu
+    alpha_c = layer.alpha[0, :, 0].to(dtype)
+    inverse_c = (1 / (layer.alpha[0, :, 0] + 1e-9)).to(dtype)
+
+    def snake(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
+        wave_tc = (signal_tc * alpha_c).sin_().square_().mul_(inverse_c)
+        return torch.add(signal_tc, wave_tc, out=out_tc)
+
+    return snake
+
+
+def _elu(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
+    """max(x, e^min(x, 0) - 1). torch's own ELU changes its last bit with the number of threads."""
+    low_tc = torch.clamp_max(signal_tc, 0, out=signal_tc.new_empty(0) if out_tc is signal_tc else out_tc)
+    return torch.maximum(signal_tc, low_tc.expm1_(), out=out_tc)
+
+
+def _nothing(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
+    return out_tc.copy_(signal_tc)

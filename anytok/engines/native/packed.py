@@ -1,0 +1,103 @@
+"""Products whose weights lie ready in the layout that the CPU library computes in.
+
+A signal is a [t, c] tensor, channels contiguous (channels-last), which is what oneDNN's fast kernels read. Left to
+itself, torch reorders the weights at every call, or uses slower kernels; for the wide layers of a codec that costs
+more than the arithmetic. So the weights are reordered once, here.
+
+Every output row is summed in one order, whatever rows stand beside it and however many threads there are: that is
+what lets tiles, batches and threads change nothing. tests/test_native_packed.py holds it to that, bit by bit.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["PackedConv", "PackedLinear", "can_pack", "pack_up_weights"]
+
+# The length that convolutions are packed for; where another length wants another layout, torch reorders again.
+_USUAL_LENGTH = 1600
+# From so many channels, or products in a sum, a convolution is computed as a product of its windows: rows are few,
+# and a few of them alone would otherwise be summed in another order.
+_WIDE, _LONG = 512, 2048
+
+
+def can_pack(device: torch.device) -> bool:
+    """Whether there is oneDNN to pack for; elsewhere (GPUs, other CPUs) torch's own products serve."""
+    return device.type == "cpu" and torch.backends.mkldnn.is_available()
+
+
+class PackedLinear:
+    """[t, c_in] → [t, c_out]: x W^T + b, or x W^T + y."""
+
+    def __init__(self, weight_oi: Tensor, bias_o: Tensor | None = None) -> None:
+        self._packed = can_pack(weight_oi.device)
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_oi.contiguous()) if self._packed else weight_oi
+        self._bias = bias_o
+
+    def __call__(self, rows_tc: Tensor) -> Tensor:
+        if not self._packed:
+            return F.linear(rows_tc, self._weight, self._bias)
+        if len(rows_tc) == 1:  # a lone row of a long sum would be split among threads
+            return self(rows_tc.expand(2, -1).contiguous())[:1]
+        return torch.ops.mkldnn._linear_pointwise(rows_tc, self._weight, self._bias, "none", [], "")
+
+    def plus(self, rows_tc: Tensor, other_tc: Tensor) -> Tensor:
+        """x W^T + y in one pass, without the bias; at least two rows."""
+        return torch.ops.mkldnn._linear_pointwise.binary(rows_tc, other_tc, self._weight, None, "add")
+
+
+class PackedConv:
+    """A convolution without padding: [t, c_in] → [(t - span) // stride + 1, c_out]."""
+
+    def __init__(self, weight_oik: Tensor, bias_o: Tensor, stride: int = 1, dilation: int = 1) -> None:
+        self.channels, c_in, self._kernel = weight_oik.shape
+        self.stride, self.dtype, self.device = stride, weight_oik.dtype, weight_oik.device
+        self.span = (self._kernel - 1) * dilation + 1
+        self._strides, self._dilations = [1, stride], [1, dilation]
+        self._bias = bias_o
+        self._linear: PackedLinear | None = None
+        self._packed = can_pack(self.device)
+        if self._packed and dilation == 1 and (c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride):
+            self._linear = PackedLinear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
+            return
+        self._weight = weight_oik.unsqueeze(2)
+        if self._packed:
+            shape = [1, c_in, 1, max(_USUAL_LENGTH, self.span)]
+            self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(
+                self._weight.to_mkldnn(), [0, 0], self._strides, self._dilations, 1, shape
+            )
+
+    def __call__(self, signal_tc: Tensor) -> Tensor:
+        if self._linear is not None:
+            return self._linear(self._windows(signal_tc))
+        image_bchw = signal_tc.T[None, :, None, :]
+        if self._packed:
+            out_bchw = torch.ops.mkldnn._convolution_pointwise(
+                image_bchw, self._weight, self._bias, [0, 0], self._strides, self._dilations, 1, "none", [], ""
+            )
+        else:
+            out_bchw = F.conv2d(image_bchw, self._weight, self._bias, self._strides, 0, self._dilations)
+        return out_bchw[0, :, 0, :].T
+
+    def _windows(self, signal_tc: Tensor) -> Tensor:
+        """The windows [n, kernel * c_in] as rows; they overlap in memory, nothing is copied."""
+        signal_tc = signal_tc.contiguous()
+        samples, width = signal_tc.shape
+        count = (samples - self.span) // self.stride + 1
+        return signal_tc.as_strided((count, self._kernel * width), (self.stride * width, 1))
+
+
+def pack_up_weights(weight_iok: Tensor, bias_o: Tensor) -> tuple[Tensor, Tensor]:
+    """A transposed convolution with kernel 2 s and stride s, as an ordinary one with kernel 2 and s c_out channels.
+
+    Output sample n s + j hears x[n] through w[j] and x[n - 1] through w[s + j]. So the s samples of step n are one
+    output row: its channels are (j, c_out), its taps x[n - 1] and x[n], and reading the rows in order reads time.
+    """
+    c_in, c_out, kernel = weight_iok.shape
+    stride = kernel // 2
+    now, before = weight_iok[..., :stride], weight_iok[..., stride:]
+    taps = torch.stack([before, now], dim=-1)  # [c_in, c_out, s, 2]
+    weight_oik = taps.permute(2, 1, 0, 3).reshape(stride * c_out, c_in, 2)
+    return weight_oik.contiguous(), bias_o.repeat(stride)

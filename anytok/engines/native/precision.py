@@ -1,0 +1,52 @@
+"""The precisions of the native engines, by name, and what float32 means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ...errors import UsageError
+
+__all__ = ["codec_dtypes", "full_float32", "torch_dtype"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def torch_dtype(dtype: str, device: str) -> torch.dtype:
+    """The torch type called `dtype`; raises UsageError on other names, and on float16 on a CPU."""
+    if dtype not in _DTYPES:
+        raise UsageError(f"dtype {dtype!r}; expected one of {', '.join(_DTYPES)}")
+    if dtype == "float16" and torch.device(device).type == "cpu":
+        raise UsageError("float16 is for GPUs; on a CPU use bfloat16, which is faster there, or float32")
+    return _DTYPES[dtype]
+
+
+def codec_dtypes(dtype: str, device: str) -> tuple[torch.dtype, torch.dtype]:
+    """The types of a codec's convolutions and of its LSTMs; besides the three there is "mixed", which keeps the
+    convolutions in float32. The quantizer is always float32."""
+    if dtype == "mixed":
+        return torch.float32, torch.bfloat16
+    if dtype not in _DTYPES:
+        raise UsageError(f"dtype {dtype!r}; expected one of {', '.join(_DTYPES)}, mixed")
+    both = torch_dtype(dtype, device)
+    return both, both
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Within, float32 products on a GPU use all 24 bits, and the same algorithm every time.
+
+    By default cuDNN rounds the inputs of convolutions and LSTMs to TF32's 11 bits, which changes codes. Lower
+    precisions are not affected. The settings are the whole process's meanwhile; then the caller's come back.
+    """
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "ieee"
+    try:
+        enabled = torch.backends.cudnn.enabled
+        with torch.backends.cudnn.flags(enabled=enabled, deterministic=True, allow_tf32=False, fp32_precision="ieee"):
+            yield
+    finally:
+        matmul.fp32_precision = before

@@ -1,0 +1,131 @@
+"""LSTM layers over clips that arrive in pieces, many clips abreast.
+
+State is carried from piece to piece, so the pieces equal the whole pass. A clip alone must read a layer's 17 MB of
+weights for every frame; clips abreast share that reading, and each gets the very bits that it would get alone.
+
+Legend: t time, b clips abreast, c channels, g gates (4 c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .packed import PackedLinear, can_pack
+
+__all__ = ["Layer", "State", "Sweep", "layers_of"]
+
+_BLOCK = 50  # frames whose inputs are projected in one product: they stay in cache
+
+
+@dataclass(frozen=True)
+class State:
+    """What a layer knows after some frames of one clip: two vectors [c]."""
+
+    hidden_c: Tensor
+    cell_c: Tensor
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One clip's next piece [t, c], t >= 1, for one layer; no state at the clip's start."""
+
+    layer: Layer
+    piece_tc: Tensor
+    state: State | None = None
+
+
+class Layer(Protocol):
+    """One LSTM layer in one direction."""
+
+    def run(self, sweeps: Sequence[Sweep]) -> list[tuple[Tensor, State]]:
+        """The output [t, c] and the state after it of each sweep, every clip as if it were alone."""
+
+
+class PackedLayer:
+    """All clips take each step together; the rows of a packed product never mix."""
+
+    def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
+        self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
+        self._hear = PackedLinear(_gates(weight_ih), _gates(bias_ih + bias_hh))
+        self._recall = PackedLinear(_gates(weight_hh))
+
+    def run(self, sweeps: Sequence[Sweep]) -> list[tuple[Tensor, State]]:
+        zeros_c = torch.zeros(self._width)
+        states = [sweep.state or State(zeros_c.to(self._dtype), zeros_c) for sweep in sweeps]
+        said: list[list[Tensor]] = [[] for _ in sweeps]
+        running, begin = list(range(len(sweeps))), 0
+        while running:
+            end = min(begin + _BLOCK, *(len(sweeps[i].piece_tc) for i in running))
+            heard_tbc = torch.stack([sweeps[i].piece_tc[begin:end] for i in running], dim=1)
+            cell_bc = torch.stack([states[i].cell_c for i in running])
+            hidden_bc = torch.stack([states[i].hidden_c for i in running])
+            out_tbc, cell_bc = self._steps(heard_tbc.to(self._dtype), hidden_bc, cell_bc)
+            last_bc = out_tbc[-1].clone()
+            for row, i in enumerate(running):
+                said[i].append(out_tbc[:, row].to(heard_tbc.dtype))
+                states[i] = State(last_bc[row], cell_bc[row])
+            running = [i for i in running if len(sweeps[i].piece_tc) > end]
+            begin = end
+        return [(torch.cat(pieces), state) for pieces, state in zip(said, states, strict=True)]
+
+    def _steps(self, heard_tbc: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [t, b, c] of all frames, and the cells after them.
+
+        Only functions that give a number the same bits wherever it lies: torch's sigmoid, say, ends a row differently.
+        """
+        frames, clips, _ = heard_tbc.shape
+        gates_tbg = self._hear(heard_tbc.flatten(0, 1)).view(frames, clips, -1)
+        if clips == 1:  # a second row, unheard: see packed.py
+            gates_tbg, hidden_bc = gates_tbg.repeat(1, 2, 1), hidden_bc.repeat(2, 1)
+        out = []
+        for heard_bg in gates_tbg.unbind():
+            gates_bg = self._recall.plus(hidden_bc, heard_bg).float()
+            candidate_bc, opening_bg = gates_bg.split((self._width, 3 * self._width), dim=1)
+            entry_bc, forget_bc, output_bc = opening_bg.exp_().add_(1).reciprocal_().chunk(3, dim=1)
+            cell_bc = forget_bc.mul_(cell_bc).add_(candidate_bc.tanh_().mul_(entry_bc))
+            hidden_bc = torch.tanh(cell_bc).mul_(output_bc).to(self._dtype)
+            out.append(hidden_bc)
+        return torch.stack(out), cell_bc
+
+
+class TorchLayer:
+    """The same with torch's own LSTM, for devices that there is nothing to pack for."""
+
+    def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
+        with torch.device("meta"):
+            self._lstm = nn.LSTM(weight_ih.shape[1], weight_hh.shape[1])
+        weights = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh}
+        self._lstm.load_state_dict({f"{name}_l0": weight for name, weight in weights.items()}, assign=True)
+        self._lstm.requires_grad_(False)
+        self._dtype = weight_hh.dtype
+
+    def run(self, sweeps: Sequence[Sweep]) -> list[tuple[Tensor, State]]:
+        return [self._run(sweep) for sweep in sweeps]
+
+    def _run(self, sweep: Sweep) -> tuple[Tensor, State]:
+        before = sweep.state and (sweep.state.hidden_c[None], sweep.state.cell_c[None])
+        out_tc, (hidden_1c, cell_1c) = self._lstm(sweep.piece_tc.to(self._dtype), before)
+        return out_tc.to(sweep.piece_tc.dtype), State(hidden_1c[0], cell_1c[0])
+
+
+def layers_of(lstm: nn.LSTM) -> list[list[Layer]]:
+    """An LSTM as single layers: [depth][0 forward, and 1 backward if it hears both ways]."""
+    suffixes = ("", "_reverse") if lstm.bidirectional else ("",)
+    kind: type[PackedLayer | TorchLayer] = PackedLayer if can_pack(next(lstm.parameters()).device) else TorchLayer
+    return [[kind(*_weights(lstm, f"l{depth}{suffix}")) for suffix in suffixes] for depth in range(lstm.num_layers)]
+
+
+def _weights(lstm: nn.LSTM, name: str) -> list[Tensor]:
+    return [getattr(lstm, f"{part}_{name}") for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+
+
+def _gates(weights_g: Tensor) -> Tensor:
+    """torch's gate order (entry, forget, candidate, output) → candidate, and the three others negated: they are to
+    become 1 / (1 + e^-x)."""
+    entry, forget, candidate, output = weights_g.chunk(4)
+    return torch.cat([candidate, -entry, -forget, -output])

@@ -1,0 +1,188 @@
+"""SpeechTokenizer and EnCodec: one SEANet, one RVQ, one engine.
+
+Legend: c channels, s samples, k codebooks, t frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...checkpoints import fetch, local_folder
+from ...checkpoints.codec_card import codec_card
+from ...checkpoints.report import LoadReport, load_state
+from ...checkpoints.seanet import CodecSizes, fold, read_codec
+from ...errors import CodesError, UsageError
+from ...media import Audio, Decoded, Media, prepare_batch
+from ...models.codec import Codec
+from ...models.segments import normalize, overlap_add
+from ...spec import Codes, Spec
+from ...tokenizer import Tokenizer
+from .fast_codec import DecoderStream, FastCodec
+from .precision import codec_dtypes, full_float32
+
+__all__ = ["SeanetCodec"]
+
+
+class SeanetCodec(Tokenizer):
+    """The native engine for SpeechTokenizer and EnCodec checkpoints in any published form."""
+
+    def __init__(self, spec: Spec, codec: FastCodec | WholeCodec, sizes: CodecSizes, load_report: LoadReport) -> None:
+        self.spec, self.load_report = spec, load_report
+        self._codec, self._sizes = codec, sizes
+
+    @classmethod
+    def load(
+        cls,
+        spec: Spec,
+        checkpoint: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        num_codebooks: int | None = None,
+        bandwidth: float | None = None,
+        resampler: str | None = None,
+    ) -> SeanetCodec:
+        """Load the published files in `checkpoint` (fetched once if None).
+
+        `dtype` "float32" gives the originals' codes; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs,
+        "float16" are faster and change some. `num_codebooks` keeps the first n layers only and computes no
+        others; `bandwidth` (kbit/s, EnCodec) says the same in the field's other unit; by default all layers are
+        there. `resampler` "soxr" replaces the published pipelines' own ("functional" or "transform"), which
+        changes codes, too.
+        """
+        conv_dtype, lstm_dtype = codec_dtypes(dtype, device)
+        files = read_codec(local_folder(checkpoint) if checkpoint else fetch(spec.name))
+        spec = codec_card(
+            spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler, dtype=dtype
+        )
+        with torch.device("meta"):
+            plain = Codec(**files.sizes.architecture())
+        report = load_state(plain, fold(files.state), str(files.source), files.ignored)
+        plain.to(device).eval().requires_grad_(False)
+        if files.sizes.norm:
+            return cls(spec, WholeCodec(plain, conv_dtype), files.sizes, report)
+        fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
+        return StreamingCodec(spec, fast, files.sizes, report)
+
+    @torch.inference_mode()
+    @full_float32()
+    def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
+        sounds = cast(list[Audio], prepare_batch(media, self.spec))
+        segments = [list(self._segments(audio.wave)) for audio in sounds]
+        encoded = iter(self._codec.encode([one for item in segments for one, _ in item], self.spec.num_codebooks))
+        return [
+            self._codes([next(encoded) for _ in item], [scale for _, scale in item], audio.wave.shape[1])
+            for item, audio in zip(segments, sounds, strict=True)
+        ]
+
+    @torch.inference_mode()
+    @full_float32()
+    def decode_batch(self, codes: Sequence[Codes], **options: Any) -> list[Decoded]:
+        if options:
+            raise UsageError(f"{self.spec.name} has no decode options; got {', '.join(options)}")
+        for item in codes:
+            self.check(item)
+        segments = [torch.tensor(item.values).split(item.segment_frames(), dim=1) for item in codes]
+        firsts = [item.first_codebook for item in codes]
+        asked = [(one_kt, first) for item, first in zip(segments, firsts, strict=True) for one_kt in item]
+        decoded = iter(self._codec.decode(asked))
+        return [self._sound([next(decoded).cpu() for _ in of], item) for of, item in zip(segments, codes, strict=True)]
+
+    @torch.inference_mode()
+    @full_float32()
+    def latents(self, media: Media) -> np.ndarray:
+        """The encoder's continuous output before quantization, float32 [dimension, frames]."""
+        sound = cast(Audio, prepare_batch([media], self.spec)[0])
+        pieces = [self._codec.latents(segment_cs) for segment_cs, _ in self._segments(sound.wave)]
+        return torch.cat(pieces).T.cpu().numpy()
+
+    def check(self, codes: Codes) -> None:
+        """Besides the identity: the layers must exist, and a model that normalises needs one scale a segment."""
+        super().check(codes)
+        last = codes.first_codebook + codes.num_codebooks
+        if last > self._sizes.num_codebooks:
+            raise CodesError(f"codes hold layers up to {last}; {self.spec.name} has {self._sizes.num_codebooks}")
+        if self._sizes.normalize:
+            wanted = len(codes.segment_frames())
+            given = "none" if codes.scales is None else len(codes.scales)
+            if given != wanted:
+                raise CodesError(
+                    f"{self.spec.name} needs {wanted} loudness scales, one a segment, and the codes have {given}: "
+                    "keep codes.scales with the codes (scales of 1.0 give every segment unit loudness)"
+                )
+
+    def _segments(self, wave_cs: np.ndarray) -> Iterator[tuple[Tensor, float | None]]:
+        """The stretches that are encoded on their own, and the loudness each was divided by, if any."""
+        for start, end in self.spec.segments(wave_cs.shape[1]):
+            segment_cs = torch.tensor(wave_cs[:, start:end])
+            yield normalize(segment_cs) if self._sizes.normalize else (segment_cs, None)
+
+    def _codes(self, pieces: list[Tensor], scales: list[float | None], num_samples: int) -> Codes:
+        values = torch.cat(pieces, dim=1).cpu().numpy()
+        return Codes(values, self.spec, num_samples, scales=np.array(scales) if self._sizes.normalize else None)
+
+    def _sound(self, waves: list[Tensor], codes: Codes) -> Audio:
+        if codes.scales is not None:
+            waves = [wave_cs * float(scale) for wave_cs, scale in zip(waves, codes.scales, strict=True)]
+        wave_cs = waves[0] if len(waves) == 1 else overlap_add(waves, self.spec.segment_stride or 0)
+        return Audio(wave_cs[:, : codes.num_samples].numpy(), self._sizes.sample_rate)
+
+
+class StreamingCodec(SeanetCodec):
+    """A codec without norm layers: it can also decode codes as they come."""
+
+    _codec: FastCodec
+
+    def decoder_stream(self, first_codebook: int = 0) -> AudioStream:
+        """Start decoding one item piece by piece; row 0 of its codes belongs to layer `first_codebook`."""
+        return AudioStream(DecoderStream(self._codec, first_codebook), self.spec)
+
+
+class AudioStream:
+    """Codes in by `push`, sound out as soon as it is settled; all pieces joined are what `decode` returns."""
+
+    def __init__(self, stream: DecoderStream, spec: Spec) -> None:
+        self._stream, self._spec = stream, spec
+
+    def push(self, codes: np.ndarray) -> Audio:
+        """Take codes `[K, t]`; return the sound that they settle, up to a few frames behind (maybe no sample)."""
+        return self._piece(Codes(codes, self._spec).values, last=False)
+
+    def finish(self) -> Audio:
+        """The item ends here: return the sound that was held back for what might have followed."""
+        return self._piece(np.empty((1, 0), np.int64), last=True)
+
+    def _piece(self, values: np.ndarray, last: bool) -> Audio:
+        wave_cs = self._stream.push(torch.tensor(values), last)
+        return Audio(wave_cs.cpu().numpy(), self._spec.sample_rate or 0)
+
+
+class WholeCodec:
+    """A codec with norm layers, whose statistics cover the whole segment: nothing to tile, the plain form serves."""
+
+    def __init__(self, codec: Codec, dtype: torch.dtype) -> None:
+        self._codec, self._dtype = codec, dtype
+        codec.encoder.to(dtype)
+        codec.decoder.to(dtype)
+        self.codebooks_knd = codec.quantizer.codebooks_knd
+
+    def latents(self, wave_cs: Tensor) -> Tensor:
+        wave_bcs = wave_cs[None].to(self.codebooks_knd.device, self._dtype)
+        return self._codec.encoder(wave_bcs)[0].T.float()
+
+    def encode(self, waves: Sequence[Tensor], num_codebooks: int) -> list[Tensor]:
+        latents = (self.latents(wave_cs).T[None] for wave_cs in waves)
+        return [self._codec.quantizer.encode(latents_bdt, num_codebooks)[0] for latents_bdt in latents]
+
+    def decode(self, items: Sequence[tuple[Tensor, int]]) -> list[Tensor]:
+        return [self._decode(codes_kt, first) for codes_kt, first in items]
+
+    def _decode(self, codes_kt: Tensor, first: int) -> Tensor:
+        latents_bdt = self._codec.quantizer.decode(codes_kt[None].to(self.codebooks_knd.device), first)
+        return self._codec.decoder(latents_bdt.to(self._dtype))[0].float()

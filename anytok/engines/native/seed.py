@@ -1,0 +1,160 @@
+"""SEED-2: pictures to 32 codes and back.
+
+Legend: b batch, c channels, h height, w width, t codes of a picture, d their latent width, e embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...checkpoints.report import LoadReport, load_state
+from ...checkpoints.seed import fuse, published_name, read_seed
+from ...errors import CheckpointError, CodesError, UsageError
+from ...media import Decoded, Media, prepare_batch
+from ...models.seed import Seed, normalize
+from ...spec import Codes, Spec
+from ...tokenizer import Tokenizer
+from .precision import full_float32, torch_dtype
+from .seed_painter import Painter
+
+if TYPE_CHECKING:
+    from ...models.unclip import Unclip
+
+__all__ = ["SeedTokenizer"]
+
+
+class SeedTokenizer(Tokenizer):
+    """The native SEED engine. `load_report` says which tensors were used and which were left over."""
+
+    def __init__(
+        self, spec: Spec, model: Seed, load_report: LoadReport, painter: Painter, *,
+        batch_size: int, compile: bool = False,
+    ) -> None:  # fmt: skip
+        self.spec, self.load_report = spec, load_report
+        self._model, self._painter, self._batch_size = model, painter, batch_size
+        self._latents = torch.compile(model.latents, dynamic=False) if compile else model.latents
+
+    @classmethod
+    def load(
+        cls,
+        spec: Spec,
+        checkpoint: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        interpolation: str = "bicubic",
+        batch_size: int | None = None,
+        compile: bool = False,
+        unclip: str | Path | Unclip | None = None,
+        preset: str = "faithful",
+        scheduler: str | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        noise_level: int = 0,
+        decode_batch_size: int | None = None,
+    ) -> SeedTokenizer:
+        """Load `seed_quantizer.pt` and, for encoding, `eva_vit_g.pth` from `checkpoint` (fetched if None).
+
+        `interpolation`: "bicubic" is AnyGPT's, "bilinear" that of SEED's scripts; their codes differ.
+        `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing,
+        32 on a GPU). `compile` compiles the encoder on first use. Decoding: see `Painter`.
+        """
+        if interpolation not in ("bicubic", "bilinear"):
+            raise UsageError(f"interpolation {interpolation!r}; expected 'bicubic' or 'bilinear'")
+        if (batch_size or 1) < 1:
+            raise UsageError(f"batch_size {batch_size}; expected at least 1")
+        on_cpu = torch.device(device).type == "cpu"
+        kind = torch_dtype(dtype, device)
+        files = read_seed(spec.name, checkpoint)
+        with torch.device("meta"):
+            model = Seed(**files.sizes, vision=files.has_vision, vision_dtype=kind)
+        report = load_state(model, fuse(files.state), files.source, published_name=published_name)
+        painter = Painter(
+            files.folder / "unclip" if unclip is None else unclip,
+            embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, preset=preset,
+            scheduler=scheduler, num_inference_steps=num_inference_steps,
+            guidance_scale=files.guidance_scale if guidance_scale is None else guidance_scale,
+            noise_level=noise_level, batch_size=decode_batch_size or (1 if on_cpu else 4),
+        )  # fmt: skip
+        spec = files.spec(spec, dtype=dtype, interpolation=interpolation)
+        batch_size = batch_size or (1 if on_cpu else 32)
+        return cls(spec, model.to(device).freeze(), report, painter, batch_size=batch_size, compile=compile)
+
+    @torch.inference_mode()
+    @full_float32()
+    def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
+        if self._model.visual_encoder is None:
+            raise CheckpointError(
+                f"{self.load_report.source}: encoding needs the ViT, eva_vit_g.pth, beside seed_quantizer.pt "
+                "(see checkpoints.md for where to get it); decoding works without"
+            )
+        pictures = prepare_batch(media, self.spec)
+        if not pictures:
+            return []
+        levels_bhwc = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+        latents_btd = self._run(lambda levels_bhwc: self._latents(normalize(levels_bhwc)), levels_bhwc)
+        if not bool(latents_btd.isfinite().all()):
+            raise CheckpointError(
+                f"{self.load_report.source}: the encoder gives NaN or infinity: its weights are damaged, or "
+                f"overflow in {self._model.query_tokens.dtype}: try dtype='float32'"
+            )
+        codes_bt = self._run(self._model.quantize, latents_btd).cpu().numpy()
+        return [Codes(row[None], self.spec) for row in codes_bt]
+
+    def check(self, codes: Codes) -> None:
+        """Besides the identity: a picture has one codebook, whatever a record from disk may claim."""
+        super().check(codes)
+        if codes.num_codebooks != 1:
+            raise CodesError(f"codes with {codes.num_codebooks} codebooks; {self.spec.name} has one")
+
+    @torch.inference_mode()
+    @full_float32()
+    def embed(self, codes: Sequence[Codes]) -> np.ndarray:
+        """What the painter paints from: one CLIP ViT-H/14 image embedding (not normalised) per item, float32
+        [items, 1024]. Raises CodesError on foreign codes."""
+        for item in codes:
+            self.check(item)
+        if not codes:
+            return np.zeros((0, self._model.distill_image_proj.out_features), np.float32)
+        codes_bt = torch.from_numpy(np.concatenate([item.values for item in codes]))
+        return self._run(self._model.embed, codes_bt).cpu().numpy()
+
+    def decode_batch(  # type: ignore[override]  # its options, by name
+        self,
+        codes: Sequence[Codes],
+        *,
+        seeds: int | Sequence[int] = 0,
+        negative: Codes | Sequence[Codes] | None = None,
+    ) -> list[Decoded]:
+        """Pictures of `codes`, PIL RGB (768 x 768 with the published painter).
+
+        `seeds`: one for all, or one per picture; the same codes and seed give the same picture, alone or in
+        any batch. `negative`: codes of what to steer away from, one for all or one per picture.
+        Raises CodesError on foreign codes, CheckpointError where there is no unCLIP pipeline.
+        """
+        count = len(codes)
+        each_seed = list(seeds) if isinstance(seeds, Sequence) else [seeds] * count
+        each_negative = [negative] * count if isinstance(negative, Codes) else list(negative or [])
+        if len(each_seed) != count or len(each_negative) not in (0, count):
+            raise UsageError(
+                f"{count} codes, {len(each_seed)} seeds, {len(each_negative)} negatives: give one or one each"
+            )
+        embeddings_be = self.embed(codes)
+        negatives_be = self.embed(each_negative) if each_negative else None
+        return self._painter.paint(embeddings_be, each_seed, negatives_be)
+
+    def _run(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """`function` of `rows`, batch by batch. The last batch is filled up with zeros: every kernel sees one
+        shape, so what it computes for an item cannot depend on how many others came along."""
+        device = self._model.codebook_nd.device
+        results = []
+        for batch in rows.split(self._batch_size):
+            padding = rows.new_zeros(self._batch_size - len(batch), *rows.shape[1:])
+            results.append(function(torch.cat([batch, padding]).to(device))[: len(batch)])
+        return torch.cat(results)

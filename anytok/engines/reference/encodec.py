@@ -1,0 +1,164 @@
+"""The original EnCodec, from transformers or from the `encodec` package. No mathematics of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...checkpoints import fetch, local_folder
+from ...checkpoints.codec_card import codec_card
+from ...checkpoints.read import read_config, read_tensors
+from ...checkpoints.seanet import CodecFiles, CodecSizes, canonical_name, read_codec
+from ...errors import CodesError, UsageError
+from ...media import Audio, Decoded, Media, prepare_batch
+from ...spec import Codes, Spec
+from ...tokenizer import Tokenizer
+from .packages import original
+
+__all__ = ["ReferenceEncodec"]
+
+# One segment: (codes [k, t], scale or None).
+Frame = tuple[Tensor, Tensor | None]
+
+
+class ReferenceEncodec(Tokenizer):
+    """transformers' `EncodecModel` or the `encodec` package's, one clip at a time, in float32."""
+
+    def __init__(self, spec: Spec, model: Any, package: str, device: str) -> None:
+        self.spec, self._package, self._device = spec, package, device
+        self._model = model.eval().to(device)
+
+    @classmethod
+    def load(
+        cls,
+        spec: Spec,
+        checkpoint: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        num_codebooks: int | None = None,
+        bandwidth: float | None = None,
+        resampler: str | None = None,
+        package: str | None = None,
+    ) -> ReferenceEncodec:
+        """Load through `package` "transformers" (the default for Hugging Face folders) or "encodec"."""
+        if dtype != "float32":
+            raise UsageError(f"the reference engine runs in float32; got dtype {dtype!r}")
+        folder = local_folder(checkpoint) if checkpoint else fetch(spec.name)
+        files = read_codec(folder)
+        package = package or ("transformers" if files.form == "transformers" else "encodec")
+        if package == "transformers" and files.form == "transformers":
+            model = _transformers_model(folder, files)
+        elif package == "encodec":
+            model = _encodec_model(files)
+        else:
+            raise UsageError(f"package {package!r} cannot load {files.source.name}: use 'encodec'")
+        card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler)
+        return cls(card, model, package, device)
+
+    def check(self, codes: Codes) -> None:
+        """Besides the identity: the layers must exist, and begin with the first."""
+        super().check(codes)
+        if codes.first_codebook:
+            raise UsageError("the original EnCodec decodes from the first layer on; these codes begin later")
+        quantizer = self._model.quantizer
+        num_layers = quantizer.n_q if self._package == "encodec" else len(quantizer.layers)
+        if codes.num_codebooks > num_layers:
+            raise CodesError(f"codes hold layers up to {codes.num_codebooks}; {self.spec.name} has {num_layers}")
+
+    @torch.inference_mode()
+    def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
+        result = []
+        for audio in cast(list[Audio], prepare_batch(media, self.spec)):
+            frames = self._encode(torch.tensor(audio.wave)[None].to(self._device))
+            values = torch.cat([codes_kt for codes_kt, _ in frames], dim=1)[: self.spec.num_codebooks]
+            scales = [float(scale) for _, scale in frames if scale is not None]
+            loudness = np.array(scales) if scales else None
+            result.append(Codes(values.cpu().numpy(), self.spec, audio.num_samples, scales=loudness))
+        return result
+
+    @torch.inference_mode()
+    def decode_batch(self, codes: Sequence[Codes], **options: Any) -> list[Decoded]:
+        if options:
+            raise UsageError(f"{self.spec.name} has no decode options; got {', '.join(options)}")
+        result: list[Decoded] = []
+        for item in codes:
+            self.check(item)
+            pieces = torch.tensor(item.values).to(self._device).split(item.segment_frames(), dim=1)
+            scales = [None] * len(pieces) if item.scales is None else [torch.tensor([[s]]) for s in item.scales]
+            wave_bcs = self._decode(list(zip(pieces, scales, strict=True))).cpu()
+            result.append(Audio(wave_bcs[0, :, : item.num_samples].numpy(), self.spec.sample_rate or 0))
+        return result
+
+    def _encode(self, wave_bcs: Tensor) -> list[Frame]:
+        if self._package == "encodec":
+            return [(codes_bkt[0], scale) for codes_bkt, scale in self._model.encode(wave_bcs)]
+        coded = self._model.encode(wave_bcs, bandwidth=self._model.config.target_bandwidths[-1])
+        pieces = [codes_bkt[0] for codes_bkt in coded.audio_codes]
+        if coded.last_frame_pad_length:
+            pieces[-1] = pieces[-1][:, : -coded.last_frame_pad_length]
+        return list(zip(pieces, coded.audio_scales, strict=True))
+
+    def _decode(self, frames: list[Frame]) -> Tensor:
+        if self._package == "encodec":
+            return self._model.decode([(codes_kt[None], scale) for codes_kt, scale in frames])
+        longest = max(codes_kt.shape[1] for codes_kt, _ in frames)
+        missing = longest - frames[-1][0].shape[1]
+        padded = [torch.nn.functional.pad(codes_kt, (0, longest - codes_kt.shape[1])) for codes_kt, _ in frames]
+        scales = [scale for _, scale in frames]
+        return self._model.decode(torch.stack(padded)[:, None], scales, last_frame_pad_length=missing)[0]
+
+
+def _transformers_model(folder: Path, files: CodecFiles) -> Any:
+    from transformers import EncodecConfig, EncodecModel
+
+    model = EncodecModel(EncodecConfig(**read_config(folder / "config.json")))
+    # transformers writes and reads two generations of weight-norm names; its own loader would rename them.
+    state = {
+        re.sub(r"weight_(g|v)$", lambda end: f"parametrizations.weight.original{'gv'.index(end[1])}", key): tensor
+        for key, tensor in read_tensors(files.source).items()
+    }
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+def _encodec_model(files: CodecFiles) -> Any:
+    sizes = files.sizes
+    modules, package = original("encodec.modules"), original("encodec.model")
+    shape: dict[str, Any] = {
+        "channels": sizes.channels, "dimension": sizes.dimension, "n_filters": sizes.num_filters,
+        "n_residual_layers": sizes.num_residual_layers, "ratios": list(sizes.ratios),
+        "norm": "time_group_norm" if sizes.norm else "weight_norm", "kernel_size": sizes.kernel,
+        "last_kernel_size": sizes.last_kernel, "residual_kernel_size": sizes.residual_kernel,
+        "dilation_base": sizes.dilation_base, "causal": sizes.causal, "pad_mode": sizes.pad_mode,
+        "true_skip": not sizes.shortcut, "compress": sizes.compress, "lstm": sizes.num_lstm_layers,
+    }  # fmt: skip
+    quantizer = original("encodec.quantization").ResidualVectorQuantizer(
+        dimension=sizes.dimension, n_q=sizes.num_codebooks, bins=sizes.codebook_size
+    )
+    segment = sizes.segment_samples and sizes.segment_samples / sizes.sample_rate
+    model = package.EncodecModel(
+        modules.SEANetEncoder(**shape), modules.SEANetDecoder(**shape), quantizer, list(sizes.bandwidths),
+        sizes.sample_rate, sizes.channels, normalize=sizes.normalize, segment=segment,
+        overlap=_overlap(sizes),
+    )  # fmt: skip
+    for key, tensor in model.state_dict().items():
+        name = canonical_name(key)
+        if name is not None:
+            tensor.copy_(files.state[name])
+        elif key.endswith("inited"):
+            tensor.fill_(1)
+    return model
+
+
+def _overlap(sizes: CodecSizes) -> float:
+    """The overlap as a share of a segment, rounded: the package truncates (1 - overlap) * samples to a stride."""
+    if not sizes.segment_samples or not sizes.segment_stride:
+        return 0.01
+    return round(1 - sizes.segment_stride / sizes.segment_samples, 6)

@@ -1,0 +1,64 @@
+"""The errors users meet. Each message says what came, what was expected, and what to do."""
+
+from __future__ import annotations
+
+__all__ = [
+    "AnytokError",
+    "CheckpointError",
+    "CodesError",
+    "JobError",
+    "MediaError",
+    "MissingExtraError",
+    "UsageError",
+    "VocabularyError",
+]
+
+
+class AnytokError(Exception):
+    """Base of every error that anytok raises on purpose."""
+
+
+class UsageError(AnytokError, ValueError):
+    """An argument is wrong: an unknown name, an option that does not exist, an impossible combination."""
+
+
+class MediaError(AnytokError, ValueError):
+    """A picture or a recording cannot be used.
+
+    `kind` is a short stable word for ledgers and statistics (`truncated`, `too_large`, `not_finite`, …);
+    `key` names the item (its path, or its place in the batch) once that is known.
+    """
+
+    def __init__(self, kind: str, detail: str, key: str | None = None) -> None:
+        super().__init__(kind, detail, key)
+        self.kind, self.detail, self.key = kind, detail, key
+
+    def with_key(self, key: str) -> MediaError:
+        """The same error, naming its item; a key that is already there stays."""
+        return MediaError(self.kind, self.detail, self.key or key)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.detail} [{self.kind}]" if self.key else f"{self.detail} [{self.kind}]"
+
+
+class CheckpointError(AnytokError):
+    """Weights are missing, damaged, unsafe, or not the ones asked for."""
+
+
+class CodesError(AnytokError, ValueError):
+    """Codes have the wrong shape, type or range, or come from another tokenizer."""
+
+
+class VocabularyError(AnytokError, ValueError):
+    """Ids or text do not parse, or a layout does not hold."""
+
+
+class JobError(AnytokError):
+    """A tokenization job cannot start, go on, or be trusted."""
+
+
+class MissingExtraError(AnytokError, ImportError):
+    """An optional package is needed; the message gives the install command."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package '{package}': pip install 'anytok[{extra}]'")

@@ -1,0 +1,221 @@
+"""A job as data: what is read, which tokenizers, what is written. Frozen, from TOML; unknown keys are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+
+__all__ = ["JobConfig", "RunConfig", "SinkConfig", "SourceConfig", "TokenizerConfig", "load_config"]
+
+MODALITIES = ("image", "speech", "music")
+SOURCE_KINDS = ("folder", "glob", "manifest", "tar", "parquet", "hf")
+SINK_KINDS = ("parquet", "hf", "webdataset", "megatron", "litdata", "anygpt")
+NEEDS_VOCABULARY = ("megatron", "litdata", "anygpt")
+
+
+def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"no {what} is called {value!r}; known: {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where items come from. `kind` is guessed from the path where it is not given.
+
+    `modality` may be left out where the file suffix decides: pictures are "image", sound belongs to the job's
+    only audio tokenizer. `columns` renames what manifests and tables call things: `key`, `path`, `media`,
+    `text`, `modality`. `text_suffix` (folders, globs) names the caption file beside a medium, such as ".txt".
+    """
+
+    path: str
+    kind: str = ""
+    modality: str = ""
+    name: str = ""  # keys begin with it where a job has several sources
+    columns: Mapping[str, str] = field(default_factory=dict)
+    text_suffix: str = ""
+    split: str = ""  # of a Hugging Face dataset
+
+    def __post_init__(self) -> None:
+        _one_of("source kind", self.kind or self.guess(), SOURCE_KINDS)
+        if self.modality:
+            _one_of("modality", self.modality, MODALITIES)
+        unknown = set(self.columns) - {"key", "path", "media", "text", "modality"}
+        if unknown:
+            raise UsageError(
+                f"columns of source {self.path!r}: unknown {sorted(unknown)}; known: key, path, media, text, modality"
+            )
+        object.__setattr__(self, "kind", self.kind or self.guess())
+
+    def guess(self) -> str:
+        """The kind that the path looks like."""
+        suffix = Path(self.path).suffix.lower()
+        by_suffix = {".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest", ".tar": "tar", ".parquet": "parquet"}
+        return by_suffix.get(suffix) or ("glob" if set(self.path) & set("*?[") else "folder")
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """What `anytok.load_tokenizer` gets."""
+
+    name: str
+    engine: str = "native"
+    checkpoint: str | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SinkConfig:
+    """One output of the single pass."""
+
+    kind: str
+
+    def __post_init__(self) -> None:
+        _one_of("sink kind", self.kind, SINK_KINDS)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How the work is carried out. None of this changes a byte of the output, so none of it is in the plan."""
+
+    runner: str = "local"  # "local" | "ray"
+    workers: int = 1  # processes that hold the models; one a GPU
+    readers: int = 1  # processes that read and decode, for each worker
+    batch_frames: int = 4096  # longest item × items of a batch, in frames
+    batch_items: int = 32
+    item_seconds: float = 60.0  # reading and decoding one item may take this long
+    batch_seconds: float = 600.0  # the model may take this long over a batch; longer over an item beyond batch_frames
+    max_failure_rate: float = 0.2
+    ray_address: str = ""  # of a running cluster; else Ray starts here
+
+    def __post_init__(self) -> None:
+        _one_of("runner", self.runner, ("local", "ray"))
+        for name in ("workers", "readers", "batch_frames", "batch_items"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)}: expected 1 or more")
+        for name in ("item_seconds", "batch_seconds"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name}={getattr(self, name)}: expected a number of seconds above 0")
+        if not 0 <= self.max_failure_rate <= 1:
+            raise UsageError(f"max_failure_rate={self.max_failure_rate}: expected a share from 0 to 1")
+
+
+@dataclass(frozen=True)
+class JobConfig:
+    """A whole job. `tokenizers` goes by modality; `vocabulary` is a name or a layout file, "" for codes alone."""
+
+    output: str
+    sources: tuple[SourceConfig, ...]
+    tokenizers: Mapping[str, TokenizerConfig]
+    sinks: tuple[SinkConfig, ...] = (SinkConfig("parquet"),)
+    vocabulary: str = ""
+    shard_items: int = 1000
+    run: RunConfig = RunConfig()
+
+    def __post_init__(self) -> None:
+        if not self.sources or not self.tokenizers or not self.sinks:
+            raise UsageError("a job needs at least one of each: [[sources]], [tokenizers.<modality>], [[sinks]]")
+        for modality in self.tokenizers:
+            _one_of("modality", modality, MODALITIES)
+        for source in self.sources:
+            if source.modality and source.modality not in self.tokenizers:
+                raise UsageError(f"source {source.path!r} holds {source.modality}: add [tokenizers.{source.modality}]")
+        kinds = [sink.kind for sink in self.sinks]
+        if len(set(kinds)) < len(kinds):
+            raise UsageError(f"sinks {kinds}: each kind once")
+        wanting = [kind for kind in kinds if kind in NEEDS_VOCABULARY]
+        if wanting and not self.vocabulary:
+            raise UsageError(f'sink {wanting[0]!r} writes ids: add vocabulary = "anygpt" (or your own) to the job')
+        if self.shard_items < 1:
+            raise UsageError(f"shard_items={self.shard_items}: expected 1 or more")
+
+    @classmethod
+    def simple(cls, source: str, output: str, tokenizer: str, **overrides: Any) -> JobConfig:
+        """A job of one source and one tokenizer, into parquet: `anytok run SOURCE OUT --tokenizer NAME`.
+
+        `checkpoint`, `device`, `dtype` and `engine` go to the tokenizer, the rest is as in `override`.
+        """
+        from ..registry import find
+
+        named = {key: overrides.pop(key) for key in ("checkpoint", "device", "dtype", "engine") if key in overrides}
+        modality = find(tokenizer).spec.modality
+        tokenizers = {modality: TokenizerConfig(tokenizer, **named)}
+        return cls(output, (SourceConfig(source, modality=modality),), tokenizers).override(**overrides)
+
+    def override(self, **changes: Any) -> JobConfig:
+        """The same job with other fields: `workers=2`, `output="there"`; raises UsageError on unknown ones."""
+        of_run = {one.name for one in dataclasses.fields(RunConfig)}
+        unknown = set(changes) - of_run - {one.name for one in dataclasses.fields(self)}
+        if unknown:
+            raise UsageError(f"a job has no {', '.join(sorted(unknown))}; a run has {', '.join(sorted(of_run))}")
+        run = dataclasses.replace(self.run, **{key: changes.pop(key) for key in of_run & set(changes)})
+        return dataclasses.replace(self, **{"run": run, **changes})
+
+    def work(self) -> dict[str, Any]:
+        """The part that decides the output's bytes, as plain data: what a plan freezes."""
+        record = dataclasses.asdict(self)
+        for tokenizer in record["tokenizers"].values():
+            del tokenizer["device"], tokenizer["checkpoint"]  # the Spec id says which weights; a device is no identity
+        del record["output"], record["run"]
+        return record
+
+
+def load_config(path: str | Path) -> JobConfig:
+    """A job file (TOML) → JobConfig. Raises UsageError naming the key that is unknown, missing or of a wrong type."""
+    try:
+        record = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the job file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not a TOML file: {error}") from error
+    return from_record(record, str(path))
+
+
+def from_record(record: Mapping[str, Any], where: str) -> JobConfig:
+    """Plain nested data, as TOML gives it → JobConfig."""
+    sections = dict(record)
+    if "sources" in sections:
+        sections["sources"] = tuple(_build(SourceConfig, one, f"{where}: [[sources]]") for one in sections["sources"])
+    if "sinks" in sections:
+        sections["sinks"] = tuple(_build(SinkConfig, one, f"{where}: [[sinks]]") for one in sections["sinks"])
+    if "tokenizers" in sections:
+        sections["tokenizers"] = {
+            modality: _build(TokenizerConfig, one, f"{where}: [tokenizers.{modality}]")
+            for modality, one in sections["tokenizers"].items()
+        }
+    if "run" in sections:
+        sections["run"] = _build(RunConfig, sections["run"], f"{where}: [run]")
+    return _build(JobConfig, sections, where)
+
+
+def _build(kind: type, record: Any, where: str) -> Any:
+    if not isinstance(record, Mapping):
+        raise UsageError(f"{where}: expected a table, got {type(record).__name__}")
+    fields = {one.name: one for one in dataclasses.fields(kind)}
+    unknown = set(record) - set(fields)
+    if unknown:
+        raise UsageError(f"{where}: unknown {', '.join(sorted(unknown))}; known: {', '.join(fields)}")
+    for name, value in record.items():
+        wanted = _TYPES.get(str(fields[name].type).split(" | ")[0])
+        if value is None and str(fields[name].type).endswith("None"):
+            continue
+        if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
+            raise UsageError(f"{where}: {name} = {value!r}: expected {fields[name].type}")
+    missing = [
+        name
+        for name, one in fields.items()
+        if name not in record and one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise UsageError(f"{where}: {', '.join(missing)} is missing")
+    return kind(**record)
+
+
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}

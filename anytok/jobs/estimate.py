@@ -1,0 +1,81 @@
+"""What a job will cost, before it starts."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .commit import Store
+from .config import JobConfig, load_config
+from .items import Item
+from .plan import Plan, freeze
+from .reading import Failure
+from .shard import Row, Shard
+from .sinks import SINKS
+from .worker import Results, Worker
+
+__all__ = ["JobEstimate", "plan_job"]
+
+
+@dataclass(frozen=True)
+class JobEstimate:
+    """A dry run's answer: what was counted, and what a measured sample says of the rest."""
+
+    items: int
+    bytes: int  # of media, where known
+    modalities: Mapping[str, int]  # items of each
+    ignored: Mapping[str, int]  # files passed over, by suffix
+    shards: int
+    specs: Mapping[str, str]  # modality → Spec id
+    sampled: int
+    sample_failures: Mapping[str, str]  # key → reason
+    seconds: float  # for the whole job, with the workers asked for
+    output_bytes: int
+
+
+def plan_job(job: str | Path | JobConfig, *, sample: int = 16, **overrides: Any) -> JobEstimate:
+    """List a job's sources, encode `sample` items drawn evenly from them, and say what the whole will take.
+
+    Nothing is written to the output folder. Raises what `run_job` would: a wrong setting, a missing source,
+    unusable weights, two items with one key.
+    """
+    config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        worker = Worker(config.override(output=folder))
+        store = Store.of(folder)
+        store.create()
+        plan = freeze(config, worker.specs, worker.vocabulary.hash if worker.vocabulary else "", store.folder)
+        drawn = _draw(plan, min(sample, plan.num_items))
+        worker.encode_items(drawn[:1])  # the first item pays for start-up
+        began = time.monotonic()
+        results = worker.encode_items(drawn)
+        seconds = (time.monotonic() - began) / max(1, len(drawn)) * plan.num_items / config.run.workers
+        written = _written_bytes(worker, plan, results, Path(folder))
+        worker.readers.close()
+    failures = {drawn[index].key: one.message for index, one in results.items() if isinstance(one, Failure)}
+    return JobEstimate(
+        plan.num_items, plan.rounds[0].num_bytes, plan.rounds[0].modalities, plan.record["ignored"], plan.num_shards,
+        {modality: spec.id for modality, spec in plan.specs.items()}, len(drawn), failures, seconds,
+        int(written / max(1, len(drawn)) * plan.num_items),
+    )  # fmt: skip
+
+
+def _draw(plan: Plan, count: int) -> list[Item]:
+    """`count` items, evenly spaced over the plan."""
+    size = plan.record["work"]["shard_items"]
+    places = [number * plan.num_items // count for number in range(count)]
+    return [plan.items(place // size)[place % size] for place in places]
+
+
+def _written_bytes(worker: Worker, plan: Plan, results: Results, folder: Path) -> int:
+    rows = [row for _, row in sorted(results.items()) if isinstance(row, Row)]
+    shard = Shard(0, rows, worker.specs, plan.hash, worker.vocabulary)
+    staged = folder / "sample"
+    staged.mkdir()
+    for sink in worker.config.sinks:
+        SINKS[sink.kind].write(staged / sink.kind, shard)
+    return sum(path.stat().st_size for path in staged.iterdir())

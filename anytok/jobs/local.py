@@ -1,0 +1,189 @@
+"""The runner of one machine: worker processes that hold the models, fed and watched from here."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from ..errors import AnytokError, CheckpointError, CodesError, JobError, UsageError, VocabularyError
+from ..spec import Spec
+from .child import Child
+from .config import JobConfig
+from .schedule import RETRY_SECONDS, Schedule
+from .worker import Results, Started, Worker
+
+__all__ = ["LocalRunner"]
+
+AHEAD = 3  # shards a worker has at hand: one being written, one in the model, one being read
+MAX_STARTS = 3  # deaths in a row before a worker gets anything done
+
+Listener = Callable[[str, Any], None]  # ("progress", (items, failures, seconds)) or ("done", Outcome)
+
+
+class LocalRunner:
+    """`specs` loads the tokenizers once; `run` does the shards with `config.run.workers` processes."""
+
+    def __init__(self, config: JobConfig) -> None:
+        self._config = config
+        self._workers: list[_Handle] = [_Handle(config, 0)]
+
+    def specs(self) -> Mapping[str, Spec]:
+        """What the tokenizers say they are, weights included."""
+        return self._workers[0].wait_until_ready()
+
+    def run(self, schedule: Schedule, tell: Listener) -> None:
+        """Do all shards of the schedule. Raises what stopped a worker: no disk space, unusable weights."""
+        for number in range(1, min(self._config.run.workers, schedule.num_waiting)):
+            self._workers.append(_Handle(self._config, number))
+        while not schedule.finished:
+            for worker in self._workers:
+                self._feed(worker, schedule)
+            ready = wait([worker.child.pipe for worker in self._workers], timeout=RETRY_SECONDS)
+            for worker in [one for one in self._workers if one.child.pipe in ready]:
+                try:
+                    kind, content = worker.child.pipe.recv()
+                except (EOFError, OSError):
+                    self._replace(worker, schedule)
+                else:
+                    worker.hear(kind, content, schedule, tell)
+
+    def _feed(self, worker: _Handle, schedule: Schedule) -> None:
+        enough = AHEAD if schedule.num_waiting > len(self._workers) else 1
+        while worker.ready and len(worker.shards) < enough and (task := schedule.next()):
+            worker.shards.append(task.shard)
+            try:
+                worker.child.pipe.send(task)
+            except OSError:
+                return  # it has died; its pipe says so next
+
+    def _replace(self, worker: _Handle, schedule: Schedule) -> None:
+        how = worker.child.death()
+        worker.num_deaths += 1
+        if not worker.ready and worker.num_deaths >= MAX_STARTS:
+            raise JobError(f"a worker died {MAX_STARTS} times while it started ({how}): is there memory for the model?")
+        for shard in reversed(worker.shards):
+            schedule.died(shard, how)
+        worker.restart()
+
+    def close(self) -> None:
+        """End all workers at once; what they had not committed is done again another time."""
+        for worker in self._workers:
+            worker.child.stop()
+
+
+class _Handle:
+    """One worker process as its parent sees it."""
+
+    def __init__(self, config: JobConfig, number: int) -> None:
+        self._config, self._number = config, number
+        self.num_deaths = 0
+        self.restart()
+
+    def restart(self) -> None:
+        workers = self._config.run.workers
+        threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0  # workers share the cores
+        self.child = Child(f"{__name__}:serve", self._config, self._number, threads=threads)
+        self.ready = False
+        self.shards: list[int] = []
+
+    def wait_until_ready(self) -> Mapping[str, Spec]:
+        for _ in range(MAX_STARTS):
+            try:
+                kind, content = self.child.pipe.recv()
+            except (EOFError, OSError):
+                how = self.child.death()
+                self.restart()
+                continue
+            if kind == "stop":
+                raise content
+            self.ready = True
+            return content
+        raise JobError(f"a worker died {MAX_STARTS} times while it started ({how}): is there memory for the model?")
+
+    def hear(self, kind: str, content: Any, schedule: Schedule, tell: Listener) -> None:
+        if kind == "stop":
+            raise content
+        if kind == "ready":
+            self.ready = True
+        elif kind == "busy":
+            self.shards.remove(content)
+            schedule.busy(content)
+        elif kind == "done":
+            self.shards.remove(content.shard)
+            self.num_deaths = 0
+            schedule.done(content.shard)
+            tell(kind, content)
+        else:
+            tell(kind, content)
+
+
+def serve(pipe: Connection, config: JobConfig, number: int) -> None:
+    """What a worker process does: Tasks in; what it is, what it has done, and why it stops, out."""
+    try:
+        worker = Worker(config, number, own_process=True)
+        pipe.send(("ready", worker.specs))
+        try:
+            _Server(pipe, worker).run()
+        except OSError as error:
+            raise disk_error(error, config.output) from error
+    except AnytokError as error:
+        pipe.send(("stop", _portable(error)))
+
+
+class _Server:
+    """Three shards at a time: one is read, one encoded, one written."""
+
+    def __init__(self, pipe: Connection, worker: Worker) -> None:
+        self._pipe, self._worker, self._lock = pipe, worker, threading.Lock()
+        self._started: deque[Started] = deque()
+
+    def run(self) -> None:
+        writing: Future[None] | None = None
+        with ThreadPoolExecutor(1) as writer:
+            while True:
+                self._take_tasks()
+                one = self._started.popleft()
+                results = self._worker.encode(one, lambda *counts: self._send("progress", counts))
+                if writing:
+                    writing.result()
+                writing = writer.submit(self._commit, one, results)
+
+    def _take_tasks(self) -> None:
+        while not self._started or self._pipe.poll():
+            task = self._pipe.recv()
+            one = self._worker.start(task)
+            if one:
+                self._started.append(one)
+            else:
+                self._send("busy", task.shard)
+
+    def _commit(self, started: Started, results: Results) -> None:
+        try:
+            self._send("done", self._worker.commit(started, results))
+        except OSError as error:
+            self._send("stop", disk_error(error, self._worker.config.output))
+        except AnytokError as error:
+            self._send("stop", _portable(error))
+
+    def _send(self, kind: str, content: Any) -> None:
+        with self._lock:
+            self._pipe.send((kind, content))
+
+
+def disk_error(error: OSError, output: str) -> JobError:
+    """What to say when the output folder takes no more."""
+    return JobError(
+        f"cannot write to {output} ({error.strerror or error}). What is committed is safe: "
+        "make room or give it leave to write, and run the same command again"
+    )
+
+
+def _portable(error: AnytokError) -> AnytokError:
+    """An error that survives the pipe with its type where its type takes one message, else as a JobError."""
+    plain = type(error) in (UsageError, CheckpointError, CodesError, JobError, VocabularyError)
+    return error if plain else JobError(str(error))

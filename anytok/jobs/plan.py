@@ -1,0 +1,294 @@
+"""The frozen plan: which item goes into which shard. Made once, hashed, and independent of who does the work.
+
+It lies in OUT/_anytok: `plan.json`, the items it lists, the inputs they came from, and one `retry-N.json` for
+each time that failed items were planned anew. A rerun must find the job and its inputs as they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import JobError
+from ..spec import Spec
+from .commit import write_aside
+from .config import JobConfig
+from .items import Input, Item, key_hash
+from .sources import Source, listed, open_sources
+
+__all__ = ["Plan", "Round", "add_round", "freeze", "load_plan"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Round:
+    """One list of items and its shards. Round 0 is the source; each further one retries what had failed."""
+
+    items_file: str
+    items_sha256: str
+    num_items: int
+    num_bytes: int
+    offsets: tuple[int, ...]  # of each shard's first line in the items file, and the file's end
+    modalities: Mapping[str, int]  # items of each
+    replaced: Mapping[str, Any]  # inputs that changed since, because somebody mended them: path → [old, new]
+
+    @property
+    def num_shards(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, read from OUT/_anytok. Shards are counted through all rounds."""
+
+    folder: Path
+    record: Mapping[str, Any]  # plan.json: work, specs, vocabulary, inputs, ignored, hash
+    rounds: tuple[Round, ...]
+
+    @property
+    def hash(self) -> str:
+        return self.record["hash"]
+
+    @cached_property
+    def specs(self) -> dict[str, Spec]:
+        return {modality: Spec(**fields) for modality, fields in self.record["specs"].items()}
+
+    @property
+    def num_items(self) -> int:
+        """Items of the source; retries are no new items."""
+        return self.rounds[0].num_items
+
+    @property
+    def num_shards(self) -> int:
+        return sum(one.num_shards for one in self.rounds)
+
+    def size(self, shard: int) -> int:
+        """How many items a shard has."""
+        for one in self.rounds:
+            if shard < one.num_shards:
+                full = self.record["work"]["shard_items"]
+                return full if shard < one.num_shards - 1 else one.num_items - full * shard
+            shard -= one.num_shards
+        raise JobError(f"shard {shard} is beyond the plan, which has {self.num_shards}")
+
+    def items(self, shard: int) -> list[Item]:
+        """The items of one shard, in order."""
+        for one in self.rounds:
+            if shard < one.num_shards:
+                start, end = one.offsets[shard : shard + 2]
+                with open(self.folder / one.items_file, "rb") as stream:
+                    stream.seek(start)
+                    return [Item.from_line(line) for line in stream.read(end - start).splitlines()]
+            shard -= one.num_shards
+        raise JobError(f"shard {shard} is beyond the plan, which has {self.num_shards}")
+
+
+def load_plan(folder: Path) -> Plan | None:
+    """The plan in OUT/_anytok, or None. Raises JobError if its files are damaged."""
+    rounds = []
+    for name in itertools.chain(["plan.json"], (f"retry-{n}.json" for n in itertools.count(1))):
+        path = folder / name
+        if not path.exists():
+            break
+        try:
+            record = json.loads(path.read_bytes())
+            fields = record["round"]
+            rounds.append((record, Round(**{**fields, "offsets": tuple(fields["offsets"])})))
+            whole = os.path.getsize(folder / fields["items_file"]) == fields["offsets"][-1]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise JobError(f"the plan {path} is damaged ({error!r}): start anew in another folder") from error
+        if record.get("format") != FORMAT or record["hash"] != _hash(record) or not whole:
+            raise JobError(f"the plan {path} was altered, or made by another version: start anew in another folder")
+    return Plan(folder, rounds[0][0], tuple(one for _, one in rounds)) if rounds else None
+
+
+def freeze(
+    config: JobConfig, specs: Mapping[str, Spec], vocabulary_hash: str, folder: Path, *, check: bool = True
+) -> Plan:
+    """List the sources and write the plan; if there is one already, check that it is the same job and (`check`) that
+    the inputs are the same.
+
+    Raises JobError naming what differs, and on items with the same key.
+    """
+    sources = open_sources(config)
+    found = load_plan(folder)
+    record = {
+        "work": config.work(),
+        "specs": {modality: spec.to_dict() for modality, spec in sorted(specs.items())},
+        "vocabulary": vocabulary_hash,
+    }
+    if found is not None:
+        _check_same(found, record)
+        if check:
+            check_inputs(found, sources)
+        return found
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs_file, inputs_sha256 = write_aside(folder, "inputs-{}.jsonl", _input_lines(sources))
+    items = (_with_prefix(prefix, item) for prefix, source in sources for item in listed(source.items()))
+    first = _write_round(folder, items, config.shard_items)
+    if not first.num_items:
+        wanted = ", ".join(config.tokenizers)
+        raise JobError(f"the sources hold no media for {wanted}; passed over: {_ignored(sources) or 'nothing'}")
+    record.update(inputs={"file": inputs_file, "sha256": inputs_sha256}, ignored=_ignored(sources))
+    _publish(folder / "plan.json", record, first)
+    plan = load_plan(folder)
+    assert plan is not None, "just written"
+    _check_same(plan, record)  # another process may have been first
+    return plan
+
+
+def add_round(plan: Plan, config: JobConfig, failed: Iterable[Item]) -> Plan:
+    """Plan the failed items once more. Their files may have changed since (mended, fetched again); others may not."""
+    failed = list(failed)
+    allowed = {item.path for item in failed if not item.place}
+    replaced = check_inputs(plan, open_sources(config), allowed)
+    items = (_refreshed(item, replaced) for item in failed)
+    _publish(
+        plan.folder / f"retry-{len(plan.rounds)}.json",
+        {"plan": plan.hash},
+        _write_round(plan.folder, items, config.shard_items, replaced),
+    )
+    grown = load_plan(plan.folder)
+    assert grown is not None, "just written"
+    return grown
+
+
+def check_inputs(plan: Plan, sources: list[tuple[str, Source]], allowed: set[str] | None = None) -> dict[str, Any]:
+    """Compare the inputs of today with those planned. Returns the changed ones that are allowed to, old and new."""
+    mended = {path: pair for one in plan.rounds for path, pair in one.replaced.items()}
+    digest = hashlib.sha256()
+    for line in _input_lines(sources, mended):
+        digest.update(line)
+    if digest.hexdigest() == plan.record["inputs"]["sha256"]:
+        return {}
+    with open(plan.folder / plan.record["inputs"]["file"], "rb") as stream:
+        old = {one.path: one for one in map(Input.from_line, stream)}
+    new = {one.path: one for one in map(Input.from_line, _input_lines(sources, mended))}
+    changed = [path for path in old.keys() | new.keys() if old.get(path) != new.get(path)]
+    refused = sorted(path for path in changed if path not in (allowed or ()) or path not in new)
+    if refused or not changed:
+        raise JobError(
+            f"the input is not the planned one: {_name_changes(refused, old, new) or 'its order changed'}. "
+            "Put it back, or start anew in another folder"
+        )
+    return {path: [list(vars(old[path]).values()), list(vars(new[path]).values())] for path in changed}
+
+
+def _name_changes(paths: list[str], old: Mapping[str, Input], new: Mapping[str, Input]) -> str:
+    words = [
+        f"{path} {'is new' if path not in old else 'is gone' if path not in new else 'was changed'}" for path in paths
+    ]
+    return "; ".join(words[:5]) + (f"; and {len(words) - 5} more" if len(words) > 5 else "")
+
+
+def _check_same(plan: Plan, record: Mapping[str, Any]) -> None:
+    """Raise JobError naming every setting in which the job differs from the planned one."""
+    settings = ("work", "specs", "vocabulary")
+    planned, given = (
+        dict(_leaves(json.loads(json.dumps({name: one[name] for name in settings})))) for one in (plan.record, record)
+    )
+    changed = sorted(name for name in planned.keys() | given.keys() if planned.get(name) != given.get(name))
+    if changed:
+        words = [f"{name} was {planned.get(name)!r}, is now {given.get(name)!r}" for name in changed[:5]]
+        raise JobError(
+            f"{plan.folder.parent} holds another job: {'; '.join(words)}. "
+            "Give the same settings, or another output folder"
+        )
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, one in value.items():
+            yield from _leaves(one, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and value:
+        for number, one in enumerate(value):
+            yield from _leaves(one, f"{name}[{number}]")
+    else:
+        yield name, value
+
+
+def _input_lines(sources: list[tuple[str, Source]], mended: Mapping[str, Any] | None = None) -> Iterator[bytes]:
+    """A line for each input; one that was mended counts as the one it replaced."""
+    for _, source in sources:
+        for one in listed(source.inputs()):
+            old, new = (mended or {}).get(one.path, (None, None))
+            yield (Input(*old) if old and one == Input(*new) else one).to_line()
+
+
+def _with_prefix(prefix: str, item: Item) -> Item:
+    return Item(**{**vars(item), "key": prefix + item.key}) if prefix else item
+
+
+def _refreshed(item: Item, replaced: Mapping[str, Any]) -> Item:
+    if item.place or item.path not in replaced:
+        return item
+    _, (_, num_bytes, stamp) = replaced[item.path]
+    return Item(**{**vars(item), "num_bytes": num_bytes, "stamp": stamp})
+
+
+def _write_round(
+    folder: Path, items: Iterable[Item], shard_items: int, replaced: Mapping[str, Any] | None = None
+) -> Round:
+    """Write the items file, in one pass and in little memory: 16 bytes are kept for each item."""
+    hashes, offsets, end, num_bytes = array("Q"), [0], 0, 0
+    modalities: Counter[str] = Counter()
+
+    def lines() -> Iterator[bytes]:
+        nonlocal end, num_bytes
+        for item in items:
+            line = item.to_line()
+            hashes.append(key_hash(item.key))
+            modalities[item.modality] += 1
+            num_bytes += item.num_bytes or 0
+            end += len(line)
+            if len(hashes) % shard_items == 0:
+                offsets.append(end)
+            yield line
+
+    name, sha256 = write_aside(folder, "items-{}.jsonl", lines())
+    if offsets[-1] != end:
+        offsets.append(end)
+    _check_doubles(hashes, folder / name)
+    return Round(name, sha256, len(hashes), num_bytes, tuple(offsets), dict(sorted(modalities.items())), replaced or {})
+
+
+def _check_doubles(hashes: array[int], path: Path) -> None:
+    values, counts = np.unique(np.frombuffer(hashes, np.uint64), return_counts=True)
+    doubled = set(values[counts > 1].tolist())
+    if not doubled:
+        return
+    with open(path, "rb") as stream:
+        keys = Counter(item.key for item in map(Item.from_line, stream) if key_hash(item.key) in doubled)
+    names = sorted(key for key, count in keys.items() if count > 1)
+    raise JobError(
+        f"{len(names)} keys name more than one item, such as {', '.join(names[:3])}: "
+        "give the source a column of unique keys, or each source its own name"
+    )
+
+
+def _publish(path: Path, record: Mapping[str, Any], one: Round) -> None:
+    """Write a plan file whole or not at all; the first process to come wins."""
+    whole = {"format": FORMAT, **record, "round": {**vars(one), "offsets": list(one.offsets)}}
+    whole["hash"] = _hash(whole)
+    write_aside(path.parent, path.name, [json.dumps(whole, indent=1).encode() + b"\n"], first_wins=True)
+
+
+def _hash(record: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in record.items() if key != "hash"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _ignored(sources: list[tuple[str, Source]]) -> dict[str, int]:
+    return dict(sorted(sum((source.ignored for _, source in sources), Counter()).items()))

@@ -1,0 +1,167 @@
+"""Reading and decoding in processes of their own, ahead of the model.
+
+A file that crashes, hangs or bloats its decoder costs that process and that item, nothing else.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ..errors import MediaError
+from ..spec import Spec
+from .child import Child
+from .items import Item
+
+__all__ = ["Failure", "Readers", "Reading"]
+
+MAX_TRIES = 2  # for an item whose reader dies; once may be bad luck
+BUFFER_BYTES = 256 * 2**20  # of prepared media that may wait for the model
+READER_BYTES = 16 * 2**30  # address space of a reader; the largest recording that is read needs most of it
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an item has no codes: a short stable word, and a sentence."""
+
+    kind: str
+    message: str
+
+
+class Reading:
+    """The items of one shard on their way: iterate to get (index, prepared medium or Failure), as they come."""
+
+    def __init__(self, num_items: int, room: _Room) -> None:
+        self._num_items, self._room = num_items, room
+        self._results: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+
+    def put(self, index: int, result: Any) -> None:
+        self._room.add(_num_bytes(result))
+        self._results.put((index, result))
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        for _ in range(self._num_items):
+            index, result = self._results.get()
+            self._room.add(-_num_bytes(result))
+            yield index, result
+
+
+class Readers:
+    """A few reader processes, fed in the order of `start`; each is watched by a thread of this process."""
+
+    def __init__(self, specs: Mapping[str, Spec], num_readers: int, item_seconds: float) -> None:
+        self._specs, self._item_seconds = dict(specs), item_seconds
+        self._tasks: queue.SimpleQueue[tuple[Reading, int, Item] | None] = queue.SimpleQueue()
+        self._room = _Room(BUFFER_BYTES)
+        self._threads = [threading.Thread(target=self._watch, daemon=True) for _ in range(num_readers)]
+        for thread in self._threads:
+            thread.start()
+
+    def start(self, items: Sequence[tuple[int, Item]]) -> Reading:
+        """Begin to read these items; returns at once."""
+        reading = Reading(len(items), self._room)
+        for index, item in items:
+            self._tasks.put((reading, index, item))
+        return reading
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._tasks.put(None)
+
+    def _watch(self) -> None:
+        child: Child | None = None
+        while (task := self._tasks.get()) is not None:
+            reading, index, item = task
+            self._room.wait()
+            child, result = self._read(child, item)
+            reading.put(index, result)
+        if child:
+            child.stop()
+
+    def _read(self, child: Child | None, item: Item) -> tuple[Child | None, Any]:
+        """One item through the reader process, with a new one where it dies or hangs."""
+        death, fresh = "", False
+        for _ in range(MAX_TRIES):
+            if child is None or not child.alive():
+                child = Child(f"{__name__}:serve", self._specs, threads=1, quiet=True)
+                fresh = True
+            try:
+                if fresh:  # its start is no item's time
+                    child.pipe.recv()
+                    fresh = False
+                child.pipe.send(item)
+                if not child.pipe.poll(self._item_seconds):
+                    child.stop()
+                    return None, Failure("timeout", f"not decoded within {self._item_seconds:g} s (item_seconds)")
+                return child, child.pipe.recv()
+            except (EOFError, OSError):
+                death = child.death()
+                child = None
+        return None, Failure("crashed", f"its decoder died {MAX_TRIES} times ({death})")
+
+
+class _Room:
+    """Bytes that wait for the model; readers pause while they are too many."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._held, self._changed = limit, 0, threading.Condition()
+
+    def add(self, num_bytes: int) -> None:
+        with self._changed:
+            self._held += num_bytes
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._held < self._limit)
+
+
+def serve(pipe: Connection, specs: Mapping[str, Spec]) -> None:
+    """What a reader process does: items in, prepared media or Failures out."""
+    _limit_memory()
+    from .. import media  # noqa: F401 - before the clock of the first item runs
+
+    pipe.send("ready")
+    while True:
+        item = pipe.recv()
+        pipe.send(read(item, specs[item.modality]))
+
+
+def read(item: Item, spec: Spec) -> Any:
+    """The item as the model takes it, or why it cannot be had. Decoders raise anything, so anything is caught."""
+    from ..media import prepare
+    from .fetch import fetch
+
+    try:
+        return prepare(fetch(item), spec)
+    except MediaError as error:
+        return Failure(error.kind, error.detail)
+    except MemoryError:
+        return Failure("out_of_memory", "decoding it needs more memory than a reader may have")
+    except FileNotFoundError:
+        return Failure("missing", "no such file")
+    except OSError as error:
+        return Failure("unreadable", f"cannot be read ({error.strerror or error})")
+    except Exception as error:
+        return Failure("undecodable", f"{type(error).__name__}: {error}")
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (READER_BYTES, READER_BYTES))
+    except (ImportError, ValueError, OSError):
+        pass  # a system without such limits; the media limits still hold
+
+
+def _num_bytes(result: Any) -> int:
+    wave = getattr(result, "wave", None)
+    if wave is not None:
+        return wave.nbytes
+    size = getattr(result, "size", None)  # of a PIL picture
+    return size[0] * size[1] * 3 if isinstance(size, tuple) else 1024

@@ -1,0 +1,148 @@
+"""Running a job from its first to its last step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import JobError, UsageError
+from .commit import Store, write_aside
+from .config import JobConfig, load_config
+from .local import Listener, LocalRunner, disk_error
+from .plan import Plan, add_round, freeze
+from .progress import Log, Meter, ProgressListener
+from .schedule import Schedule
+from .status import LEDGER, JobStatus, failed_items, job_status, write_ledger
+from .views import publish
+from .worker import load_job_vocabulary
+
+__all__ = ["run_job"]
+
+
+class Runner(Protocol):
+    """What a way of doing shards looks like."""
+
+    def specs(self) -> Any: ...
+
+    def run(self, schedule: Schedule, tell: Listener) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def run_job(
+    job: str | Path | JobConfig,
+    *,
+    retry_failed: bool = False,
+    shard: str = "",
+    progress: ProgressListener | None = None,
+    **overrides: Any,
+) -> JobStatus:
+    """Tokenize a dataset: start the job, or go on where it was stopped.
+
+    `job` is a TOML file or a JobConfig; `overrides` replace its settings (`output=…`, `workers=2`,
+    `runner="ray"`). `shard="3/8"` does the shards whose number leaves 3 when divided by 8, for Slurm arrays
+    and the like: 0/8 … 7/8 together are the job. `retry_failed` takes up the items in the ledger once more.
+    `progress` is called after every batch.
+
+    Returns how far the job is now. Raises UsageError on wrong settings, CheckpointError on unusable weights, and
+    JobError where the job is not the planned one, cannot go on, or fails for too many items.
+    """
+    config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
+    share = Share.from_text(shard) if shard else Share()
+    store = Store.of(config.output)
+    runner = _runner(config)
+    try:
+        store.create()
+        specs = runner.specs()
+        vocabulary = load_job_vocabulary(config.vocabulary)
+        vocabulary_hash = vocabulary.hash if vocabulary else ""
+        plan = freeze(config, specs, vocabulary_hash, store.folder, check=not retry_failed)
+        if retry_failed:
+            plan = _plan_retry(plan, config, store)
+        write_aside(store.folder, "job.json", [json.dumps(asdict(config), indent=1).encode()])
+        _carry_out(config, plan, store, runner, share, progress)
+    except OSError as error:
+        raise disk_error(error, config.output) from error
+    finally:
+        runner.close()
+        store.sweep()
+    return job_status(config.output)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which shards are this process's: all, or every `of`-th."""
+
+    number: int = 0
+    of: int = 1
+
+    @classmethod
+    def from_text(cls, text: str) -> Share:
+        number, slash, of = text.partition("/")
+        if not (slash and number.isdecimal() and of.isdecimal() and int(number) < int(of)):
+            raise UsageError(f"shard={text!r}: expected i/n with i from 0 to n - 1, such as 0/8 … 7/8")
+        return cls(int(number), int(of))
+
+    def has(self, shard: int) -> bool:
+        return shard % self.of == self.number
+
+
+def _runner(config: JobConfig) -> Runner:
+    if config.run.runner == "local":
+        return LocalRunner(config)
+    from .ray_runner import RayRunner
+
+    return RayRunner(config)
+
+
+def _plan_retry(plan: Plan, config: JobConfig, store: Store) -> Plan:
+    """The plan with the ledger's items once more; as it is, where the ledger is empty."""
+    left = plan.num_shards - len(store.committed())
+    if left:
+        raise JobError(f"{left} shards are still to do: finish the run without retry_failed first")
+    failed = list(failed_items(plan, store))
+    return add_round(plan, config, failed) if failed else plan
+
+
+def _carry_out(
+    config: JobConfig, plan: Plan, store: Store, runner: Runner, share: Share, listener: ProgressListener | None
+) -> None:
+    """Do what is left of this process's share; lay out the outputs once all shards are there."""
+    mine = [number for number in range(plan.num_shards) if share.has(number)]
+    committed = store.committed()
+    records = [store.record(number) for number in mine if number in committed]
+    log = Log(store.folder)
+    meter = Meter(sum(map(plan.size, mine)), listener)
+    for record in records:
+        meter.shard(record["read"], len(record["failures"]), new=False)
+    log.write("start", plan=plan.hash, shards=len(mine), done=len(records), run=asdict(config.run))
+    limit = config.run.max_failure_rate if len(plan.rounds) == 1 else 1.0  # what is retried has failed before
+
+    def tell(kind: str, content: Any) -> None:
+        if kind == "progress":
+            meter.batch(*content)
+            log.progress(meter.now())
+            return
+        meter.shard(content.items, sum(content.failures.values()))
+        log.write("shard", shard=content.shard, items=content.items, failures=content.failures)
+        _check_rate(meter, limit, config.output)
+
+    try:
+        runner.run(Schedule(store, [number for number in mine if number not in committed]), tell)
+        _check_rate(meter, limit, config.output)
+    finally:
+        write_ledger(plan, store)
+    if len(store.committed()) == plan.num_shards:
+        publish(config, store)
+    log.write("finish", **asdict(meter.now()))
+
+
+def _check_rate(meter: Meter, limit: float, output: str) -> None:
+    """Stop once it is certain that too large a share of all items fails, wherever in the job they lie."""
+    if meter.failed > limit * meter.total:
+        raise JobError(
+            f"{meter.failed} of {meter.total} items failed, more than max_failure_rate = {limit:g} allows. What is "
+            f"done is kept. See {output}/{LEDGER}; raise the limit to go on (retry_failed takes up what was mended)"
+        )

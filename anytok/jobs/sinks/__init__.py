@@ -1,0 +1,42 @@
+"""What a job can write. A sink is a function that writes one shard to one file, or a few, with equal bytes for
+equal rows; `SINKS` names them, and `views` lays out the finished shards as their readers expect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..shard import Shard
+from .archives import keys_anygpt, keys_webdataset, write_anygpt, write_webdataset
+from .packed import count_litdata, count_megatron, index_litdata, write_litdata, write_megatron
+from .tables import index_hf, keys_parquet, write_hf, write_parquet
+
+__all__ = ["SINKS", "Sink"]
+
+
+@dataclass(frozen=True)
+class Sink:
+    """`write(stem, shard)` writes `stem` + each of `suffixes`, `keys(stem)` reads back the keys of its rows (or
+    their number, where the format has no place for keys), `index(folder, stems)` writes what ties shards together."""
+
+    write: Callable[[Path, Shard], None]
+    keys: Callable[[Path], list[str] | int]
+    suffixes: tuple[str, ...]
+    folder: str = ""  # of the shards, within OUT/<kind>
+    index: Callable[[Path, Sequence[Path]], None] | None = None
+
+    def views(self, root: Path, stem: Path, shard: int) -> Iterator[tuple[Path, Path]]:
+        """Where a shard's files belong below `root` (OUT/<kind>), each with the file itself."""
+        for suffix in self.suffixes:
+            yield root / self.folder / f"{shard:06d}{suffix}", stem.with_suffix(suffix)
+
+
+SINKS: Mapping[str, Sink] = {
+    "parquet": Sink(write_parquet, keys_parquet, (".parquet",)),
+    "hf": Sink(write_hf, keys_parquet, (".parquet",), "data", index_hf),
+    "webdataset": Sink(write_webdataset, keys_webdataset, (".tar",)),
+    "megatron": Sink(write_megatron, count_megatron, (".bin", ".idx")),
+    "litdata": Sink(write_litdata, count_litdata, (".bin",), "", index_litdata),
+    "anygpt": Sink(write_anygpt, keys_anygpt, (".jsonl",)),
+}

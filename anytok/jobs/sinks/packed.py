@@ -1,0 +1,86 @@
+"""Ids back to back, as trainers map them into memory: Megatron's .bin/.idx, and litdata's chunks of tokens."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..commit import write_aside
+from ..shard import Shard
+
+__all__ = ["count_litdata", "count_megatron", "index_litdata", "write_litdata", "write_megatron"]
+
+# numpy types by the numbers that the formats give them
+MEGATRON_TYPES = {"uint16": 8, "int32": 4}
+LITDATA_TYPES = {"uint16": "no_header_numpy:5", "int32": "no_header_numpy:2"}
+
+
+def write_megatron(stem: Path, shard: Shard) -> None:
+    """`.bin`: all ids; `.idx` (Megatron-LM, IndexedDataset version 1): a document of one sequence for each row."""
+    ids, dtype = _ids(shard)
+    lengths = np.array([len(one) for one in ids], np.int32)
+    ends = np.cumsum(lengths, dtype=np.int64) * dtype.itemsize
+    header = b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, MEGATRON_TYPES[dtype.name], len(ids), len(ids) + 1)
+    with open(stem.with_suffix(".idx"), "wb") as stream:
+        stream.write(header + lengths.tobytes() + (ends - lengths * dtype.itemsize).tobytes())
+        stream.write(np.arange(len(ids) + 1, dtype=np.int64).tobytes())  # where documents begin, and the end
+    with open(stem.with_suffix(".bin"), "wb") as stream:
+        stream.writelines(one.astype(dtype).tobytes() for one in ids)
+
+
+def count_megatron(stem: Path) -> int:
+    """Number of sequences."""
+    with open(stem.with_suffix(".idx"), "rb") as stream:
+        _, _, _, count, _ = struct.unpack("<9sQBQQ", stream.read(34))
+    return count
+
+
+def write_litdata(stem: Path, shard: Shard) -> None:
+    """`.bin`: a chunk for litdata's TokensLoader (number of rows, their offsets, their ids). `.json`: its line in
+    the index."""
+    ids, dtype = _ids(shard)
+    head = 4 * (len(ids) + 2)
+    offsets = head + np.cumsum([0, *(one.size * dtype.itemsize for one in ids)])
+    with open(stem.with_suffix(".bin"), "wb") as stream:
+        stream.write(np.array([len(ids), *offsets], np.uint32).tobytes())
+        stream.writelines(one.astype(dtype).tobytes() for one in ids)
+    record: dict[str, Any] = {"chunk_bytes": int(offsets[-1]), "chunk_size": len(ids)}
+    record |= {"dim": sum(one.size for one in ids), "filename": f"{shard.number:06d}.bin"}
+    record |= {"data_format": LITDATA_TYPES[dtype.name]}
+    stem.with_suffix(".json").write_text(json.dumps(record) + "\n")
+
+
+def count_litdata(stem: Path) -> int:
+    """Number of rows."""
+    with open(stem.with_suffix(".bin"), "rb") as stream:
+        return struct.unpack("<I", stream.read(4))[0]
+
+
+def index_litdata(folder: Path, stems: Sequence[Path]) -> None:
+    """`index.json` over all chunks."""
+    chunks = [json.loads(stem.with_suffix(".json").read_text()) for stem in stems]
+    formats = {chunk.pop("data_format") for chunk in chunks}
+    config = {
+        "chunk_bytes": max((chunk["chunk_bytes"] for chunk in chunks), default=0),
+        "chunk_size": None,
+        "compression": None,
+        "data_format": sorted(formats),
+        "data_spec": json.dumps([1, {"type": None, "context": None, "children_spec": []}]),  # torch's leaf
+        "encryption": None,
+        "item_loader": "TokensLoader",
+    }
+    text = json.dumps({"chunks": chunks, "config": config}, indent=1) + "\n"
+    write_aside(folder, "index.json", [text.encode()])
+
+
+def _ids(shard: Shard) -> tuple[list[np.ndarray], np.dtype]:
+    """Ids and the type to write: uint16 while the vocabulary fits, else int32, which every reader knows."""
+    assert shard.vocabulary is not None, "checked when the job was read"
+    assert shard.ids is not None
+    wide = np.dtype(np.uint16 if shard.vocabulary.dtype.itemsize <= 2 else np.int32)
+    return shard.ids, wide

@@ -1,0 +1,84 @@
+"""Parquet with a checksum on every page, for any reader of tables, and as a Hugging Face dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..commit import write_aside
+from ..items import Item, valid_text
+from ..shard import Shard
+
+__all__ = ["index_hf", "keys_parquet", "meta_json", "write_hf", "write_parquet"]
+
+
+def write_parquet(stem: Path, shard: Shard) -> None:
+    """Columns: key, modality, tokenizer (its id), codes [K][T], ids (with a vocabulary), num_samples, scales,
+    text, meta (JSON). The provenance lies in the schema's metadata under "anytok"."""
+    _write(stem, shard, "ids")
+
+
+def write_hf(stem: Path, shard: Shard) -> None:
+    """The same with `input_ids`, as trainers call them."""
+    _write(stem, shard, "input_ids")
+
+
+def keys_parquet(stem: Path) -> list[str]:
+    """Keys of the rows; every page is read, and its checksum compared."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(stem.with_suffix(".parquet"), page_checksum_verification=True) as table:
+        return [key for batch in table.iter_batches() for key in batch.column("key").to_pylist()]
+
+
+def index_hf(folder: Path, stems: Sequence[Path]) -> None:
+    """A card that tells `datasets.load_dataset(folder)` where the rows are."""
+    head = "configs:\n- config_name: default\n  data_files: data/*.parquet\n"
+    write_aside(folder, "README.md", [f"---\n{head}---\nMedia as tokens, made with anytok.\n".encode()])
+
+
+def _write(stem: Path, shard: Shard, ids_name: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    items, codes = [row.item for row in shard.rows], [row.codes for row in shard.rows]
+    columns: dict[str, Any] = {
+        "key": pa.array([item.key for item in items], pa.string()),
+        "modality": pa.array([item.modality for item in items], pa.string()),
+        "tokenizer": pa.array([one.spec.id for one in codes], pa.string()),
+        "codes": _code_lists([row.values for row in shard.rows], shard.code_dtype),
+    }
+    if shard.ids is not None:
+        assert shard.vocabulary is not None
+        columns[ids_name] = _lists(shard.ids, shard.vocabulary.dtype)
+    columns["num_samples"] = pa.array([one.num_samples for one in codes], pa.int64())
+    columns["scales"] = pa.array([one.scales for one in codes], pa.list_(pa.float32()))
+    columns["text"] = pa.array([item.text and valid_text(item.text) for item in items], pa.string())
+    columns["meta"] = pa.array([meta_json(item) for item in items], pa.string())
+    table = pa.table(columns).replace_schema_metadata({"anytok": shard.provenance})
+    pq.write_table(table, stem.with_suffix(".parquet"), compression="zstd", write_page_checksum=True)
+
+
+def meta_json(item: Item) -> str:
+    """An item's metadata as JSON; what JSON does not know, such as a date, as its text."""
+    return valid_text(json.dumps(item.meta, ensure_ascii=False, default=str))
+
+
+def _lists(arrays: list[np.ndarray], dtype: np.dtype) -> Any:
+    """Arrays [N] of any lengths → one list column."""
+    import pyarrow as pa
+
+    ends = np.cumsum([0, *(len(one) for one in arrays)], dtype=np.int32)
+    return pa.ListArray.from_arrays(ends, pa.array(np.concatenate([np.empty(0, dtype), *arrays]).astype(dtype)))
+
+
+def _code_lists(values: list[np.ndarray], dtype: np.dtype) -> Any:
+    """Codes [K, T] → one column of lists of lists."""
+    import pyarrow as pa
+
+    layers = _lists([layer for one in values for layer in one], dtype)
+    return pa.ListArray.from_arrays(np.cumsum([0, *(len(one) for one in values)], dtype=np.int32), layers)

@@ -1,0 +1,140 @@
+"""What a finished job holds: lengths, tokens, and how well the codebooks are used."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .commit import write_aside
+from .status import open_failures, open_job
+from .tally import TALLY
+
+__all__ = ["JobStats", "ModalityStats", "job_stats"]
+
+
+@dataclass(frozen=True)
+class ModalityStats:
+    """Of one modality. `used` and `perplexity` have a number for each codebook: the share of its codes that occur,
+    and 2 ** entropy, the number of codes that it seems to have."""
+
+    items: int
+    frames: int
+    tokens: int  # codes: frames × codebooks
+    seconds: float  # of sound
+    frames_quantiles: Mapping[str, int]  # "0", "0.05", "0.5", "0.95", "1"
+    codebook_size: int
+    used: tuple[float, ...]
+    perplexity: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class JobStats:
+    output: str
+    items: int
+    written: int
+    failures: Mapping[str, int]
+    modalities: Mapping[str, ModalityStats]
+    files: tuple[str, ...]  # what was written: stats.json, stats.png
+
+
+def job_stats(output: str | Path, *, picture: bool = True) -> JobStats:
+    """Count what the job in `output` has written so far; leaves OUT/stats.json and, with matplotlib, OUT/stats.png.
+
+    Computed anew from the shards, never carried on from an earlier count. Raises JobError if there is no job.
+    """
+    plan, store = open_job(output)
+    counts = {modality: _Count(spec.num_codebooks, spec.codebook_size) for modality, spec in plan.specs.items()}
+    written = 0
+    for shard in sorted(store.committed()):
+        written += store.record(shard)["written"]
+        with np.load(store.path(shard) / TALLY) as tally:
+            for modality, count in counts.items():
+                if f"usage_{modality}" in tally:
+                    count.add(tally[f"frames_{modality}"], tally[f"seconds_{modality}"], tally[f"usage_{modality}"])
+    kinds: dict[str, int] = {}
+    for failure in open_failures(plan, store):
+        kinds[failure["kind"]] = kinds.get(failure["kind"], 0) + 1
+    folder = Path(output)
+    modalities = {modality: count.stats() for modality, count in counts.items() if count.frames.sum()}
+    files = ["stats.json", "stats.png"] if picture else ["stats.json"]
+    stats = JobStats(
+        str(output), plan.num_items, written, kinds, modalities, tuple(str(folder / name) for name in files)
+    )
+    write_aside(folder, "stats.json", [json.dumps(asdict(stats), indent=1).encode() + b"\n"])
+    if picture:
+        draw(counts, plan.specs, folder / "stats.png")
+    return stats
+
+
+class _Count:
+    """Sums over shards, in memory that does not grow with the items."""
+
+    def __init__(self, num_codebooks: int, codebook_size: int) -> None:
+        self.usage = np.zeros((num_codebooks, codebook_size), np.int64)
+        self.frames = np.zeros(1, np.int64)  # how many items have so many frames
+        self.seconds = 0.0
+
+    def add(self, frames: np.ndarray, seconds: np.ndarray, usage: np.ndarray) -> None:
+        more = np.bincount(frames)
+        if len(more) > len(self.frames):
+            self.frames = np.pad(self.frames, (0, len(more) - len(self.frames)))
+        self.frames[: len(more)] += more
+        self.seconds += float(seconds.sum())
+        self.usage[: len(usage)] += usage
+
+    def stats(self) -> ModalityStats:
+        items = int(self.frames.sum())
+        ranks = np.cumsum(self.frames)
+        wanted = {share: max(1, np.ceil(share * items)) for share in (0, 0.05, 0.5, 0.95, 1)}
+        quantiles = {f"{share:g}": int(np.searchsorted(ranks, rank)) for share, rank in wanted.items()}
+        total = int((self.frames * np.arange(len(self.frames))).sum())
+        return ModalityStats(
+            items, total, int(self.usage.sum()), round(self.seconds, 3), quantiles, self.usage.shape[1],
+            tuple(round(float((layer > 0).mean()), 6) for layer in self.usage),
+            tuple(round(perplexity(layer), 3) for layer in self.usage),
+        )  # fmt: skip
+
+
+def perplexity(counts: np.ndarray) -> float:
+    """2 ** entropy of how often each code occurs; 0 if none does.
+
+    >>> perplexity(np.array([5, 5, 5, 5, 0]))
+    4.0
+    """
+    shares = counts[counts > 0] / max(1, counts.sum())
+    return float(2 ** -(shares * np.log2(shares)).sum()) if len(shares) else 0.0
+
+
+def draw(counts: Mapping[str, _Count], specs: Mapping[str, Any], path: Path) -> None:
+    """A row for each modality: lengths, codes by how often they occur, perplexity of each codebook."""
+    from ..errors import MissingExtraError
+
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("matplotlib", "eval", "a picture of the statistics (or picture=False)") from error
+    shown = {modality: count for modality, count in counts.items() if count.frames.sum()} or dict(counts)
+    figure = Figure(figsize=(13, 3.4 * len(shown)), layout="constrained")
+    for row, (modality, count) in zip(figure.subplots(len(shown), 3, squeeze=False), shown.items(), strict=True):
+        spec, (lengths, usage, books) = specs[modality], row
+        rate = spec.frame_rate or 1
+        lengths.hist(np.arange(len(count.frames)) / rate, bins=40, weights=count.frames)
+        lengths.set(xlabel="seconds" if spec.frame_rate else "frames", ylabel="items", title=f"{modality}: {spec.id}")
+        for number, layer in enumerate(count.usage):
+            usage.plot(np.sort(layer)[::-1] / max(1, layer.sum()), label=f"codebook {number + 1}")
+        usage.set(xscale="symlog", yscale="symlog", xlabel="codes, most frequent first", ylabel="share")
+        usage.set_yscale("log")
+        usage.legend(fontsize="x-small", ncols=2)
+        values = [perplexity(layer) for layer in count.usage]
+        books.bar(np.arange(1, len(values) + 1), values)
+        books.axhline(spec.codebook_size, color="grey", linestyle=":")
+        books.set(xlabel="codebook", ylabel="perplexity", title=f"of {spec.codebook_size} codes")
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    write_aside(path.parent, path.name, [stream.getvalue()])

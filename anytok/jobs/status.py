@@ -1,0 +1,91 @@
+"""How far a job is: read from the plan and the shards' records alone, while it runs or after."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobError
+from .commit import Store, write_aside
+from .items import Item
+from .plan import Plan, load_plan
+
+__all__ = ["JobStatus", "failed_items", "job_status", "open_job", "write_ledger"]
+
+LEDGER = "failures.jsonl"
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """Items planned, written and failed so far; `failures` counts the open ones by kind."""
+
+    output: str
+    plan: str  # hash
+    items: int
+    written: int
+    failed: int
+    failures: dict[str, int]
+    shards: int
+    shards_done: int
+    bytes_written: int
+    seconds: float  # of work, summed over shards
+    ledger: str  # path of the failures, one JSON line each; written at the end of every run
+
+    @property
+    def finished(self) -> bool:
+        return self.shards_done == self.shards
+
+
+def open_job(output: str | Path) -> tuple[Plan, Store]:
+    """The plan and the shards of a job's output; raises JobError if it has none."""
+    store = Store.of(output)
+    plan = load_plan(store.folder)
+    if plan is None:
+        raise JobError(f"{output} holds no job: there is no _anytok/plan.json in it")
+    return plan, store
+
+
+def job_status(output: str | Path) -> JobStatus:
+    """How far the job in `output` is. Raises JobError if there is none, or if a record is damaged."""
+    plan, store = open_job(output)
+    written, seconds, num_bytes, failures = 0, 0.0, 0, Counter[str]()
+    done = sorted(store.committed())
+    for record in map(store.record, done):
+        written += record["written"]
+        seconds += record["seconds"]
+        num_bytes += sum(one["bytes"] for one in record["files"].values())
+    for failure in open_failures(plan, store):
+        failures[failure["kind"]] += 1
+    return JobStatus(
+        str(output), plan.hash, plan.num_items, written, failures.total(), dict(failures.most_common()),
+        plan.num_shards, len(done), num_bytes, round(seconds, 3), str(Path(output) / LEDGER),
+    )  # fmt: skip
+
+
+def open_failures(plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """The failures that stand: where an item was planned again, its last outcome counts."""
+    first_retry = plan.rounds[0].num_shards
+    standing: dict[str, dict[str, Any]] = {}
+    for shard in sorted(store.committed()):
+        if shard >= first_retry:
+            for item in plan.items(shard):
+                standing.pop(item.key, None)
+        for failure in store.record(shard)["failures"]:
+            standing[failure["key"]] = {**failure, "shard": shard}
+    return list(standing.values())
+
+
+def failed_items(plan: Plan, store: Store) -> Iterator[Item]:
+    """The items of the failures that stand."""
+    for failure in open_failures(plan, store):
+        yield plan.items(failure["shard"])[failure["index"]]
+
+
+def write_ledger(plan: Plan, store: Store) -> None:
+    """Write OUT/failures.jsonl anew: key, kind, message, when, and where in the plan."""
+    lines = (json.dumps(failure, ensure_ascii=False) + "\n" for failure in open_failures(plan, store))
+    write_aside(store.folder.parent, LEDGER, (line.encode("utf-8", "backslashreplace") for line in lines))

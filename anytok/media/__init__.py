@@ -1,0 +1,7 @@
+"""Anything a user holds → exactly the model's input, and decoded tensors → files."""
+
+from .audio import Audio as Audio
+from .prepare import Decoded as Decoded
+from .prepare import Media as Media
+from .prepare import prepare as prepare
+from .prepare import prepare_batch as prepare_batch

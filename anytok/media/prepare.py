@@ -1,0 +1,116 @@
+"""Anything a user holds → exactly what the model eats. A pure function, so workers can run it anywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, TYPE_CHECKING, TypeAlias, Union
+
+import numpy as np
+
+from ..errors import MediaError, UsageError
+from ..spec import Spec
+from .audio import Audio, check_audio, load_audio
+from .image import load_image
+from .limits import DEFAULT_LIMITS, Limits
+from .resample import resample
+from .source import key_of, naming
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Decoded", "Media", "prepare", "prepare_batch"]
+
+Media: TypeAlias = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image", np.ndarray, Audio]
+Decoded: TypeAlias = Union["Image", Audio]
+
+
+def prepare(source: Media, spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> Decoded:
+    """What the tokenizer of `spec` eats, made from `source` as its authors make it.
+
+    Pictures: a PIL RGB image, squashed to `spec.image_size` a side with the filter `spec.preprocessing`
+    ("bicubic" or "bilinear"). Sound: an Audio at `spec.sample_rate` with `spec.channels`, by the recipe
+    `spec.preprocessing`, "<mix>:<resampler>". What is prepared already passes unchanged. Raises MediaError.
+    """
+    with naming(key_of(source)):
+        if spec.modality == "image":
+            return _prepare_image(source, spec, limits)
+        return _prepare_audio(source, spec, limits)
+
+
+def prepare_batch(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> list[Decoded]:
+    """`prepare` of each item, in order; a MediaError names the first bad item (its path, or "item 3").
+
+    Picture files are read by several threads: Pillow works outside the interpreter's lock.
+    """
+
+    def one(place: int) -> Decoded:
+        with naming(key_of(sources[place]) or f"item {place}"):
+            return prepare(sources[place], spec, limits=limits)
+
+    if spec.modality != "image" or len(sources) < 2:
+        return [one(place) for place in range(len(sources))]
+    with ThreadPoolExecutor() as pool:
+        # Open files and PIL pictures stay in this thread: an item may be in the batch twice.
+        apart = [isinstance(source, str | os.PathLike | bytes) for source in sources]
+        jobs = [pool.submit(one, place) if apart[place] else None for place in range(len(sources))]
+        try:
+            return [job.result() if job else one(place) for place, job in enumerate(jobs)]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _prepare_image(source: Media, spec: Spec, limits: Limits) -> Image:
+    from PIL import Image
+
+    filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+    if spec.preprocessing not in filters or spec.image_size is None:
+        raise UsageError(f"{spec.name}: preprocessing {spec.preprocessing!r}; known: {', '.join(filters)}")
+    if isinstance(source, Audio):
+        raise MediaError("wrong_type", f"{spec.name} takes pictures, but this is sound")
+    image = load_image(source, limits=limits)
+    return image.resize((spec.image_size, spec.image_size), filters[spec.preprocessing])
+
+
+def _prepare_audio(source: Media, spec: Spec, limits: Limits) -> Audio:
+    mix, _, method = spec.preprocessing.partition(":")
+    if mix not in _MIXES or spec.sample_rate is None:
+        raise UsageError(f"{spec.name}: preprocessing {spec.preprocessing!r}; known: {', '.join(_MIXES)}")
+    audio = load_audio(source, limits=limits)
+    before, after = _MIXES[mix]
+    wave = resample(before(audio.wave), audio.sample_rate, spec.sample_rate, method)
+    prepared = Audio(after(wave), spec.sample_rate)
+    check_audio(prepared)  # sums of samples near float32's maximum are infinite
+    return prepared
+
+
+def _keep(wave_ct: np.ndarray) -> np.ndarray:
+    return wave_ct
+
+
+def _first(wave_ct: np.ndarray) -> np.ndarray:
+    return wave_ct[:1]
+
+
+def _mean(wave_ct: np.ndarray) -> np.ndarray:
+    if len(wave_ct) == 1:
+        return wave_ct
+    import torch  # as the originals: from five channels on, numpy adds in another order
+
+    return torch.from_numpy(wave_ct).mean(0, keepdim=True).numpy()
+
+
+def _stereo(wave_ct: np.ndarray) -> np.ndarray:
+    if len(wave_ct) > 2:
+        raise MediaError("channels", f"{len(wave_ct)} channels: this model takes 1 or 2; mix them down first")
+    return wave_ct if len(wave_ct) == 2 else np.repeat(wave_ct, 2, axis=0)
+
+
+# What is done to the channels before and after resampling; the order decides the last bits of the samples.
+_MIXES = {
+    "first": (_first, _keep),  # AnyGPT's speech
+    "mean-after": (_keep, _mean),  # AnyGPT's music
+    "mean-before": (_mean, _keep),  # encodec.utils.convert_audio to mono
+    "stereo": (_stereo, _keep),  # and to stereo
+}

@@ -1,0 +1,90 @@
+"""Where media come from: a path, bytes or a file object → a seekable binary stream of bounded size."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from ..errors import MediaError
+
+__all__ = ["key_of", "naming", "open_source"]
+
+
+def key_of(source: Any) -> str | None:
+    """The name by which errors call this item: its path, where it has one."""
+    return os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
+
+
+@contextmanager
+def naming(key: str | None) -> Iterator[None]:
+    """Give `key` to a MediaError that passes through without one."""
+    try:
+        yield
+    except MediaError as error:
+        if key is None or error.key is not None:
+            raise
+        raise error.with_key(key) from error.__cause__
+
+
+@contextmanager
+def open_source(source: Any, max_bytes: int, limit: str) -> Iterator[IO[bytes]]:
+    """Open `source` for reading from its start, and close what was opened.
+
+    A path must name a regular file, since reading a pipe or a device may never end. File objects are read
+    from where they stand. `limit` is the name of `max_bytes` in the message. Raises MediaError (`missing`,
+    `not_a_file`, `unreadable`, `wrong_type`, `too_large`, `empty`).
+    """
+    if isinstance(source, (str, os.PathLike)):
+        _check_size(_size_of_file(source), max_bytes, limit)
+        try:
+            stream: IO[bytes] = open(source, "rb")  # noqa: SIM115 - closed by the with below
+        except OSError as error:
+            raise MediaError("unreadable", f"cannot open the file ({error.strerror})") from error
+        with stream:
+            yield stream
+    else:
+        data = _read_all(source, max_bytes)
+        _check_size(len(data), max_bytes, limit)
+        yield io.BytesIO(data)
+
+
+def _size_of_file(path: str | os.PathLike[str]) -> int:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError as error:
+        raise MediaError("missing", "there is no such file") from error
+    except (OSError, ValueError) as error:  # a loop of links, a closed folder, a zero byte in the name
+        raise MediaError("unreadable", f"cannot reach the file ({error})") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise MediaError("not_a_file", "this is a folder: pass the files in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise MediaError("not_a_file", "this is a pipe or a device: read it yourself and pass the bytes")
+    return found.st_size
+
+
+def _check_size(num_bytes: int, max_bytes: int, limit: str) -> None:
+    if num_bytes == 0:
+        raise MediaError("empty", "0 bytes: there is nothing in it")
+    if num_bytes > max_bytes:
+        raise MediaError("too_large", f"more than {max_bytes} bytes are not read (limit {limit})")
+
+
+def _read_all(source: Any, max_bytes: int) -> bytes:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if not hasattr(source, "read"):
+        raise MediaError(
+            "wrong_type",
+            f"got {type(source).__name__}: expected a path, a file object opened with 'rb', or bytes",
+        )
+    try:
+        data = source.read(max_bytes + 1)
+    except Exception as error:  # file objects are anyone's code
+        raise MediaError("unreadable", f"the file object cannot be read ({error})") from error
+    if not isinstance(data, bytes):
+        raise MediaError("wrong_type", f"the file object gives {type(data).__name__}: open it with 'rb'")
+    return data

@@ -1,0 +1,1 @@
+"""How good reconstructions and codes are: `anytok.metrics.audio`, `.image`, `.codes`."""

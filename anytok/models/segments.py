@@ -1,0 +1,35 @@
+"""EnCodec at 48 kHz works on one-second segments: their loudness, and how decoded ones are joined.
+
+Source: EnCodec (arXiv 2210.13438, section 3.1: non-streamable setup). Legend: c channels, s samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["normalize", "overlap_add"]
+
+
+def normalize(segment_cs: Tensor) -> tuple[Tensor, float]:
+    """The segment divided by its loudness (rms of the channels' mean, plus 1e-8), and that loudness."""
+    mono_s = segment_cs.sum(0) / segment_cs.shape[0]
+    scale = mono_s.square().mean().sqrt() + 1e-8
+    return segment_cs / scale, float(scale)
+
+
+def overlap_add(segments: Sequence[Tensor], stride: int) -> Tensor:
+    """Segments [c, s], one every `stride` samples, blended with triangular weights that are divided out again."""
+    longest = segments[0].shape[1]
+    ramp_s = torch.linspace(0, 1, longest + 2, dtype=segments[0].dtype)[1:-1]
+    weight_s = 0.5 - (ramp_s - 0.5).abs()
+    total = stride * (len(segments) - 1) + segments[-1].shape[1]
+    sum_cs = segments[0].new_zeros(segments[0].shape[0], total)
+    weights_s = segments[0].new_zeros(total)
+    for i, segment_cs in enumerate(segments):
+        place = slice(i * stride, i * stride + segment_cs.shape[1])
+        sum_cs[:, place] += weight_s[: segment_cs.shape[1]] * segment_cs
+        weights_s[place] += weight_s[: segment_cs.shape[1]]
+    return sum_cs / weights_s

@@ -1,0 +1,165 @@
+"""Several tokenizers over one Vocabulary: words, pictures, speech and music, interleaved ⇄ ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import UsageError
+from .media import Decoded, Media
+from .registry import find, load_tokenizer
+from .spec import Codes
+from .tokenizer import Tokenizer
+from .vocab import Part, Parts, Segment, Special, TextIds, Vocabulary, load_vocabulary
+
+__all__ = ["Image", "Multimodal", "Music", "Speech", "load_multimodal"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture to be read: a path, a file object, bytes, a PIL image, or a uint8 array `[H, W, 3]`."""
+
+    source: Media
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A recording to be read: a path, a file object, bytes, or `anytok.Audio`."""
+
+    source: Media
+
+
+@dataclass(frozen=True)
+class Music:
+    """A piece of music to be read: a path, a file object, bytes, or `anytok.Audio`."""
+
+    source: Media
+
+
+_MODALITY: dict[type, str] = {Image: "image", Speech: "speech", Music: "music"}
+
+# What people hand in: words, media to be read, or what is read already.
+Source = str | Special | TextIds | Codes | Image | Speech | Music
+
+
+class Multimodal:
+    """Interleaved parts ⇄ ids of `vocabulary`. A tokenizer loads when a part first needs it, and stays."""
+
+    def __init__(self, vocabulary: Vocabulary, tokenizers: Mapping[str, Tokenizer], loading: Mapping[str, Any]) -> None:
+        self.vocabulary = vocabulary
+        self._tokenizers = dict(tokenizers)
+        self._loading = loading
+
+    def encode(self, parts: Sequence[Source]) -> np.ndarray:
+        """Ids of the parts in order, `[N]` of the vocabulary's dtype; no begin-of-text id.
+
+        Strings need a text tokenizer; whatever they spell, they never become media ids. Raises MediaError on
+        media that cannot be read, CodesError on codes that do not belong here.
+        """
+        return self.vocabulary.to_ids(self.to_codes(parts))
+
+    def decode(self, ids: Any, policy: str = "strict", **options: Mapping[str, Any]) -> Parts:
+        """Ids → parts in order: str (TextIds without a text tokenizer), PIL images, Audio.
+
+        `policy` says what becomes of faulty runs, and `.report` of the result what was wrong; see
+        `Vocabulary.from_ids`. `options` go to the tokenizers' decode by modality: `image={"seeds": [1]}`.
+        """
+        parts = self.vocabulary.from_ids(ids, policy)
+        return Parts(self.to_media(parts, **options), parts.report)
+
+    def to_codes(self, parts: Sequence[Source]) -> list[Part]:
+        """The parts with every picture and sound read into Codes, each tokenizer running once."""
+        done: list[Any] = list(parts)
+        for place, part in enumerate(parts):
+            if not isinstance(part, (str, Special, TextIds, Codes, *_MODALITY)):
+                raise UsageError(
+                    f"part {place} is a {type(part).__name__}: expected str, Codes, or anytok.Image, Speech or "
+                    f"Music around a file"
+                )
+        for kind, modality in _MODALITY.items():
+            places = [place for place, part in enumerate(parts) if isinstance(part, kind)]
+            if places:
+                tokenizer = self.tokenizer(modality)
+                codes = tokenizer.encode_batch([done[place].source for place in places])
+                for place, item in zip(places, codes, strict=True):
+                    done[place] = item
+        return done
+
+    def to_media(self, parts: Sequence[Part], **options: Mapping[str, Any]) -> list[str | TextIds | Decoded]:
+        """The parts with all Codes turned into pictures and sound, each tokenizer running once."""
+        done: list[Any] = list(parts)
+        names = {part.spec.name for part in parts if isinstance(part, Codes)}
+        for segment in self.vocabulary.layout.segments:
+            if segment.spec.name in names:
+                places = [i for i, p in enumerate(parts) if isinstance(p, Codes) and p.spec.name == segment.spec.name]
+                media = self._load(segment).decode_batch(
+                    [done[place] for place in places], **options.get(segment.modality, {})
+                )
+                for place, item in zip(places, media, strict=True):
+                    done[place] = item
+        return done
+
+    def tokenizer(self, modality: str) -> Tokenizer:
+        """The tokenizer of "image", "speech" or "music", loaded if it was not; raises UsageError if there is none."""
+        for segment in self.vocabulary.layout.segments:
+            if segment.modality == modality:
+                return self._load(segment)
+        raise UsageError(f"the vocabulary {self.vocabulary.name} has no {modality}")
+
+    def _load(self, segment: Segment) -> Tokenizer:
+        name = segment.spec.name
+        if name not in self._tokenizers:
+            # Layers that the vocabulary does not write need not be computed.
+            fewer = segment.num_codebooks < find(name).spec.num_codebooks
+            options = {"num_codebooks": segment.num_codebooks} if fewer else {}
+            common = {key: self._loading[key] for key in ("engine", "device", "dtype")}
+            own = self._loading["options"].get(name, {})
+            checkpoint = self._loading["checkpoints"].get(name)
+            self._tokenizers[name] = load_tokenizer(name, checkpoint=checkpoint, **{**common, **options, **own})
+        return self._tokenizers[name]
+
+    def __repr__(self) -> str:
+        return f"<Multimodal {self.vocabulary.name}, loaded: {', '.join(self._tokenizers) or 'none yet'}>"
+
+
+def load_multimodal(
+    vocabulary: str | Vocabulary,
+    *,
+    text_tokenizer: Any = None,
+    tokenizers: Mapping[str, Tokenizer] | None = None,
+    checkpoints: Mapping[str, str | Path] | None = None,
+    engine: str = "native",
+    device: str = "cpu",
+    dtype: str = "float32",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Multimodal:
+    """Interleaved words and media ⇄ ids: `load_multimodal("anygpt", text_tokenizer=llama)`.
+
+    `text_tokenizer` is a Hugging Face tokenizer: the plain text base, or one that has the media tokens, whose own
+    ids then win over the table. `tokenizers` (by name) are used as they are; others load on first use, from
+    `checkpoints` (by name) or the hub, with `options` (by name) for their engine.
+
+    AnyGPT writes speech as its first layer alone: what is said, without the voice. Decoding that layer gives
+    intelligible speech in nobody's voice; AnyGPT itself fills in the seven other layers with a second model.
+    """
+    vocab = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
+    if text_tokenizer is not None:
+        plain = len(text_tokenizer) == vocab.layout.text_size
+        layout = vocab.layout
+        vocab = Vocabulary(layout, text_tokenizer) if plain else Vocabulary.from_tokenizer(text_tokenizer, layout)
+    names = {segment.spec.name for segment in vocab.layout.segments}
+    given = {"tokenizers": tokenizers or {}, "checkpoints": checkpoints or {}, "options": options or {}}
+    for what, mapping in given.items():
+        if not set(mapping) <= names:
+            raise UsageError(
+                f"{what} for {sorted(set(mapping) - names)}: {vocab.name} speaks {', '.join(sorted(names))}"
+            )
+    for name, tokenizer in (tokenizers or {}).items():
+        if not vocab.layout.segment(name).spec.accepts(tokenizer.spec):
+            raise UsageError(f"the tokenizer given for {name} is {tokenizer.spec.id}")
+    loading = {"engine": engine, "device": device, "dtype": dtype, **given}
+    return Multimodal(vocab, tokenizers or {}, loading)

@@ -1,0 +1,169 @@
+"""Names → tokenizers. Engines are named by strings and imported when one is loaded."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from .errors import MissingExtraError, UsageError
+from .spec import Spec
+from .tokenizer import Tokenizer
+
+__all__ = ["ENTRY_POINT_GROUP", "SUITES", "Entry", "find", "list_tokenizers", "load_tokenizer"]
+
+ENTRY_POINT_GROUP = "anytok.tokenizers"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tokenizer's published Spec and, per engine, the class that loads it as "module:Class"."""
+
+    spec: Spec
+    engines: Mapping[str, str]
+
+
+def _audio(name: str, modality: str, books: int, size: int, frames: int, rate: int, how: str, **more: Any) -> Spec:
+    sizes: dict[str, Any] = {"num_codebooks": books, "codebook_size": size, "frame_rate": frames, "sample_rate": rate}
+    return Spec(name, modality, **sizes, **{"channels": 1, "preprocessing": how, **more})
+
+
+def _entry(spec: Spec, native: str, reference: str) -> Entry:
+    engines = {"native": native, "reference": reference}
+    return Entry(spec, {engine: f"anytok.engines.{engine}.{place}" for engine, place in engines.items()})
+
+
+_SEED = "seed:SeedTokenizer"
+_CODEC = "seanet_codec:SeanetCodec"
+_SPEECH = "speech:ReferenceSpeechTokenizer"
+_ENCODEC = "encodec:ReferenceEncodec"
+_STEREO: dict[str, Any] = {"channels": 2, "segment_samples": 48000, "segment_stride": 47520}
+
+_BUILT_IN = {
+    entry.spec.name: entry
+    for entry in (
+        _entry(
+            Spec("seed-2", "image", 1, 8192, num_frames=32, image_size=224, preprocessing="bicubic"),
+            _SEED,
+            "seed:ReferenceSeed",
+        ),
+        _entry(_audio("speechtokenizer", "speech", 8, 1024, 50, 16000, "first:functional"), _CODEC, _SPEECH),
+        _entry(_audio("speechtokenizer-snake", "speech", 8, 1024, 50, 16000, "first:functional"), _CODEC, _SPEECH),
+        _entry(_audio("encodec-32khz", "music", 4, 2048, 50, 32000, "mean-after:transform"), _CODEC, _ENCODEC),
+        _entry(_audio("encodec-24khz", "music", 32, 1024, 75, 24000, "mean-before:transform"), _CODEC, _ENCODEC),
+        _entry(_audio("encodec-48khz", "music", 16, 1024, 150, 48000, "stereo:transform", **_STEREO), _CODEC, _ENCODEC),
+        # small ones that ship inside the package (anytok/weights), with the same architectures
+        _entry(
+            Spec("seed-mini", "image", 1, 512, num_frames=32, image_size=224, preprocessing="bicubic"),
+            _SEED,
+            "seed:ReferenceSeed",
+        ),
+        _entry(_audio("speech-mini", "speech", 8, 512, 50, 16000, "first:functional"), _CODEC, _SPEECH),
+        _entry(_audio("music-mini", "music", 4, 1024, 50, 32000, "mean-after:transform"), _CODEC, _ENCODEC),
+    )
+}
+
+# Suites: the tokenizers that one shared vocabulary speaks.
+SUITES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "anygpt": ("seed-2", "speechtokenizer-snake", "encodec-32khz"),
+        "seed-llama": ("seed-2",),
+        "mini": ("seed-mini", "speech-mini", "music-mini"),
+    }
+)
+
+
+def list_tokenizers() -> list[str]:
+    """Names that `load_tokenizer` knows: ours, and those other installed packages add by entry point."""
+    return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
+
+
+def find(name: str) -> Entry:
+    """The Entry of a tokenizer; raises UsageError listing the known names.
+
+    Another package adds one by an entry point in the group `anytok.tokenizers`: its name is the tokenizer's,
+    its value "module:Class", and the class has a `spec` and a `load` like our engines.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if point.name == name:
+            return _plugged_in(point)
+    raise UsageError(f"no tokenizer is called {name!r}; known: {', '.join(list_tokenizers())}")
+
+
+def _plugged_in(point: EntryPoint) -> Entry:
+    owner = point.dist.name if point.dist else point.value
+    try:
+        spec = point.load().spec
+    except Exception as error:  # anyone's code
+        raise UsageError(f"the package {owner} adds the tokenizer {point.name!r}, but fails: {error!r}") from error
+    if not isinstance(spec, Spec):
+        raise UsageError(f"the package {owner} adds the tokenizer {point.name!r}, but its class has no `spec`")
+    return Entry(spec, {"native": point.value})
+
+
+def load_tokenizer(
+    name: str,
+    *,
+    engine: str = "native",
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    **options: Any,
+) -> Tokenizer:
+    """Load a tokenizer by name.
+
+    `checkpoint` is a folder with the published files under their published names (or one of those files);
+    without it they are fetched from the hub once. `engine` is "native" (ours) or "reference" (the original
+    package). `device` is a torch device. `dtype` is "float32" (the codes of the originals), "bfloat16" or
+    "float16" (faster; some codes differ), or another that the engine knows. Further options are the engine's
+    own; see its class.
+
+    Raises UsageError on unknown names and options, CheckpointError on weights that cannot be used.
+    """
+    entry = find(name)
+    if engine not in entry.engines:
+        raise UsageError(f"{name} has no engine {engine!r}; it has {', '.join(entry.engines)}")
+    module_name, _, class_name = entry.engines[engine].partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if engine != "reference" or (error.name or "").startswith("anytok"):
+            raise
+        raise MissingExtraError(error.name or "?", "reference", f"engine='reference' of {name}") from error
+    loader = getattr(module, class_name).load
+    _check_options(f"{name} ({engine})", loader, options)
+    _check_device(device)
+    return loader(entry.spec, checkpoint, device=device, dtype=dtype, **options)
+
+
+def _check_options(who: str, loader: Callable[..., Tokenizer], options: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(loader).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [key for key in parameters if key not in ("spec", "checkpoint", "device", "dtype")]
+    for key in options:
+        if key not in known:
+            raise UsageError(f"{who} has no option {key!r}; it has {', '.join(known) or 'none'}")
+
+
+def _check_device(device: str) -> None:
+    if device == "cpu":
+        return  # known without torch, which someone else's tokenizer may not need
+    import torch
+
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"device {device!r} is none that torch knows; expected cpu, cuda, cuda:1, mps, …") from error
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device {device!r}: torch sees {torch.cuda.device_count()} CUDA devices; use device='cpu', or check the "
+            "driver and that this torch was built for CUDA"
+        )

@@ -1,0 +1,203 @@
+"""Codes and their identity card: the two nouns that everything else speaks.
+
+Legend: K codebooks, T frames.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import CodesError
+
+__all__ = ["Codes", "Spec"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The identity card of a tokenizer: what it eats, what it emits, and which weights it holds.
+
+    `id` is `name@hash-of-the-weights`, with `+dtype` behind it where a lower precision changes codes.
+    An id that is only the name (a layout on paper, no weights at hand) fits every tokenizer of that name.
+    `preprocessing` names how media become model input; `anytok.media.prepare` follows it.
+    """
+
+    name: str
+    modality: str  # "image" | "speech" | "music"
+    num_codebooks: int  # K of what encode returns
+    codebook_size: int
+    num_frames: int | None = None  # T, where it is fixed (images)
+    frame_rate: int | None = None  # Hz, where T grows with time (audio)
+    sample_rate: int | None = None  # Hz
+    channels: int | None = None  # of the wave, 1 or 2
+    image_size: int | None = None  # pixels a side
+    segment_samples: int | None = None  # 48 kHz EnCodec: every segment is encoded on its own …
+    segment_stride: int | None = None  # … and overlaps the next one
+    preprocessing: str = ""
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            object.__setattr__(self, "id", self.name)
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame (audio only)."""
+        assert self.sample_rate and self.frame_rate, "hop_length is for audio"
+        return self.sample_rate // self.frame_rate
+
+    def segments(self, num_samples: int) -> list[tuple[int, int]]:
+        """Start and end, in samples, of the stretches that are encoded on their own; one, if not segmented.
+
+        A segment starts every stride until the wave ends, as in encodec and transformers.
+        """
+        if self.segment_samples is None or self.segment_stride is None:
+            return [(0, num_samples)]
+        starts = range(0, num_samples, self.segment_stride)
+        return [(start, min(num_samples, start + self.segment_samples)) for start in starts]
+
+    def frames_of(self, num_samples: int) -> int:
+        """T for a wave of `num_samples` samples: ceil(samples / hop), summed over segments."""
+        return sum(-(-(end - start) // self.hop_length) for start, end in self.segments(num_samples))
+
+    def accepts(self, other: Spec) -> bool:
+        """Whether codes made under `other` mean the same here: same name, and same weights where both know."""
+        name, _, weights = self.id.partition("@")
+        other_name, _, other_weights = other.id.partition("@")
+        unknown = not weights or not other_weights
+        return name == other_name and (unknown or weights.split("+")[0] == other_weights.split("+")[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict for JSON, without the fields that are None."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """The codes of one item: `values`, int64 `[K, T]`, each in [0, codebook_size), and their Spec.
+
+    `num_samples` (audio) lets decode cut the sound to its length. `first_codebook` is the layer that row 0
+    belongs to, so a slice of layers stays decodable. `scales`, float32 `[segments]`, is there only where the
+    tokenizer normalises loudness (EnCodec 48 kHz).
+    """
+
+    values: np.ndarray
+    spec: Spec
+    num_samples: int | None = None
+    first_codebook: int = 0
+    scales: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values)
+        _check_values(values, self.spec, self.first_codebook)
+        values = values.astype(np.int64)
+        values.setflags(write=False)
+        object.__setattr__(self, "values", values)
+        if self.scales is not None:
+            object.__setattr__(self, "scales", np.asarray(self.scales, np.float32))
+        num_frames = values.shape[1]
+        if self.num_samples is not None and self.spec.frames_of(self.num_samples) != num_frames:
+            raise CodesError(
+                f"num_samples={self.num_samples} means {self.spec.frames_of(self.num_samples)} frames for "
+                f"{self.spec.name}, but the codes have {num_frames}: pass the length of the original wave, or None"
+            )
+
+    @property
+    def num_codebooks(self) -> int:
+        return int(self.values.shape[0])
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.values.shape[1])
+
+    def layers(self, start: int, end: int) -> Codes:
+        """Layers [start, end) alone, counted from the tokenizer's first: `codes.layers(0, 1)` is the content
+        layer of speech, `codes.layers(1, 8)` the voice."""
+        first, last = self.first_codebook, self.first_codebook + self.num_codebooks
+        if not first <= start < end <= last:
+            raise CodesError(f"layers [{start}, {end}) asked for, but these codes hold layers [{first}, {last})")
+        return dataclasses.replace(self, values=self.values[start - first : end - first], first_codebook=start)
+
+    def segment_frames(self) -> list[int]:
+        """Frames of each separately encoded stretch (see Spec.segments); they add up to T.
+
+        Without `num_samples` all segments but the last are taken as full.
+        """
+        spec = self.spec
+        if spec.segment_samples is None:
+            return [self.num_frames]
+        if self.num_samples is not None:
+            return [-(-(end - start) // spec.hop_length) for start, end in spec.segments(self.num_samples)]
+        full = -(-spec.segment_samples // spec.hop_length)
+        return [min(full, self.num_frames - start) for start in range(0, self.num_frames, full)]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Codes):
+            return NotImplemented
+        return (
+            self.spec.id == other.spec.id
+            and self.first_codebook == other.first_codebook
+            and self.num_samples == other.num_samples
+            and np.array_equal(self.values, other.values)
+            and _equal(self.scales, other.scales)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Codes({self.spec.id}, {self.num_codebooks} x {self.num_frames})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict for JSON; `from_dict` is its inverse."""
+        record: dict[str, Any] = {"spec": self.spec.to_dict(), "codes": self.values.tolist()}
+        if self.num_samples is not None:
+            record["num_samples"] = self.num_samples
+        if self.first_codebook:
+            record["first_codebook"] = self.first_codebook
+        if self.scales is not None:
+            record["scales"] = [float(scale) for scale in self.scales]
+        return record
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Codes:
+        """Codes from `to_dict`'s output; raises CodesError on anything else."""
+        try:
+            spec = Spec(**record["spec"])
+            values = np.asarray(record["codes"])
+            scales = record.get("scales")
+            extra = set(record) - {"spec", "codes", "num_samples", "first_codebook", "scales"}
+        except (KeyError, TypeError, ValueError) as error:
+            raise CodesError(f"not a codes record ({error}): expected the JSON that Codes.to_dict writes") from error
+        if extra:
+            raise CodesError(f"a codes record with unknown fields {sorted(extra)}: was it written by a newer anytok?")
+        return cls(values, spec, record.get("num_samples"), record.get("first_codebook", 0), scales)
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
+
+
+def _check_values(values: np.ndarray, spec: Spec, first_codebook: int) -> None:
+    if values.ndim != 2 or values.dtype.kind not in "iu":
+        raise CodesError(
+            f"codes of shape {list(values.shape)} and type {values.dtype}: expected an integer array [K, T] "
+            f"({spec.num_codebooks} codebooks, frames)"
+        )
+    num_codebooks, num_frames = values.shape
+    if not (first_codebook >= 0 and 1 <= num_codebooks <= spec.num_codebooks - first_codebook):
+        raise CodesError(
+            f"codes with {num_codebooks} codebooks from layer {first_codebook} on: {spec.name} has {spec.num_codebooks}"
+        )
+    if num_frames == 0 or (spec.num_frames is not None and num_frames != spec.num_frames):
+        wanted = spec.num_frames if spec.num_frames is not None else "at least 1"
+        raise CodesError(f"codes with {num_frames} frames: an item of {spec.name} has {wanted}")
+    outside = (values < 0) | (values >= spec.codebook_size)
+    if outside.any():
+        layer, frame = np.argwhere(outside)[0]
+        raise CodesError(
+            f"code {values[layer, frame]} at layer {first_codebook + layer}, frame {frame}: {spec.name} has codes "
+            f"0 to {spec.codebook_size - 1}. Ids of a shared vocabulary go through Vocabulary.from_ids first"
+        )

@@ -1,0 +1,97 @@
+"""A training set of sound: many clips end to end in one array, with a label per frame where there are labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UsageError
+
+__all__ = ["Clip", "Clips", "write_clips"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording: float32 samples in [-1, 1], who or what made it, and int8 labels per frame if known."""
+
+    wave: np.ndarray
+    source: str  # "espeak", "flite", "ljspeech", …: training draws sources by weight
+    name: str
+    labels: np.ndarray | None = None
+
+
+class Clips:
+    """Clips on disk (`wave.npy` int16 [samples], `labels.npy` int8 [frames], `clips.json`), drawn at random."""
+
+    def __init__(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        if not (folder / "clips.json").is_file():
+            raise UsageError(f"{folder}: no clips.json; make the data first (see the data lines of the config)")
+        index = json.loads((folder / "clips.json").read_text("utf-8"))
+        self.hop, self.sample_rate, self.items = index["hop"], index["sample_rate"], index["clips"]
+        self.wave = np.load(folder / "wave.npy", mmap_mode="r")
+        self.labels = np.load(folder / "labels.npy", mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def clip(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Clip i whole: float32 samples and int8 labels (-1 unknown)."""
+        return self._cut(self.items[i]["start"], self.items[i]["frames"])
+
+    def batch(
+        self, rng: np.random.Generator, size: int, frames: int, weights: dict[str, float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Random stretches: float32 [size, frames * hop] and int8 labels [size, frames].
+
+        `weights` says how often each source is drawn; within one, long clips come more often.
+        """
+        chances = self._chances(tuple(sorted(weights.items())))
+        chosen = rng.choice(len(self), size, p=chances)
+        waves, labels = zip(*(self._stretch(rng, i, frames) for i in chosen), strict=True)
+        return np.stack(waves), np.stack(labels)
+
+    def _chances(self, weights: tuple[tuple[str, float], ...]) -> np.ndarray:
+        frames = np.array([item["frames"] for item in self.items], np.float64)
+        sources = np.array([item["source"] for item in self.items])
+        chances = np.zeros(len(self))
+        for source, weight in weights:
+            here = sources == source
+            if here.any():
+                chances[here] = weight * frames[here] / frames[here].sum()
+        return chances / chances.sum()
+
+    def _stretch(self, rng: np.random.Generator, i: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
+        item = self.items[i]
+        if item["frames"] <= frames:  # a short clip stands in silence, at a random place
+            wave, labels = self._cut(item["start"], item["frames"])
+            before = int(rng.integers(0, frames - item["frames"] + 1))
+            sides = (before, frames - item["frames"] - before)
+            return (
+                np.pad(wave, [side * self.hop for side in sides]),  # type: ignore[arg-type]
+                np.pad(labels, sides, constant_values=-1),
+            )
+        return self._cut(item["start"] + int(rng.integers(0, item["frames"] - frames + 1)), frames)
+
+    def _cut(self, start: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
+        wave = self.wave[start * self.hop : (start + frames) * self.hop]
+        return wave.astype(np.float32) / 32768, np.asarray(self.labels[start : start + frames])
+
+
+def write_clips(folder: Path, clips: list[Clip], sample_rate: int, hop: int) -> None:
+    """Write clips in the form that Clips reads; each is cut to whole frames."""
+    folder.mkdir(parents=True, exist_ok=True)
+    waves, labels, items, start = [], [], [], 0
+    for clip in clips:
+        frames = len(clip.wave) // hop
+        waves.append((np.clip(clip.wave[: frames * hop], -1, 1) * 32767).astype(np.int16))
+        labels.append(np.full(frames, -1, np.int8) if clip.labels is None else clip.labels[:frames].astype(np.int8))
+        items.append({"source": clip.source, "name": clip.name, "start": start, "frames": frames})
+        start += frames
+    np.save(folder / "wave.npy", np.concatenate(waves))
+    np.save(folder / "labels.npy", np.concatenate(labels))
+    index = {"sample_rate": sample_rate, "hop": hop, "clips": items}
+    (folder / "clips.json").write_text(json.dumps(index), "utf-8")

@@ -1,0 +1,90 @@
+"""Recipe for SEANet codecs: SpeechTokenizer (with a semantic first layer) and EnCodec.
+
+Plain autoencoding first, on a network rescaled to unit outputs; after a few hundred steps the codebooks are fitted to
+the latents and the quantizer comes in. For speech the first layer must also tell phones apart: SpeechTokenizer
+(arXiv 2308.16692, section 3.3) distils HuBERT there, we take the synthesiser's own phone labels.
+
+Legend: b batch, s samples, k codebooks, t frames, p phones.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models.seanet import SeanetDecoder, SeanetEncoder
+from .calibrate import unit_outputs
+from .clips import Clips
+from .config import CodecConfig, TrainConfig
+from .losses import MelSpectra
+from .phones import PHONES
+from .quantizer import LearnedQuantizer
+
+__all__ = ["CodecRecipe"]
+
+
+class CodecRecipe:
+    """A codec in training."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        model: CodecConfig = config.model
+        self.model, self.batch_size = model, config.run.batch_size
+        self.clips = Clips(f"{config.data}/train")
+        sizes = {
+            "dimension": model.dimension, "num_filters": model.num_filters, "ratios": model.ratios,
+            "num_lstm_layers": model.num_lstm_layers, "shortcut": model.shortcut,
+        }  # fmt: skip
+        torch.manual_seed(config.run.seed)
+        self.encoder = SeanetEncoder(bidirectional=model.bidirectional, **sizes)  # type: ignore[arg-type]
+        self.decoder = SeanetDecoder(**sizes)  # type: ignore[arg-type]
+        self.quantizer = LearnedQuantizer(model.num_codebooks, model.codebook_size, model.dimension)
+        self.spectra = MelSpectra(self.clips.sample_rate, model.windows)
+        self.phone_head = nn.Conv1d(model.dimension, len(PHONES), 1) if model.semantic_weight else None
+        parts = {"encoder": self.encoder, "decoder": self.decoder, "quantizer": self.quantizer}
+        self.state = nn.ModuleDict(parts | ({"phone_head": self.phone_head} if self.phone_head else {}))
+
+    def prepare(self, rng: np.random.Generator) -> None:
+        wave_bs, _ = self._batch(rng)
+        unit_outputs(self.state, lambda: self.decoder(self.encoder(wave_bs[:, None])))
+
+    def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        if step == self.model.quantize_from:
+            self._start_quantizer(rng)
+        wave_bs, labels_bt = self._batch(rng)
+        latents_bdt = self.encoder(wave_bs[:, None])
+        first_bdt, losses = latents_bdt, {}
+        if step >= self.model.quantize_from:
+            quantized = self.quantizer(latents_bdt, self._depths(rng))
+            latents_bdt, first_bdt = quantized.latents_bdt, quantized.first_bdt
+            losses["commitment"] = self.model.commitment_weight * quantized.commitment
+        made_bs = self.decoder(latents_bdt)[:, 0]
+        losses["mel"] = self.spectra(made_bs, wave_bs)
+        losses["time"] = self.model.time_weight * F.l1_loss(made_bs, wave_bs)
+        if self.phone_head is not None and bool((labels_bt >= 0).any()):
+            scores_bpt = self.phone_head(first_bdt)
+            losses["phones"] = self.model.semantic_weight * F.cross_entropy(scores_bpt, labels_bt, ignore_index=-1)
+        return losses
+
+    @torch.no_grad()
+    def _start_quantizer(self, rng: np.random.Generator) -> None:
+        # enough latents for ten a code
+        batches = math.ceil(10 * self.model.codebook_size / (self.batch_size * self.model.frames))
+        latents = [self.encoder(self._batch(rng)[0][:, None]) for _ in range(batches)]
+        self.quantizer.start(torch.cat(latents))
+
+    def _batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        waves, labels = self.clips.batch(rng, self.batch_size, self.model.frames, self.model.sources)
+        # any loudness: peaks between 0.05 and 0.95
+        peaks = np.abs(waves).max(axis=1, keepdims=True) + 1e-3
+        gains = 10 ** rng.uniform(-1.3, -0.02, peaks.shape) / peaks
+        return torch.from_numpy((waves * gains).astype(np.float32)), torch.from_numpy(labels.astype(np.int64))
+
+    def _depths(self, rng: np.random.Generator) -> Tensor:
+        depths = np.full(self.batch_size, self.model.num_codebooks)
+        shallow = rng.random(self.batch_size) < self.model.shallow
+        depths[shallow] = rng.integers(1, self.model.num_codebooks + 1, int(shallow.sum()))
+        return torch.from_numpy(depths)

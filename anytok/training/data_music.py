@@ -1,0 +1,62 @@
+"""Music to train on: pieces of our own making, played by FluidSynth with a General MIDI sound font.
+
+    python -m anytok.training.data_music OUT
+
+writes OUT/train and OUT/held; held out are whole pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UsageError
+from .clips import Clip, write_clips
+from .compose import compose
+
+__all__ = ["make"]
+
+SAMPLE_RATE, HOP = 32000, 640
+_SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")  # Debian's fluid-soundfont-gm
+
+
+def make(out: Path, num_pieces: int, sound_font: Path = _SOUND_FONT, seed: int = 0) -> None:
+    """Write the training and the held-out set (every tenth piece) below `out`."""
+    train: list[Clip] = []
+    held: list[Clip] = []
+    for i in range(num_pieces):
+        (held if i % 10 == 0 else train).append(_piece(random.Random(f"{seed}/{i}"), f"piece-{i}", sound_font))
+    write_clips(out / "train", train, SAMPLE_RATE, HOP)
+    write_clips(out / "held", held, SAMPLE_RATE, HOP)
+
+
+def _piece(rng: random.Random, name: str, sound_font: Path) -> Clip:
+    import soundfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        score, wave_file = Path(folder) / "score.mid", Path(folder) / "wave.wav"
+        compose(rng).save(score)
+        files = [str(path) for path in (wave_file, sound_font, score)]
+        command = ["fluidsynth", "-niq", "-r", str(SAMPLE_RATE), "-g", "0.6", "-F", *files]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+            wave, _ = soundfile.read(wave_file, dtype="float32")
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise UsageError(f"fluidsynth failed ({error}): apt-get install fluidsynth fluid-soundfont-gm") from error
+    wave = wave.mean(axis=1)
+    loud = np.flatnonzero(np.abs(wave) > 1e-3)
+    return Clip(wave[loud[0] : loud[-1]], "midi", name)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--num-pieces", type=int, default=90)
+    parser.add_argument("--sound-font", type=Path, default=_SOUND_FONT)
+    arguments = parser.parse_args()
+    make(arguments.out, arguments.num_pieces, arguments.sound_font)

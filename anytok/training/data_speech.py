@@ -1,0 +1,110 @@
+"""Speech to train on: eSpeak NG and flite voices with phone labels, and recordings of people without.
+
+    python -m anytok.training.data_speech OUT --recordings FOLDER
+
+writes OUT/train and OUT/held. Held out are whole voices: eSpeak variants, a flite voice, one speaker of the spoken
+digits, and some clips of each other recording folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .clips import Clip, write_clips
+from .espeak import speak
+from .phones import frame_labels
+from .sentences import sentence
+
+__all__ = ["make"]
+
+SAMPLE_RATE, HOP = 16000, 320
+_FRAME_RATE = SAMPLE_RATE / HOP
+
+_ACCENTS = ("en-us", "en-gb-x-gbclan", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-gb-x-gbcwmd", "en-us-nyc")
+_LANGUAGES = ("de", "fr", "es", "it", "nl", "sv", "pl", "pt-br")
+_VARIANTS = (
+    "", "f1", "f2", "f3", "f4", "m1", "m2", "m3", "m4", "m6", "m7", "Andy", "Annie", "Gene", "Lee", "Michael", "steph",
+)  # fmt: skip
+_HELD_VARIANTS = ("f5", "m5", "m8", "Mike", "Andrea", "Hugo")
+_FLITE = {"slt": False, "awb": False, "kal16": False, "rms": True}  # voice: held out?
+_HELD_SPEAKER = "yweweler"
+_SPEEDS = (0.88, 1.0, 1.13)  # a few real speakers become more, as record players do it
+
+
+def make(out: Path, recordings: Path | None, num_clips: int, seed: int = 0) -> None:
+    """Write the training and the held-out set below `out`."""
+    rng = random.Random(seed)
+    train: list[Clip] = []
+    held: list[Clip] = []
+    for i in range(num_clips):
+        variants = _HELD_VARIANTS if i % 20 == 0 else _VARIANTS
+        (held if i % 20 == 0 else train).append(_espeak_clip(rng, variants))
+    for i in range(num_clips // 4):
+        voice = list(_FLITE)[i % len(_FLITE)]
+        if _FLITE[voice] and i % 16 != 3:  # a held-out voice needs fewer clips
+            continue
+        (held if _FLITE[voice] else train).append(_flite_clip(rng, voice))
+    for clip, is_held in _recorded(recordings) if recordings else ():
+        (held if is_held else train).append(clip)
+    write_clips(out / "train", train, SAMPLE_RATE, HOP)
+    write_clips(out / "held", held, SAMPLE_RATE, HOP)
+
+
+def _espeak_clip(rng: random.Random, variants: tuple[str, ...]) -> Clip:
+    language = rng.choice(_ACCENTS if rng.random() < 0.75 else _LANGUAGES)
+    variant = rng.choice(variants)
+    voice = f"{language}+{variant}" if variant else language
+    wave, rate, phones = speak(sentence(rng), voice, rng.randint(130, 210), rng.randint(25, 75), rng.randint(30, 80))
+    return _labelled(wave, rate, phones, "espeak", voice)
+
+
+def _flite_clip(rng: random.Random, voice: str) -> Clip:
+    import soundfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/clip.wav"
+        command = ["flite", "-voice", voice, "-psdur", "-t", sentence(rng), "-o", path]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        wave, rate = soundfile.read(path, dtype="float32")
+    ends = [pair.split(":") for pair in printed.split()]
+    starts = [0.0, *(float(end) for _, end in ends)]
+    return _labelled(wave, rate, list(zip(starts, (name for name, _ in ends), strict=False)), "flite", voice)
+
+
+def _labelled(wave: np.ndarray, rate: int, phones: list[tuple[float, str]], source: str, name: str) -> Clip:
+    wave = _resample(wave, rate)
+    return Clip(wave, source, name, frame_labels(phones, len(wave) // HOP, _FRAME_RATE))
+
+
+def _recorded(folder: Path) -> Iterator[tuple[Clip, bool]]:
+    """Recordings, one source a subfolder; digits are named DIGIT_SPEAKER_TAKE."""
+    import soundfile
+
+    for i, path in enumerate(sorted(folder.rglob("*.flac"))):
+        wave, rate = soundfile.read(path, dtype="float32")
+        source = path.parent.name
+        is_held = _HELD_SPEAKER in path.stem if source == "digits" else i % 6 == 0
+        for speed in (1.0,) if is_held or source == "digits" else _SPEEDS:
+            yield Clip(_resample(wave, round(rate * speed)), source, path.stem), is_held
+
+
+def _resample(wave: np.ndarray, rate: int) -> np.ndarray:
+    import soxr
+
+    return wave if rate == SAMPLE_RATE else soxr.resample(wave, rate, SAMPLE_RATE)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--recordings", type=Path)
+    parser.add_argument("--num-clips", type=int, default=1600)
+    arguments = parser.parse_args()
+    make(arguments.out, arguments.recordings, arguments.num_clips)

@@ -1,0 +1,170 @@
+"""Trained recipes → folders in the published file formats, which every engine loads like the published weights.
+
+Weights are stored in float16: they are rounded once, here, and computed with in float32.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checkpoints.around_torchaudio import around_torchaudio
+from ..checkpoints.seed import published_name
+from .codec import CodecRecipe
+from .config import CodecConfig
+from .image import ImageRecipe
+from .phones import PHONES
+from .quantizer import LearnedQuantizer
+from .unclip import NOISING, SAMPLING, UnclipRecipe
+from .vae import VaeRecipe
+
+__all__ = ["export_encodec", "export_seed", "export_speech", "export_unclip", "export_vae"]
+
+State = dict[str, Tensor]
+
+
+def export_speech(recipe: CodecRecipe, folder: Path) -> None:
+    """SpeechTokenizer's form: config.json and its tensors, in safetensors. The phone head is its `transform`."""
+    model, sample_rate = recipe.model, recipe.clips.sample_rate
+    state = _codec_state(recipe, "{}.model.{}.", ("conv.conv", "convtr.convtr"), ("weight_g", "weight_v"))
+    state |= _codebooks(recipe.quantizer, "quantizer.vq.layers.{}._codebook.")
+    if recipe.phone_head is not None:
+        head = recipe.phone_head.state_dict()
+        state |= {"transform.weight": head["weight"][:, :, 0], "transform.bias": head["bias"]}
+    config = {
+        "n_filters": model.num_filters, "strides": model.ratios, "dimension": model.dimension,
+        "semantic_dimension": len(PHONES), "bidirectional": model.bidirectional, "dilation_base": 2,
+        "residual_kernel_size": 3, "n_residual_layers": 1, "lstm_layers": model.num_lstm_layers, "activation": "ELU",
+        "codebook_size": model.codebook_size, "n_q": model.num_codebooks, "sample_rate": sample_rate,
+    }  # fmt: skip
+    _write(folder, "model.safetensors", state, config)
+
+
+def export_encodec(recipe: CodecRecipe, folder: Path) -> None:
+    """EnCodec's form, as transformers writes it: config.json and model.safetensors."""
+    model, sample_rate = recipe.model, recipe.clips.sample_rate
+    names = ("parametrizations.weight.original0", "parametrizations.weight.original1")
+    state = _codec_state(recipe, "{}.layers.{}.", ("conv", "conv"), names)
+    state |= _codebooks(recipe.quantizer, "quantizer.layers.{}.codebook.")
+    _write(folder, "model.safetensors", state, _encodec_config(model, sample_rate))
+
+
+def _encodec_config(model: CodecConfig, sample_rate: int) -> dict[str, Any]:
+    frame_rate = sample_rate // math.prod(model.ratios)
+    bits = (model.codebook_size - 1).bit_length()
+    return {
+        "architectures": ["EncodecModel"], "model_type": "encodec", "audio_channels": 1, "chunk_length_s": None,
+        "overlap": None, "codebook_dim": model.dimension, "codebook_size": model.codebook_size, "compress": 2,
+        "dilation_growth_rate": 2, "hidden_size": model.dimension, "kernel_size": 7, "last_kernel_size": 7,
+        "norm_type": "weight_norm", "normalize": False, "num_filters": model.num_filters,
+        "num_lstm_layers": model.num_lstm_layers, "num_residual_layers": 1, "pad_mode": "reflect",
+        "residual_kernel_size": 3, "sampling_rate": sample_rate,
+        "target_bandwidths": [model.num_codebooks * frame_rate * bits / 1000], "trim_right_ratio": 1.0,
+        "upsampling_ratios": model.ratios, "use_causal_conv": False, "use_conv_shortcut": model.shortcut,
+    }  # fmt: skip
+
+
+def export_seed(recipe: ImageRecipe, folder: Path) -> None:
+    """SEED's form: seed_quantizer.safetensors with the ViT inside, and config.json with the sizes."""
+    state: State = {}
+    own = recipe.seed.state_dict() | {"codebook_nd": recipe.quantizer.books[0].codes_nd}
+    for key, tensor in own.items():
+        if key.startswith("visual_encoder.") and key.endswith(".attn.qkv.bias"):
+            # EVA has no key bias, and none is missed: it adds the same to all scores of a query
+            query, _, value = tensor.chunk(3)
+            stem = key.removesuffix("qkv.bias")
+            state |= {f"{stem}q_bias": query, f"{stem}v_bias": value}
+        elif key == "visual_encoder.patch_embed.weight":
+            side = recipe.sizes["patch_size"]
+            state[published_name(key)] = tensor.view(len(tensor), 3, side, side)
+        else:
+            state[published_name(key)] = tensor
+    _write(folder, "seed_quantizer.safetensors", state, recipe.sizes)
+
+
+def export_vae(recipe: VaeRecipe, folder: Path) -> None:
+    """diffusers' form."""
+    recipe.vae.save_pretrained(folder)
+
+
+def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:
+    """The finished image tokenizer: SEED's files, and in `unclip` the parts of a diffusers pipeline that painting
+    needs and the empty prompt that it is told."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = Path(recipe.model.tokenizer)
+    shutil.copyfile(tokenizer / "seed_quantizer.safetensors", folder / "seed_quantizer.safetensors")
+    config = json.loads((tokenizer / "config.json").read_text("utf-8"))
+    config["guidance_scale"] = recipe.model.guidance_scale
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    folder = folder / "unclip"
+    with around_torchaudio():
+        import diffusers
+        from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
+    vae: Any = diffusers.AutoencoderKL.from_pretrained(recipe.model.vae)
+    vae.register_to_config(scaling_factor=recipe.scaling)
+    normalizer = StableUnCLIPImageNormalizer(len(recipe.mean_e))
+    normalizer.mean.data.copy_(recipe.mean_e[None])
+    normalizer.std.data.copy_(recipe.std_e[None])
+    unet: Any = diffusers.UNet2DConditionModel.from_config(recipe.unet.config)
+    unet.load_state_dict(recipe.unet.state_dict())  # a copy, so that training can go on in float32
+    unet.half().save_pretrained(folder / "unet")
+    vae.half().save_pretrained(folder / "vae")
+    normalizer.save_pretrained(folder / "image_normalizer")
+    schedules: Any = diffusers.DDPMScheduler(**NOISING), diffusers.PNDMScheduler(**SAMPLING)
+    for schedule, name in zip(schedules, ("image_noising_scheduler", "scheduler"), strict=True):
+        schedule.save_pretrained(folder / name)
+    save_file({"prompt_1ld": recipe.prompt_1ld}, folder / "empty_prompt.safetensors")
+
+
+def _codec_state(recipe: CodecRecipe, place: str, kinds: tuple[str, str], norm: tuple[str, str]) -> State:
+    """Both networks' tensors under published names. `place` is the path to layer N, `kinds` what a convolution
+    and a transposed one are called inside it, `norm` the names of weight norm's two factors."""
+    state: State = {}
+    for half, network in (("encoder", recipe.encoder), ("decoder", recipe.decoder)):
+        for key, tensor in network.state_dict().items():
+            layer, *inner, name = key.split(".")
+            stem = place.format(half, layer)
+            if "lstm" in inner:
+                state[f"{stem}lstm.{name}"] = tensor
+                continue
+            transposed = isinstance(network[int(layer)], torch.nn.ConvTranspose1d)
+            stem += "".join(f"{word}." for word in inner) + kinds[transposed] + "."
+            if name == "weight":
+                direction = tensor.half().float()  # what will be read back, so that its norm fits
+                state[stem + norm[0]] = torch.norm_except_dim(direction, 2, 0)
+                state[stem + norm[1]] = tensor
+            else:
+                state[stem + name] = tensor
+    return state
+
+
+def _codebooks(quantizer: LearnedQuantizer, place: str) -> State:
+    """The codebooks with the running statistics that published files carry along."""
+    state: State = {}
+    for layer, book in enumerate(quantizer.books):
+        stem = place.format(layer)
+        state[stem + "inited"] = torch.ones(1)
+        state[stem + "cluster_size"] = book.counts_n  # type: ignore[assignment]
+        state[stem + "embed"] = book.codes_nd  # type: ignore[assignment]
+        state[stem + "embed_avg"] = book.sums_nd  # type: ignore[assignment]
+    return state
+
+
+def _write(folder: Path, name: str, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # the norms stay exact: with them a weight is its float16 direction, unchanged
+    wide = {key for key in state if key.endswith(("weight_g", "original0"))}
+    stored = {k: v.detach().to(torch.float32 if k in wide else torch.float16).contiguous() for k, v in state.items()}
+    save_file(stored, folder / name, metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")

@@ -1,0 +1,127 @@
+"""Recipe for SEED's tokenizer: ViT, causal Q-Former, 32 quantized codes, and the head that turns them back into
+one embedding, trained to give a picture's Descriptor. Everything learns together, the ViT included.
+
+Source: SEED-LLaMA (arXiv 2310.01218, section 3.1): there the embedding is CLIP's and the ViT is given.
+Legend: b batch, c channels, h height, w width, t queries, d latent width, e embedding width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models.seed import Seed, normalize
+from .calibrate import unit_outputs
+from .config import TrainConfig
+from .descriptor import Descriptor
+from .pictures import Pictures
+from .quantizer import LearnedQuantizer
+
+__all__ = ["ImageConfig", "ImageRecipe"]
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """Sizes, under the names of SEED's config.json, and the losses' weights."""
+
+    sizes: dict[str, Any]
+    num_luma: int = 144
+    num_colour: int = 40
+    drawn: float = 0.25  # share of drawn pictures
+    quantize_from: int = 500
+    commitment_weight: float = 0.25
+
+
+class ImageRecipe:
+    """An image tokenizer in training."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        model: ImageConfig = config.model
+        self.model, self.batch_size = model, config.run.batch_size
+        self.descriptor = Descriptor(model.num_luma, model.num_colour)
+        self.sizes = {**model.sizes, "embedding_dim": self.descriptor.width}
+        self.pictures = Pictures(config.data, self.sizes["image_size"], model.drawn)
+        torch.manual_seed(config.run.seed)
+        self.seed = Seed(**self.sizes)
+        self.quantizer = LearnedQuantizer(1, self.sizes["codebook_size"], self.sizes["codebook_dim"])
+        self.state = nn.ModuleDict({"seed": self.seed, "quantizer": self.quantizer})
+
+    @torch.no_grad()
+    def prepare(self, rng: np.random.Generator) -> None:
+        """Start with queries that look at different places.
+
+        With torch's defaults attention is even, every query sees the picture's mean, and training stays stuck there.
+        """
+        vision = self.seed.visual_encoder
+        assert vision is not None
+        vision.pos_embed.copy_(_waves_over_grid(vision.pos_embed.shape[1] - 1, vision.pos_embed.shape[2]))
+        nn.init.normal_(vision.patch_embed.weight, std=0.5 / math.sqrt(vision.patch_embed.in_features))
+        nn.init.normal_(self.seed.query_tokens)
+        nn.init.normal_(self.seed.pos_embed_image, std=0.3)
+        for layer in self.seed.qformer.layers:
+            _listen(layer)
+        pixels_bchw = normalize(self._batch(rng))
+        parts = (self.seed.encode_task_layer, self.seed.decode_task_layer, self.seed.image_down)
+        for part in (*parts, self.seed.distill_image_proj):
+            unit_outputs(part, lambda: self._embed(self.seed.latents(pixels_bchw)))
+        self.seed.distill_image_proj.weight.mul_(0.2)
+
+    def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        if step == self.model.quantize_from:
+            self._start_quantizer(rng)
+        levels_bhwc = self._batch(rng)
+        latents_btd, losses = self.seed.latents(normalize(levels_bhwc)), {}
+        if step >= self.model.quantize_from:
+            quantized = self.quantizer(latents_btd.transpose(1, 2))
+            latents_btd = quantized.latents_bdt.transpose(1, 2)
+            losses["commitment"] = self.model.commitment_weight * quantized.commitment
+        wanted_be = self.descriptor(levels_bhwc.permute(0, 3, 1, 2).float() / 255)
+        # half way between all frequencies alike and pixels alike
+        errors_be = (self._embed(latents_btd) - wanted_be) * self.descriptor.importance_e.sqrt()
+        losses["embedding"] = 10 * errors_be.square().mean()
+        return losses
+
+    def _embed(self, latents_btd: Tensor) -> Tensor:
+        """Seed.embed from latents instead of codes, so that gradients can pass."""
+        seed = self.seed
+        tokens_btd = seed.decode_task_layer(latents_btd) + seed.pos_embed_image
+        return seed.distill_image_proj(seed.image_down(seed.blocks_image(tokens_btd)).flatten(1))
+
+    def _batch(self, rng: np.random.Generator) -> Tensor:
+        return torch.from_numpy(self.pictures.batch(rng, self.batch_size))
+
+    @torch.no_grad()
+    def _start_quantizer(self, rng: np.random.Generator) -> None:
+        batches = math.ceil(10 * self.sizes["codebook_size"] / (self.batch_size * self.sizes["queries"]))
+        latents = [self.seed.latents(normalize(self._batch(rng))) for _ in range(batches)]
+        self.quantizer.start(torch.cat(latents).transpose(1, 2))
+
+
+def _listen(layer: Any) -> None:
+    """What a query takes from the picture comes through whole; what it takes from its neighbours, hardly at first."""
+    for quiet in (layer.self_attention.output, layer.feed_out):
+        quiet.weight.mul_(0.3)
+    if layer.cross_attention is not None:
+        for pointing in (layer.cross_attention.query, layer.cross_attention.key):
+            nn.init.normal_(pointing.weight, std=1.5 / math.sqrt(pointing.in_features))
+        for carrying in (layer.cross_attention.value, layer.cross_attention.output):
+            nn.init.orthogonal_(carrying.weight, gain=1.5)
+
+
+def _waves_over_grid(num_patches: int, width: int) -> Tensor:
+    """Position vectors [1, 1 + patches, width]: cosines and sines of a few low frequencies along both axes,
+    larger than what is seen there; nothing for the class token."""
+    side = math.isqrt(num_patches)
+    places = (torch.arange(side) + 0.5) / side
+    frequencies = math.pi * torch.arange(1, width // 4 + 1) / 2
+    waves = torch.cat([torch.cos(places[:, None] * frequencies), torch.sin(places[:, None] * frequencies)], dim=1)
+    waves = waves / torch.arange(1, width // 4 + 1).repeat(2).sqrt()
+    rows, columns = waves[:, None].expand(-1, side, -1), waves[None].expand(side, -1, -1)
+    grid = torch.cat([rows, columns], dim=2).flatten(0, 1)
+    return F.pad(grid, (0, width - grid.shape[1], 1, 0))[None] * 2

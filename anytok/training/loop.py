@@ -1,0 +1,128 @@
+"""The training loop that all recipes share: schedule, progress, checkpoints that resume exactly, a loss plot.
+
+Every step seeds itself from (seed, step), so a run that was killed and resumed sees the same data and noise as
+one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .config import RunConfig
+
+__all__ = ["Recipe", "learning_rate", "optimize", "plot_losses"]
+
+
+class Recipe(Protocol):
+    """What a model brings to the loop. `state` holds everything that is learned, buffers included."""
+
+    state: nn.Module
+
+    def prepare(self, rng: np.random.Generator) -> None:
+        """Once, before the first step: calibrate, fit statistics."""
+
+    def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """The weighted losses of one step, by name; their sum is minimised."""
+
+
+def learning_rate(step: int, run: RunConfig) -> float:
+    """Linear warm-up, a plateau, then half a cosine down to 2 % over the last `anneal` of the steps.
+
+    On the plateau the length of the run does not show: it can be made longer or shorter without starting anew.
+    """
+    if step < run.warmup:
+        return run.learning_rate * (step + 1) / run.warmup
+    falling = max(1.0, run.anneal * run.steps)
+    done = (step - run.steps + falling) / falling if run.anneal else 0.0
+    return run.learning_rate * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, max(0.0, done)))))
+
+
+def optimize(recipe: Recipe, run: RunConfig, folder: Path) -> None:
+    """Train to `run.steps`, resuming from `folder/checkpoint.pt` if it is there."""
+    from tqdm import tqdm
+
+    torch.set_num_threads(run.threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.pt"
+    parameters = [p for p in recipe.state.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, run.learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
+    first = _resume(checkpoint, recipe, optimizer)
+    if first == 0:
+        torch.manual_seed(run.seed)
+        recipe.prepare(np.random.default_rng(run.seed))
+    recipe.state.train()
+    with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
+        bar = tqdm(range(first, run.steps), initial=first, total=run.steps, mininterval=10, desc=folder.name)
+        for step in bar:
+            record = _step(recipe, optimizer, parameters, run, step)
+            log.write(json.dumps(record) + "\n")
+            if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
+                log.flush()
+                _save(checkpoint, recipe, optimizer, step + 1)
+                bar.set_postfix({k: v for k, v in record.items() if k not in ("step", "seconds", "rate")})
+    plot_losses(folder)
+
+
+def _step(
+    recipe: Recipe, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], run: RunConfig, step: int
+) -> dict[str, Any]:
+    started = time.monotonic()
+    torch.manual_seed(run.seed * 1_000_003 + step)
+    rate = learning_rate(step, run)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    losses = recipe.losses(step, np.random.default_rng((run.seed, step)))
+    optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(losses.values())).sum().backward()
+    norm = nn.utils.clip_grad_norm_(parameters, run.clip_gradient)
+    if bool(torch.isfinite(norm)):  # one bad batch must not poison the weights
+        optimizer.step()
+    values = {name: round(float(loss.detach()), 5) for name, loss in losses.items()}
+    return {"step": step, **values, "rate": rate, "seconds": round(time.monotonic() - started, 3)}
+
+
+def _save(path: Path, recipe: Recipe, optimizer: torch.optim.Optimizer, step: int) -> None:
+    aside = path.with_suffix(".part")
+    torch.save({"state": recipe.state.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, aside)
+    aside.replace(path)
+
+
+def _resume(path: Path, recipe: Recipe, optimizer: torch.optim.Optimizer) -> int:
+    if not path.is_file():
+        return 0
+    package = torch.load(path, weights_only=True)
+    recipe.state.load_state_dict(package["state"])
+    optimizer.load_state_dict(package["optimizer"])
+    return int(package["step"])
+
+
+def plot_losses(folder: Path) -> Path | None:
+    """Draw `losses.jsonl`, smoothed, to `losses.png`; without matplotlib (extra `eval`) there is no picture."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        return None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    records = [json.loads(line) for line in (folder / "losses.jsonl").read_text("utf-8").splitlines()]
+    names = sorted({name for record in records for name in record} - {"step", "seconds", "rate"})
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for name in names:
+        points = np.array([(record["step"], record[name]) for record in records if name in record])
+        width = max(1, len(points) // 100)
+        smooth = np.convolve(points[:, 1], np.ones(width) / width, "valid")
+        axes.plot(points[width - 1 :, 0], smooth, label=name)
+    axes.set(xlabel="step", ylabel="weighted loss", yscale="log", title=folder.name)
+    axes.legend()
+    figure.savefig(folder / "losses.png", dpi=120)
+    pyplot.close(figure)
+    return folder / "losses.png"

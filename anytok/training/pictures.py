@@ -1,0 +1,78 @@
+"""Pictures to train on: photographs in a folder, cut and coloured anew each time, and drawn ones without end.
+
+Every seventh photograph is held out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UsageError
+
+__all__ = ["Pictures", "held_out"]
+
+_HOLD_EVERY = 7
+
+
+def held_out(folder: str | Path) -> list[Path]:
+    """The photographs that training never sees."""
+    return _photographs(folder)[::_HOLD_EVERY]
+
+
+def _photographs(folder: str | Path) -> list[Path]:
+    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not paths:
+        raise UsageError(f"{folder}: no .jpg or .png pictures here; set `data` to a folder of photographs")
+    return paths
+
+
+class Pictures:
+    """Random square pictures, uint8 [side, side, 3]; a share of `drawn` is drawn, the rest cut from photographs."""
+
+    def __init__(self, folder: str | Path, side: int, drawn: float) -> None:
+        from PIL import Image
+
+        self.side, self.drawn = side, drawn
+        paths = _photographs(folder)
+        self.photographs = [Image.open(path).convert("RGB") for i, path in enumerate(paths) if i % _HOLD_EVERY]
+
+    def batch(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """uint8 [size, side, side, 3]."""
+        return np.stack([self._draw(rng) if rng.random() < self.drawn else self._cut(rng) for _ in range(size)])
+
+    def _cut(self, rng: np.random.Generator) -> np.ndarray:
+        from PIL import Image
+
+        picture = self.photographs[rng.integers(len(self.photographs))]
+        # a quarter to all of each side; often all, as it will be at inference
+        width, height = (round(n * rng.uniform(0.35, 1.0)) if rng.random() < 0.7 else n for n in picture.size)
+        left, top = rng.integers(0, picture.width - width + 1), rng.integers(0, picture.height - height + 1)
+        box = (int(left), int(top), int(left + width), int(top + height))
+        levels = np.asarray(picture.resize((self.side, self.side), Image.Resampling.BICUBIC, box=box))
+        levels = levels[:, ::-1] if rng.random() < 0.5 else levels
+        return _recolour(rng, levels) if rng.random() < 0.5 else levels
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        """A gradient with a few shapes on it, at random colours."""
+        from PIL import Image, ImageDraw
+
+        corners = rng.integers(0, 256, (2, 2, 3)).astype(np.uint8)
+        picture = Image.fromarray(corners).resize((self.side, self.side), Image.Resampling.BICUBIC)
+        pen = ImageDraw.Draw(picture)
+        for _ in range(int(rng.integers(0, 7))):
+            box = np.sort(rng.uniform(-0.2, 1.2, (2, 2)) * self.side, axis=0)
+            shape: Any = (pen.rectangle, pen.ellipse)[rng.integers(2)]
+            shape([tuple(box[0]), tuple(box[1])], fill=tuple(rng.integers(0, 256, 3).tolist()))
+        return np.asarray(picture)
+
+
+def _recolour(rng: np.random.Generator, levels: np.ndarray) -> np.ndarray:
+    """Other brightness, contrast, saturation and tint."""
+    values = levels.astype(np.float32)
+    grey = values.mean(axis=2, keepdims=True)
+    values = grey + (values - grey) * rng.uniform(0.3, 1.6)
+    values = (values - 128) * rng.uniform(0.6, 1.2) + 128 + rng.uniform(-40, 40) + rng.uniform(-15, 15, 3)
+    return values.clip(0, 255).astype(np.uint8)

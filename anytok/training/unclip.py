@@ -1,0 +1,147 @@
+"""Recipe for the painter: diffusers' UNet, told by a picture's embedding what to draw.
+
+It learns on the embeddings that the finished tokenizer gives back from its codes, so what it is told in training
+is what it is told in use.
+
+Sources: unCLIP (arXiv 2204.06125, section 2), velocity targets (arXiv 2202.00512, section 4),
+classifier-free guidance (arXiv 2207.12598).
+Legend: b batch, c channels, h height, w width, t codes, e embedding width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoints.around_torchaudio import around_torchaudio
+from ..models.seed import Seed, normalize
+from ..models.unclip import waves
+from .config import TrainConfig
+from .pictures import Pictures
+
+__all__ = ["NOISING", "SAMPLING", "UnclipConfig", "UnclipRecipe"]
+
+# The published pipeline's schedules.
+SAMPLING = {
+    "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "prediction_type": "v_prediction",
+    "steps_offset": 1, "set_alpha_to_one": False, "skip_prk_steps": True,
+}  # fmt: skip
+NOISING = {"beta_schedule": "squaredcos_cap_v2"}
+
+
+@dataclass(frozen=True)
+class UnclipConfig:
+    """`tokenizer` and `vae` are the folders of finished runs; `sizes` are keywords of UNet2DConditionModel."""
+
+    tokenizer: str
+    vae: str
+    sizes: dict[str, Any]
+    num_pairs: int = 8000  # embeddings and latents, made once
+    drawn: float = 0.05
+    unconditional: float = 0.1  # share of items that are told nothing, for guidance
+    guidance_scale: float = 1.5  # how hard to steer in use
+
+
+class UnclipRecipe:
+    """A UNet in training; `pairs` holds what it is told and what it should draw."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        with around_torchaudio():
+            import diffusers
+        model: UnclipConfig = config.model
+        self.model, self.config, self.batch_size = model, config, config.run.batch_size
+        pairs = self._pairs(Path(config.out) / "pairs.safetensors")
+        self.embeddings_ne, latents_nchw = pairs["embeddings"], pairs["latents"]
+        self.scaling = 1 / float(latents_nchw.std())
+        self.latents_nchw = latents_nchw * self.scaling
+        self.mean_e, self.std_e = self.embeddings_ne.mean(0), self.embeddings_ne.std(0)
+        torch.manual_seed(config.run.seed)
+        width = self.embeddings_ne.shape[1]
+        self.unet: Any = diffusers.UNet2DConditionModel(
+            class_embed_type="projection", projection_class_embeddings_input_dim=2 * width, **model.sizes
+        )
+        self.prompt_1ld = torch.zeros(1, 1, model.sizes["cross_attention_dim"])
+        sampling = {key: SAMPLING[key] for key in ("beta_schedule", "beta_start", "beta_end", "prediction_type")}
+        self.schedule: Any = diffusers.DDPMScheduler(**sampling)
+        self.noising: Any = diffusers.DDPMScheduler(**NOISING)
+        self.state: nn.Module = nn.ModuleDict({"unet": self.unet})
+
+    @torch.no_grad()
+    def prepare(self, rng: np.random.Generator) -> None:
+        """Let the embedding be heard, and places be told apart, from the start.
+
+        By default the embedding's small numbers vanish beside the time, and layout is learned last. Strong biases in
+        the first convolution meet the zero padding of all later ones, which is all a UNet knows about places.
+        """
+        width = len(self.std_e)
+        heard = self.unet.class_embedding
+        heard.linear_1.weight[:, :width] *= 2 / self.std_e
+        heard.linear_1.weight[:, width:] = 0  # the noise level, always the same
+        heard.linear_2.weight *= 2
+        nn.init.normal_(self.unet.conv_in.bias)
+        for name, parameter in self.unet.named_parameters():
+            if name.endswith("time_emb_proj.weight"):
+                parameter *= 2
+
+    def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        chosen = torch.from_numpy(rng.integers(0, len(self.latents_nchw), self.batch_size))
+        latents_bchw = self.latents_nchw[chosen]
+        # antithetic times: every batch covers the whole schedule
+        offsets = (np.arange(self.batch_size) + rng.random()) / self.batch_size
+        times_b = torch.from_numpy((offsets * self.schedule.config.num_train_timesteps).astype(np.int64))
+        noise_bchw = torch.randn_like(latents_bchw)
+        seen_bchw = self.schedule.add_noise(latents_bchw, noise_bchw, times_b)
+        labels_bE = self._labels(self.embeddings_ne[chosen])
+        labels_bE[torch.from_numpy(rng.random(self.batch_size) < self.model.unconditional)] = 0
+        prompts_bld = self.prompt_1ld.expand(self.batch_size, -1, -1)
+        predicted_bchw = self.unet(seen_bchw, times_b, encoder_hidden_states=prompts_bld, class_labels=labels_bE).sample
+        return {"velocity": F.mse_loss(predicted_bchw, self.schedule.get_velocity(latents_bchw, noise_bchw, times_b))}
+
+    def _labels(self, embeddings_be: Tensor) -> Tensor:
+        """The class labels of `anytok.models.unclip.Unclip` at noise level 0."""
+        levels_b = torch.zeros(len(embeddings_be), dtype=torch.int64)
+        scaled_be = (embeddings_be - self.mean_e) / self.std_e
+        noised_be = self.noising.add_noise(scaled_be, torch.randn_like(scaled_be), levels_b)
+        return torch.cat([noised_be * self.std_e + self.mean_e, waves(levels_b, embeddings_be.shape[1])], dim=1)
+
+    def _pairs(self, path: Path) -> dict[str, Tensor]:
+        """Embeddings [n, e] and unscaled latents [n, c, h, w] of pictures, from the file or made now."""
+        from safetensors.torch import load_file, save_file
+
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(self._make_pairs(), path)
+        return load_file(path)
+
+    @torch.no_grad()
+    def _make_pairs(self) -> dict[str, Tensor]:
+        from tqdm import tqdm
+
+        from ..checkpoints.report import load_state
+        from ..checkpoints.seed import fuse, published_name, read_seed
+
+        with around_torchaudio():
+            from diffusers import AutoencoderKL
+        torch.set_num_threads(self.config.run.threads)
+        files = read_seed("seed-mini", self.model.tokenizer)
+        seed = Seed(**files.sizes)
+        load_state(seed, fuse(files.state), files.source, published_name=published_name)
+        vae = AutoencoderKL.from_pretrained(self.model.vae).eval()
+        pictures = Pictures(self.config.data, files.sizes["image_size"], self.model.drawn)
+        rng = np.random.default_rng(self.config.run.seed)
+        embeddings, latents = [], []
+        for _ in tqdm(range(-(-self.model.num_pairs // 16)), desc="pairs", mininterval=10):
+            levels_bhwc = torch.from_numpy(pictures.batch(rng, 16))
+            embeddings.append(seed.embed(seed.quantize(seed.latents(normalize(levels_bhwc)))))
+            small_bchw = F.interpolate(
+                levels_bhwc.permute(0, 3, 1, 2).float() / 127.5 - 1, (vae.config.sample_size,) * 2,
+                mode="bilinear", antialias=True,
+            )  # fmt: skip
+            latents.append(vae.encode(small_bchw).latent_dist.mode())
+        return {"embeddings": torch.cat(embeddings), "latents": torch.cat(latents).contiguous()}

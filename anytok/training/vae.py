@@ -1,0 +1,113 @@
+"""Recipe for the painter's first half: diffusers' AutoencoderKL, pictures ⇄ latents a fourth of the side.
+
+The encoder is set to block averages and stays so; the decoder learns to make pictures of them. So the diffusion
+model can be trained beside it.
+
+Source: latent diffusion (arXiv 2112.10752, section 3.1), without its perceptual and adversarial losses.
+Legend: b batch, c channels, h height, w width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoints.around_torchaudio import around_torchaudio
+from .config import TrainConfig
+from .pictures import Pictures
+
+__all__ = ["VaeConfig", "VaeRecipe"]
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """Keywords of AutoencoderKL, and the losses' weights."""
+
+    sizes: dict[str, Any]
+    drawn: float = 0.1
+    edge_weight: float = 1.0  # of differences between neighbours: without it edges stay soft
+
+
+class VaeRecipe:
+    """A VAE in training."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        with around_torchaudio():
+            from diffusers import AutoencoderKL
+        model: VaeConfig = config.model
+        self.model, self.batch_size = model, config.run.batch_size
+        self.pictures = Pictures(config.data, model.sizes["sample_size"], model.drawn)
+        torch.manual_seed(config.run.seed)
+        self.vae: Any = AutoencoderKL(**model.sizes)
+        average_pyramid(self.vae)
+        self.vae.encoder.requires_grad_(False)
+        self.vae.quant_conv.requires_grad_(False)
+        self.state: nn.Module = nn.ModuleDict({"vae": self.vae})
+
+    def prepare(self, rng: np.random.Generator) -> None:
+        """Nothing: it begins as block averages already."""
+
+    def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        levels_bhwc = torch.from_numpy(self.pictures.batch(rng, self.batch_size))
+        wanted_bchw = levels_bhwc.permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.no_grad():
+            latents_bchw = self.vae.encode(wanted_bchw).latent_dist.sample()
+        error_bchw = self.vae.decode(latents_bchw).sample - wanted_bchw
+        edges = [error_bchw.diff(dim=axis).abs().mean() for axis in (2, 3)]
+        return {
+            "pixels": error_bchw.abs().mean() + F.mse_loss(error_bchw, torch.zeros_like(error_bchw)),
+            "edges": self.model.edge_weight * (edges[0] + edges[1]) / 2,
+        }
+
+
+@torch.no_grad()
+def average_pyramid(vae: Any) -> None:
+    """Let a fresh VAE begin as block averages: latents 0 to 2 are red, green and blue of their block, and decoding
+    spreads them again. From torch's defaults colours take many thousand steps to come through.
+
+    Residual branches are silent at first. Group normalisation would divide away brightness and contrast, so half of
+    the channels before it stand at +4 and half at -4: measured by those, the picture is a small, unharmed ripple.
+    """
+    for name, parameter in vae.named_parameters():
+        if ".conv2." in name or ".to_out." in name:
+            parameter.zero_()
+    for half in (vae.encoder, vae.decoder):
+        for module in half.modules():
+            if type(module).__name__ == "Downsample2D":  # its window reaches right and down
+                _carry(module.conv, torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 0]]) / 4)
+            elif type(module).__name__ == "Upsample2D":
+                _carry(module.conv, torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16)
+            elif getattr(module, "conv_shortcut", None) is not None:
+                _carry(module.conv_shortcut, torch.ones(1, 1))
+        _carry(half.conv_in, _CENTRE)
+    for last, half in ((vae.encoder.mid_block, vae.encoder), (vae.decoder.up_blocks[-1], vae.decoder)):
+        bias = last.resnets[-1].conv2.bias
+        bias.fill_(4.0)
+        bias[1::2] = -4.0
+        bias[:6] = torch.tensor([4.0, 4, 4, -4, -4, -4])
+        # after normalisation the picture is 1 + wave / 4; SiLU has value 0.731 and slope 0.928 at 1
+        _carry(half.conv_out, _CENTRE * 4 / 0.928)
+        half.conv_out.bias[:3] = -0.731 * 4 / 0.928
+    channels = vae.config.latent_channels
+    nn.init.eye_(vae.post_quant_conv.weight[:, :, 0, 0])
+    nn.init.eye_(vae.quant_conv.weight[:, :, 0, 0])
+    for linear in (vae.quant_conv, vae.post_quant_conv):
+        linear.bias.zero_()
+    vae.quant_conv.weight[channels:] = 0
+    vae.quant_conv.bias[channels:] = -6.0  # nearly no noise
+
+
+_CENTRE = torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]])
+
+
+def _carry(convolution: nn.Conv2d, kernel: Tensor) -> None:
+    """Channels 0 to 2 go through `kernel` each on its own; the others stay as they were drawn."""
+    convolution.weight[:3] = 0
+    convolution.bias[:3] = 0  # type: ignore[index]
+    for channel in range(3):
+        convolution.weight[channel, channel] = kernel

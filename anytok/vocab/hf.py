@@ -1,0 +1,117 @@
+"""The shared vocabulary in a Hugging Face tokenizer. Imports transformers' `tokenizers` on use only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import MissingExtraError, VocabularyError
+from .layout import Layout, Segment
+
+__all__ = ["decode_text", "encode_text", "extend", "look_up"]
+
+
+def extend(tokenizer: Any, layout: Layout) -> int:
+    """Add the layout's tokens in one call, and prove their ids; see `Vocabulary.extend`.
+
+    They are added as special: then a user's words that spell one can be kept from becoming media ids
+    (`split_special_tokens=True`), which is not so for ordinary added tokens. They are not normalized: LLaMA's
+    normalizer would look for "▁<👀0>" in the text.
+    """
+    try:
+        from tokenizers import AddedToken
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("tokenizers", "hf", "extending a text tokenizer") from error
+    tokens = layout.tokens()
+    vocab = tokenizer.get_vocab()
+    present = [token for token in tokens if token in vocab]
+    if len(present) < len(tokens):
+        if present:
+            raise VocabularyError(
+                f"the tokenizer already has {len(present)} of the {len(tokens)} tokens of {layout.name}, as "
+                f"{present[0]}: extend a fresh one, or, if all codes are there, use Vocabulary.from_tokenizer"
+            )
+        if len(tokenizer) != layout.text_size:
+            raise VocabularyError(
+                f"the tokenizer has {len(tokenizer)} ids, {layout.name} is laid out for {layout.text_size}: "
+                f"use its base tokenizer, or build a layout with text_size={len(tokenizer)}"
+            )
+        added = [AddedToken(token, special=True, normalized=False) for token in tokens]
+        tokenizer.add_tokens(added, special_tokens=True)
+        vocab = tokenizer.get_vocab()
+    for number, token in enumerate(tokens, layout.text_size):
+        if vocab.get(token) != number:
+            raise VocabularyError(f"the tokenizer has {token} at id {vocab.get(token)}, {layout.name} at {number}")
+    return len(tokens) - len(present)
+
+
+def look_up(tokenizer: Any, wanted: Layout) -> Layout:
+    """The layout that a tokenizer really has; see `Vocabulary.from_tokenizer`.
+
+    Tokens that it has besides, behind its text, become special tokens.
+    """
+    vocab = tokenizer.get_vocab()
+    segments = [_look_up_segment(vocab, segment, wanted.name) for segment in wanted.segments]
+    specials = {token: _id_of(vocab, token, wanted.name) for token, _ in wanted.specials}
+    taken = set(specials.values())
+    for segment in segments:
+        taken.update(number for number, _ in segment.tokens())
+    text_size, total = min(taken), max(vocab.values()) + 1
+    for token, number in vocab.items():
+        if number >= text_size and number not in taken:
+            specials[token] = number
+    ordered = tuple(sorted(specials.items(), key=lambda pair: pair[1]))
+    return Layout(wanted.name, text_size, ordered, tuple(segments), total)
+
+
+def _look_up_segment(vocab: dict[str, int], segment: Segment, name: str) -> Segment:
+    forms = (segment.code, *segment.aliases)
+    spelled = [form for form in forms if form.replace("{}", "0".zfill(segment.digits)) in vocab]
+    code = spelled[0] if spelled else segment.code
+    found = replace(segment, code=code, aliases=tuple(form for form in forms if form != code))
+    ids = np.array([vocab.get(found.text_of(number), -1) for number in range(found.num_ids)])
+    if (ids < 0).any():
+        gone = np.flatnonzero(ids < 0)
+        raise VocabularyError(
+            f"the tokenizer lacks {len(gone)} of the {len(ids)} {segment.modality} codes that {name} needs, "
+            f"first {found.text_of(int(gone[0]))}: pass the model's own tokenizer, or extend this one"
+        )
+    jumps = np.flatnonzero(np.diff(ids) != 1)
+    if len(jumps):
+        before, after = found.text_of(int(jumps[0])), found.text_of(int(jumps[0]) + 1)
+        raise VocabularyError(
+            f"the ids of {segment.modality} are not contiguous: {before} is {ids[jumps[0]]}, but {after} is "
+            f"{ids[jumps[0] + 1]}. A vocabulary needs one run of ids for each tokenizer"
+        )
+    start_id, end_id = (_id_of(vocab, token, name) for token in (segment.start, segment.end))
+    return replace(found, first_id=int(ids[0]), start_id=start_id, end_id=end_id)
+
+
+def _id_of(vocab: dict[str, int], token: str, name: str) -> int:
+    if token not in vocab:
+        raise VocabularyError(f"the tokenizer lacks {token}, which {name} needs: is it the model's own tokenizer?")
+    return vocab[token]
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Text ids of a user's words; what looks like a special or media token in them stays words."""
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def decode_text(tokenizer: Any, layout: Layout, ids: np.ndarray) -> str:
+    """The words of text ids; special tokens that the tokenizer does not know are spelled by the layout."""
+    if len(ids) and (ids.max() < layout.text_size or ids.max() < len(tokenizer)):
+        return _decode(tokenizer, ids)
+    names = {number: token for token, number in layout.specials}
+    cuts = np.flatnonzero(ids >= layout.text_size)
+    pieces = []
+    for stretch in np.split(ids, np.unique(np.concatenate([cuts, cuts + 1]))):
+        if len(stretch):
+            pieces.append(names.get(int(stretch[0])) or _decode(tokenizer, stretch))
+    return "".join(pieces)
+
+
+def _decode(tokenizer: Any, ids: np.ndarray) -> str:
+    return tokenizer.decode(ids.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -1,0 +1,278 @@
+"""The shared vocabulary: Codes ⇄ ids ⇄ text. Pure numbers; no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UsageError, VocabularyError
+from ..spec import Codes, Spec
+from .byte_text import ByteTokenizer
+from .grammar import Grammar
+from .layout import Layout, Segment, build_layout, segment_of
+from .layouts import find_layout
+from .parts import Part, Parts, Special, TextIds
+from .runs import read_symbols
+from .stream import Stream
+from .text import Lexer, print_codes
+
+__all__ = ["Vocabulary", "build_vocabulary", "load_vocabulary"]
+
+
+class Vocabulary:
+    """A layout at work. With a text tokenizer, text stretches of ids are read and written as str.
+
+    >>> vocab = load_vocabulary("seed-llama")
+    >>> [codes] = vocab.from_text("<img>" + "".join(f"<img_{n:05d}>" for n in range(32)) + "</img>")
+    >>> vocab.to_ids(codes)[:4].tolist()
+    [40192, 32000, 32001, 32002]
+    """
+
+    def __init__(self, layout: Layout, text_tokenizer: Any = None) -> None:
+        self.layout = layout
+        self.text_tokenizer = text_tokenizer
+        self._grammar = Grammar(layout)
+
+    @property
+    def name(self) -> str:
+        return self.layout.name
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the layout; shards carry it, so a reader can refuse ids of another vocabulary."""
+        return self.layout.hash
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The narrowest unsigned integer type that holds every id: uint16 up to 65,536 ids, then uint32."""
+        return np.min_scalar_type(self.layout.total - 1)
+
+    def to_ids(self, parts: Part | Sequence[Part]) -> np.ndarray:
+        """Ids of Codes (markers included), of text, or of a list of such parts: `[N]` of `dtype`.
+
+        Text needs a text tokenizer, gets no begin-of-text id, and never makes media ids, whatever it spells.
+        Codes may have more layers than the vocabulary writes; the first are taken. Raises CodesError on codes
+        of another tokenizer, with too few layers, without the first layer, or of the wrong length.
+        """
+        return np.concatenate([np.empty(0, self.dtype), *(self._ids_of(part) for part in _listed(parts))])
+
+    def to_text(self, parts: Part | Sequence[Part]) -> str:
+        """The text of Codes (markers included), or of a list of parts: "<sosp><🗣️12>…<eosp>".
+
+        Raises CodesError as `to_ids` does, and VocabularyError on words that spell a media token.
+        """
+        return "".join(map(self._text_of, _listed(parts)))
+
+    def from_ids(self, ids: Any, policy: str = "strict") -> Parts:
+        """Ids `[N]` → parts in order: text (str with a text tokenizer, else TextIds) and Codes.
+
+        Codes carry a Spec with the tokenizer's name (or pinned id) and the layers written. `policy` is
+        "strict" (raise VocabularyError naming the place of the first fault), "truncate", "pad" or "drop";
+        the result's `report` lists what was wrong and what was done. Raises VocabularyError on anything but
+        integers `[N]`.
+        """
+        symbols = self._grammar.symbols(ids)
+        pieces, report = read_symbols(self._grammar, symbols, policy, lambda place: place, "id")
+        kept = [piece for piece in pieces if piece is not None]
+        return Parts([self._text_part(symbols[p]) if isinstance(p, slice) else p for p in kept], report)
+
+    def from_text(self, text: str, policy: str = "strict") -> Parts:
+        """Text with media runs → str and Codes in order. Policies as in `from_ids`; faults name characters.
+
+        The speech prefix of AnyGPT parses with and without its variation selector.
+        """
+        if not isinstance(text, str):
+            raise VocabularyError(f"from_text got {type(text).__name__}: expected str")
+        symbols, starts = self._lexer.scan(text)
+        pieces, report = read_symbols(self._grammar, symbols, policy, starts.__getitem__, "character")
+        kept = [piece for piece in pieces if piece is not None]
+        return Parts([text[starts[p.start] : starts[p.stop]] if isinstance(p, slice) else p for p in kept], report)
+
+    def stream(self, policy: str = "strict") -> Stream:
+        """A parser for ids that arrive piece by piece; see `Stream`."""
+        words = None if self.text_tokenizer is None else self._text_part
+        return Stream(self._grammar, policy, words)
+
+    def extend(self, text_tokenizer: Any) -> int:
+        """Add every token of the layout to a Hugging Face tokenizer and prove that the ids are the layout's.
+
+        Returns how many were added (0 if all were there). The tokenizer becomes this vocabulary's. Raises
+        VocabularyError, before anything is added, if its size is not the layout's `text_size`.
+        """
+        from .hf import extend
+
+        added = extend(text_tokenizer, self.layout)
+        self.text_tokenizer = text_tokenizer
+        return added
+
+    @classmethod
+    def from_tokenizer(cls, text_tokenizer: Any, layout: str | Layout = "anygpt") -> Vocabulary:
+        """A Vocabulary with the ids of an actual Hugging Face tokenizer; `layout` says what to look for.
+
+        Raises VocabularyError saying which tokens are missing, or where a run of codes is not contiguous.
+        """
+        from .hf import look_up
+
+        wanted = find_layout(layout) if isinstance(layout, str) else layout
+        return cls(look_up(text_tokenizer, wanted), text_tokenizer)
+
+    @classmethod
+    def from_file(cls, path: str | Path, text_tokenizer: Any = None) -> Vocabulary:
+        """A Vocabulary that `save` wrote; raises VocabularyError if the file was changed since."""
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            stated = record.pop("hash")
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise VocabularyError(f"{path} is no file of Vocabulary.save ({error})") from error
+        layout = Layout.from_dict(record)
+        if layout.hash != stated:
+            raise VocabularyError(f"{path} was changed since it was written: its hash is {layout.hash}, not {stated}")
+        return cls(layout, text_tokenizer)
+
+    def save(self, path: str | Path) -> None:
+        """Write the layout and its hash as JSON; the same layout always gives the same bytes."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    def to_json(self) -> str:
+        """What `save` writes."""
+        record = {"hash": self.hash, **self.layout.to_dict()}
+        return json.dumps(record, ensure_ascii=False, indent=2) + "\n"
+
+    def check(self, provenance: str | bytes | Mapping[str, Any]) -> None:
+        """Raise VocabularyError unless ids were written with this vocabulary.
+
+        `provenance` is the JSON, or the dict, that stands in the head of a job's shards (under "anytok"), or that of
+        its plan.json.
+        """
+        try:
+            record = json.loads(provenance) if isinstance(provenance, (str, bytes)) else provenance
+            stated = record["vocabulary"]
+            stated = stated if isinstance(stated, str) else stated["hash"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise VocabularyError(
+                f"nothing here says with which vocabulary ids were written ({error!r}): expected the head of a shard"
+            ) from error
+        if stated != self.hash:
+            raise VocabularyError(
+                f"ids of the vocabulary with the hash {str(stated)[:12] or 'none'}; that of {self.name} is "
+                f"{self.hash[:12]}: read them with their own, from the name or file that the job was given"
+            )
+
+    def dump(self, path: str | Path) -> None:
+        """Write the table of ids for human eyes."""
+        Path(path).write_text(self.table() + "\n", encoding="utf-8")
+
+    def table(self) -> str:
+        """First id, last id, count and meaning of every stretch, as text."""
+        head = f"{self.name}: {self.layout.total} ids, {self.dtype}, sha256 {self.hash}"
+        rows = (f"{a:>8} {b - 1:>8} {b - a:>8}  {what}" for a, b, what in self.layout.stretches() if b > a)
+        return "\n".join([head, *rows])
+
+    @cached_property
+    def _lexer(self) -> Lexer:
+        return Lexer(self._grammar)
+
+    def _segment(self, codes: Codes) -> Segment:
+        return self.layout.segment(codes.spec.name)
+
+    def _ids_of(self, part: Part) -> np.ndarray:
+        if isinstance(part, Codes):
+            segment = self._segment(part)
+            ids = segment.numbers(part) + segment.first_id
+            return np.concatenate([[segment.start_id], ids, [segment.end_id]]).astype(self.dtype)
+        if isinstance(part, Special):
+            return np.array([self._special_id(part.token)], self.dtype)
+        if isinstance(part, str):
+            from .hf import encode_text
+
+            part = TextIds(np.array(encode_text(self._text_tokenizer(), part), np.int64))
+        if not isinstance(part, TextIds):
+            raise UsageError(f"to_ids got {type(part).__name__}: expected Codes, str, Special, TextIds or a list")
+        beyond = part.ids[(part.ids < 0) | (part.ids >= self.layout.total)]
+        media = part.ids[self._grammar.family[np.clip(part.ids, 0, self.layout.total)] >= 0]
+        if len(beyond) or len(media):
+            raise VocabularyError(f"text with id {[*beyond, *media][0]}: that is no text id of {self.name}")
+        return part.ids.astype(self.dtype)
+
+    def _text_of(self, part: Part) -> str:
+        if isinstance(part, Codes):
+            return print_codes(self._segment(part), part)
+        if isinstance(part, Special):
+            return part.token
+        if isinstance(part, TextIds):
+            from .hf import decode_text
+
+            part = decode_text(self._text_tokenizer(), self.layout, part.ids)
+        if not isinstance(part, str):
+            raise UsageError(f"to_text got {type(part).__name__}: expected Codes, str, Special, TextIds or a list")
+        if (token := self._lexer.find(part)) is not None:
+            raise VocabularyError(f"words that spell the media token {token}: pass codes as Codes")
+        return part
+
+    def _special_id(self, token: str) -> int:
+        """A special token of the layout, a marker, or a special token of the text tokenizer."""
+        known = dict(self.layout.specials)
+        for segment in self.layout.segments:
+            known |= {segment.start: segment.start_id, segment.end: segment.end_id}
+        if token not in known and self.text_tokenizer is not None:
+            own = self.text_tokenizer
+            known |= dict(zip(own.all_special_tokens, own.all_special_ids, strict=True))
+        if token not in known:
+            raise VocabularyError(f"no special token is spelled {token!r}; known: {', '.join(known)}")
+        return known[token]
+
+    def _text_part(self, ids: np.ndarray) -> Part:
+        if self.text_tokenizer is None:
+            return TextIds(ids)
+        from .hf import decode_text
+
+        return decode_text(self.text_tokenizer, self.layout, ids)
+
+    def _text_tokenizer(self) -> Any:
+        if self.text_tokenizer is None:
+            raise UsageError(
+                "text and ids meet through a text tokenizer: use Vocabulary.from_tokenizer(tokenizer), "
+                "vocab.extend(tokenizer), or set vocab.text_tokenizer"
+            )
+        return self.text_tokenizer
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary {self.name}, {self.layout.total} ids, {self.hash[:12]}>"
+
+
+def load_vocabulary(name: str) -> Vocabulary:
+    """A published vocabulary by name: "anygpt", "anygpt-chat", "seed-llama", "mio", and "mini", that of the small
+    models, whose text ids are bytes."""
+    return Vocabulary(find_layout(name), ByteTokenizer() if name == "mini" else None)
+
+
+def build_vocabulary(name: str, text: Any, items: Sequence[str | Spec | Segment], *, reserved: int = 0) -> Vocabulary:
+    """One's own vocabulary: behind the text ids, special tokens (str) and tokenizers, in the order of their ids.
+
+    `text` is a text tokenizer, or how many ids it has. A tokenizer is given by its Spec (all layers, frame by
+    frame), or by `segment_of(spec, num_codebooks=1, …)` for other choices; a Spec's id pins its weights. `reserved`
+    ids stay free for later. Raises VocabularyError where two tokens are spelled alike, also where the text tokenizer
+    has one already.
+
+    >>> build_vocabulary("mine", 32000, ["<eot>", Spec("codec", "music", 4, 1024)]).layout.total
+    36099
+    """
+    segments = [segment_of(item) if isinstance(item, Spec) else item for item in items]
+    tokenizer = None if isinstance(text, int) else text
+    layout = build_layout(name, text if isinstance(text, int) else len(text), segments, reserved)
+    taken: dict[str, int] = getattr(tokenizer, "get_vocab", dict)()
+    if doubled := [token for token in layout.tokens() if token in taken]:
+        raise VocabularyError(
+            f"the text tokenizer has {len(doubled)} of the tokens of {name} already, first {doubled[0]}: leave out "
+            f"special tokens that it has, and spell codes and markers in another way"
+        )
+    return Vocabulary(layout, tokenizer)
+
+
+def _listed(parts: Part | Sequence[Part]) -> Sequence[Part]:
+    return parts if isinstance(parts, (list, tuple)) else [parts]  # type: ignore[list-item]

@@ -1,0 +1,184 @@
+"""The same codes every time: real sound and pictures at random lengths, every way of encoding them, and the originals.
+
+    python benchmarks/exact.py --speech FOLDER --music FOLDER --images FOLDER [--codes 100000]
+
+Clips of 1 sample to 60 seconds (log-uniform) are encoded one by one, which is then compared with: batches of mixed
+lengths, one and three threads, small tiles, one whole tile, and the original package, at published sizes on seeded
+weights (benchmarks/seeded.py). Decoding is compared in the same ways, bit by bit, and with the original's. Pictures go
+through seed-mini (100,000 codes at the published size would take a day on two cores; benchmarks/parity.py compares
+some). About half an hour on two cores. Writes benchmarks/results/exact.json; exits 1 on an unexplained difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from machine import machine
+from parity import divergence, near_tie
+from pictures import crops, real_pictures, synthetic_pictures
+from seeded import write_checkpoint
+from sounds import real_waves, synthetic_waves
+
+import anytok
+from anytok.engines.native import fast_codec
+from anytok.registry import find
+
+RESULT = Path(__file__).parent / "results" / "exact.json"
+CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-24khz")
+LONGEST = 60.0
+Encode = Callable[[list[Any]], list[anytok.Codes]]
+
+
+def codec_row(name: str, folder: Path | None, wanted: int) -> dict[str, Any]:
+    """Differences of one codec over at least `wanted` codes."""
+    clips, calibration = cut(name, folder, wanted)
+    with tempfile.TemporaryDirectory() as place:
+        checkpoint = write_checkpoint(name, Path(place), calibration)
+        native = anytok.load_tokenizer(name, checkpoint=checkpoint)
+        original = anytok.load_tokenizer(name, engine="reference", checkpoint=checkpoint)
+    codes = [native.encode(clip) for clip in clips]
+    theirs = [original.encode(clip) for clip in clips]
+    unequal = [i for i in range(len(clips)) if differing([theirs[i]], [codes[i]])]
+    places = [divergence(native, clips[i], theirs[i], codes[i]) for i in unequal]
+    few = [item for item in theirs if item.num_frames <= 500][::5]
+    waves = [native.decode(item).wave for item in few]
+    expected = [original.decode(item).wave for item in few]
+    return {
+        "tokenizer": name,
+        "clips": len(clips),
+        "samples": [min(clip.num_samples for clip in clips), max(clip.num_samples for clip in clips)],
+        "codes": sum(item.values.size for item in codes),
+        "use": round(least_use(codes), 3),
+        "differences": {way: differing(codes, encode(clips)) for way, encode in ways(native).items()},
+        "codes_unlike_the_originals": differing(theirs, codes),
+        "first_places": places,
+        "unexplained": sum(not near_tie(place) for place in places if place),
+        "waves_unlike_alone": sum(map(_unlike, waves, (audio.wave for audio in native.decode_batch(few)))),
+        "decode_error": max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(waves, expected, strict=True)),
+    }
+
+
+def cut(name: str, folder: Path | None, wanted: int) -> tuple[list[anytok.Audio], list[np.ndarray]]:
+    """Clips of random lengths from anywhere in the sound; and 20 s of each file to calibrate on."""
+    spec = find(name).spec
+    rate = spec.sample_rate or 0
+    waves = list((real_waves(folder, spec) if folder else synthetic_waves(spec, 4, 20.0)).values())
+    whole = np.concatenate(waves, axis=1)
+    random = np.random.default_rng(0)
+    clips: list[anytok.Audio] = []
+    per_second = spec.num_codebooks * (spec.frame_rate or 0)
+    while sum(clip.duration for clip in clips) * per_second < wanted:
+        samples = min(int(np.exp(random.uniform(0, np.log(LONGEST * rate)))), whole.shape[1])
+        start = int(random.integers(whole.shape[1] - samples + 1))
+        clips.append(anytok.Audio(whole[:, start : start + samples], rate))
+    return clips, [wave[:, : 20 * rate] for wave in waves]
+
+
+def ways(tokenizer: Any) -> dict[str, Encode]:
+    """Other ways to encode the same clips, by name."""
+
+    def alone(clips: list[Any]) -> list[anytok.Codes]:
+        return [tokenizer.encode(clip) for clip in clips]
+
+    def in_fives(clips: list[Any]) -> list[anytok.Codes]:
+        return [codes for i in range(0, len(clips), 5) for codes in tokenizer.encode_batch(clips[i : i + 5])]
+
+    def within(setting: Any, encode: Encode = alone) -> Encode:
+        def run(clips: list[Any]) -> list[anytok.Codes]:
+            with setting():
+                return encode(clips)
+
+        return run
+
+    return {
+        "in one batch": tokenizer.encode_batch,
+        "in batches of 5": in_fives,
+        "with one thread": within(lambda: threads(1)),
+        "with three threads, in a batch": within(lambda: threads(3), tokenizer.encode_batch),
+        "in tiles of 7 frames": within(lambda: tiles(7, 50)),
+        "in one tile": within(lambda: tiles(10**6, 10**6)),
+    }  # fmt: skip
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def tiles(frames: int, chunk: int) -> Iterator[None]:
+    with patch.object(fast_codec, "TILE_FRAMES", frames), patch.object(fast_codec, "CHUNK_FRAMES", chunk):
+        yield
+
+
+def picture_row(folder: Path | None, wanted: int) -> dict[str, Any]:
+    """The same for pictures, with seed-mini."""
+    tokenizer = anytok.load_tokenizer("seed-mini")
+    original = anytok.load_tokenizer("seed-mini", engine="reference")
+    sources: list[Any] = real_pictures(folder) if folder else synthetic_pictures(20)
+    pictures = crops(sources, -(-wanted // 32))
+    codes = [tokenizer.encode(picture) for picture in pictures]
+    kept = {way: encode for way, encode in ways(tokenizer).items() if "tile" not in way}
+    theirs = [original.encode(picture) for picture in pictures]
+    return {
+        "tokenizer": "seed-mini",
+        "pictures": len(pictures),
+        "codes": sum(item.values.size for item in codes),
+        "use": round(least_use(codes), 3),
+        "differences": {way: differing(codes, encode(pictures)) for way, encode in kept.items()},
+        "codes_unlike_the_originals": differing(theirs, codes),
+    }
+
+
+def differing(one: list[anytok.Codes], other: list[anytok.Codes]) -> int:
+    """Codes that are not equal, all of an item's where the shapes are not."""
+    pairs = [(a.values, b.values) for a, b in zip(one, other, strict=True)]
+    return sum(int((a != b).sum()) if a.shape == b.shape else a.size for a, b in pairs)
+
+
+def least_use(codes: list[anytok.Codes]) -> float:
+    """The smallest share of a codebook that was used."""
+    layers = np.concatenate([item.values for item in codes], axis=1)
+    return min(len(np.unique(row)) for row in layers) / codes[0].spec.codebook_size
+
+
+def _unlike(one: np.ndarray, other: np.ndarray) -> bool:
+    return not np.array_equal(one, other)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for kind in ("speech", "music", "images"):
+        parser.add_argument(f"--{kind}", type=Path, help=f"a folder of real {kind} (default: synthetic)")
+    parser.add_argument("--codes", type=int, default=100_000, help="codes for each tokenizer, at least")
+    parser.add_argument("--only", nargs="+", choices=(*CODECS, "seed-mini"), default=(*CODECS, "seed-mini"))
+    options = parser.parse_args()
+    before = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
+    rows = [row for row in before if row["tokenizer"] not in options.only]
+    for name in options.only:
+        folder = options.speech if name.startswith("speech") else options.music
+        picture = name == "seed-mini"
+        row = picture_row(options.images, options.codes) if picture else codec_row(name, folder, options.codes)
+        print(json.dumps(row), flush=True)
+        rows.append(row)
+        RESULT.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    wrong = [row["tokenizer"] for row in rows if any(row["differences"].values()) or row.get("unexplained")]
+    raise SystemExit(f"differences: {', '.join(wrong)}" if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

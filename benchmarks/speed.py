@@ -1,0 +1,137 @@
+"""Originals and native engines side by side in one run: speed, code agreement, memory.
+
+    python benchmarks/speed.py --threads 2 --speech FOLDER --music FOLDER --images FOLDER
+
+Published sizes, seeded weights (benchmarks/seeded.py). The originals take one item at a time, which is all they can do
+without changing codes; the native engines one at a time, and a batch as well. Every engine takes its turn in every
+round, so the ratios hold where absolute times drift; all times are per item. About a quarter of an hour on two quiet
+cores; the load beside the results says how quiet they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from clock import side_by_side
+from machine import machine
+from seeded import write_checkpoint
+from sounds import real_waves, synthetic_waves
+
+import anytok
+from anytok.registry import find
+
+RESULT = Path(__file__).parent / "results" / "speed.json"
+CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-24khz", "encodec-48khz")
+POLICIES = ("float32", "mixed", "bfloat16")
+Row = dict[str, Any]
+Run = tuple[int, Callable[[], Any]]  # how many items it does, and how
+
+
+def codec_rows(name: str, folder: Path | None, seconds: float, batch: int, rounds: int, device: str) -> list[Row]:
+    """Encode and decode rows of one codec: original, native in each precision, and layer 1 alone for speech."""
+    first_half, *clips = cut(name, folder, seconds, batch)
+    with tempfile.TemporaryDirectory() as place:
+        options: dict[str, Any] = {
+            "checkpoint": write_checkpoint(name, Path(place), [first_half.wave]),
+            "device": device,
+        }
+        original = anytok.load_tokenizer(name, engine="reference", **options)
+        natives = {f"native {dtype}": anytok.load_tokenizer(name, dtype=dtype, **options) for dtype in POLICIES}
+        if name.startswith("speech"):
+            natives["native float32, layer 1"] = anytok.load_tokenizer(name, num_codebooks=1, **options)
+    codes = {engine: tokenizer.encode_batch(clips) for engine, tokenizer in natives.items()}
+    expected = [original.encode(clip) for clip in clips]
+    encode: dict[str, Run] = {"original": (1, lambda: original.encode(clips[0]))}
+    decode: dict[str, Run] = {"original": (1, lambda: original.decode(expected[0]))}
+    for engine, tokenizer in natives.items():
+        encode[engine] = (1, lambda t=tokenizer: t.encode(clips[0]))
+        encode[f"{engine}, batch of {batch}"] = (batch, lambda t=tokenizer: t.encode_batch(clips))
+        if "layer 1" not in engine:
+            decode[engine] = (1, lambda t=tokenizer: t.decode(expected[0]))
+            decode[f"{engine}, batch of {batch}"] = (batch, lambda t=tokenizer: t.decode_batch(expected))
+    rows = measured(name, "encode", encode, rounds, seconds) + measured(name, "decode", decode, rounds, seconds)
+    for row in rows:
+        if row["way"] == "encode" and row["engine"] != "original":
+            row["equal"] = agreement(expected, codes[row["engine"].partition(", batch")[0]])
+    return rows
+
+
+def cut(name: str, folder: Path | None, seconds: float, batch: int) -> list[anytok.Audio]:
+    """1 + `batch` stretches of `seconds`, from all files in turn: the first to calibrate on, the others to measure."""
+    spec = find(name).spec
+    rate, samples = spec.sample_rate or 0, int(seconds * (spec.sample_rate or 0))
+    waves = real_waves(folder, spec) if folder else synthetic_waves(spec, 4, (1 + batch) * seconds / 4 + seconds)
+    whole = np.concatenate(list(waves.values()), axis=1)
+    count = 1 + batch
+    step = (whole.shape[1] - samples) // (count - 1)
+    if step < samples // 4:
+        raise SystemExit(
+            f"{folder}: {whole.shape[1] / rate:.0f} s of sound are too few for {count} clips of {seconds} s"
+        )
+    return [anytok.Audio(whole[:, i * step : i * step + samples], rate) for i in range(count)]
+
+
+def measured(name: str, way: str, runs: dict[str, Run], rounds: int, seconds: float | None) -> list[Row]:
+    """A row a run, times per item."""
+    times = side_by_side({engine: run for engine, (_, run) in runs.items()}, rounds)
+    rows = []
+    for engine, figures in times.items():
+        count = runs[engine][0]
+        each = {key: value / count if key.endswith("_s") else value for key, value in figures.items()}
+        row = {"tokenizer": name, "way": way, "engine": engine, "items": count, **each}
+        row["ratio"] = times["original"]["median_s"] / each["median_s"]
+        if seconds is not None:
+            row["times_realtime"] = seconds / each["median_s"]
+        rows.append(row)
+    return rows
+
+
+def agreement(theirs: list[anytok.Codes], ours: list[anytok.Codes]) -> list[float]:
+    """Share of equal codes, layer by layer, over all items."""
+    layers = ours[0].num_codebooks
+    equal = [one.values[:layers] == other.values for one, other in zip(theirs, ours, strict=True)]
+    return [round(float(share), 5) for share in np.concatenate(equal, axis=1).mean(axis=1)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for kind in ("speech", "music", "images"):
+        parser.add_argument(f"--{kind}", type=Path, help=f"a folder of {kind} (default: synthetic)")
+    parser.add_argument("--only", nargs="+", choices=(*CODECS, "seed-2"), default=(*CODECS, "seed-2"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
+    parser.add_argument("--batch", type=int, default=16, help="clips in a batch")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+    rows = [row for row in before if row["tokenizer"] not in options.only]
+    for name in options.only:
+        if name == "seed-2":
+            from speed_seed import seed_rows
+
+            found = seed_rows(options.images, options.rounds, options.device)
+        else:
+            folder = options.speech if name.startswith("speech") else options.music
+            found = codec_rows(name, folder, options.seconds, options.batch, options.rounds, options.device)
+        for row in found:
+            print(f"{row['tokenizer']:22s} {row['way']} {row['engine']:38s} {row['median_s'] * 1000:7.1f} ms "
+                  f"{row['ratio']:5.2f} x original  equal {min(row.get('equal', [1])):.4f}  +{row['peak_mb']:.0f} MB",
+                  flush=True)  # fmt: skip
+        rows += found
+        record = {"machine": machine(), "threads": options.threads, "device": options.device, "rows": rows}
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"-> {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""SEED's encoder against transformers' modules, at the published size: called by speed.py."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pictures import crops, real_pictures, synthetic_pictures
+from seeded_seed import write_seed_checkpoint
+from speed import Row, Run, measured
+
+import anytok
+
+CALIBRATION_CROPS, CODEBOOK_CROPS = 4, 32
+BATCH = 4
+
+
+def seed_rows(folder: Path | None, rounds: int, device: str) -> list[Row]:
+    """Encode rows: the original in float32, native in float32 and bfloat16, alone and in a batch."""
+    named: list[Any] = real_pictures(folder) if folder else synthetic_pictures(BATCH)
+    pictures = crops(named, BATCH, seed=1)
+    with tempfile.TemporaryDirectory() as place:
+        cut = crops(named, CODEBOOK_CROPS)
+        options = {"checkpoint": write_seed_checkpoint(Path(place), cut[:CALIBRATION_CROPS], cut), "device": device}
+        original = anytok.load_tokenizer("seed-2", engine="reference", **options)
+        natives = {f"native {dtype}": anytok.load_tokenizer("seed-2", dtype=dtype, **options)
+                   for dtype in ("float32", "bfloat16")}  # fmt: skip
+    expected = np.stack([original.encode(picture).values for picture in pictures])
+    runs: dict[str, Run] = {"original": (1, lambda: original.encode(pictures[0]))}
+    equal = {}
+    for engine, tokenizer in natives.items():
+        runs[engine] = (1, lambda t=tokenizer: t.encode(pictures[0]))
+        runs[f"{engine}, batch of {BATCH}"] = (BATCH, lambda t=tokenizer: t.encode_batch(pictures))
+        codes = np.stack([item.values for item in tokenizer.encode_batch(pictures)])
+        equal[engine] = [round(float((codes == expected).mean()), 5)]
+    rows = measured("seed-2", "encode", runs, rounds, None)
+    for row in rows:
+        if row["engine"] != "original":
+            row["equal"] = equal[row["engine"].partition(", batch")[0]]
+    return rows

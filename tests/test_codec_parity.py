@@ -1,0 +1,35 @@
+"""benchmarks/parity.py in small: seeded codecs in the published formats, native codes against the originals'."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+from parity import MIN_USE, codec_rows
+
+SPEECH = {"n_filters": 8, "dimension": 64, "semantic_dimension": 48, "codebook_size": 128}
+MUSIC = {"num_filters": 8, "hidden_size": 32, "codebook_dim": 32, "codebook_size": 128}
+SIZES = {
+    "speechtokenizer": SPEECH,
+    "speechtokenizer-snake": SPEECH,
+    "encodec-32khz": MUSIC | {"target_bandwidths": [1.4]},
+    "encodec-24khz": MUSIC | {"target_bandwidths": [1.05, 4.2]},
+    "encodec-48khz": MUSIC | {"target_bandwidths": [2.1, 4.2]},
+}
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("name", SIZES)
+def test_seeded_codecs_give_the_originals_codes(name):
+    rows = codec_rows(name, None, seconds=2.5, **SIZES[name])
+    clips = [row for row in rows if not row.get("control")]
+    assert len(clips) == (4 if name.startswith("speech") else 8)
+    for row in clips:
+        assert row["equal"] == 1, row
+        assert row["least_use"] > MIN_USE, row
+        assert row["decode_error"] <= 1e-4, row
+    controls = [row["equal"] for row in rows if row.get("control")]
+    assert len(controls) == 4 and max(controls) < 0.9, "a clip heard one sample late must not pass"

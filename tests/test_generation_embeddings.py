@@ -1,0 +1,102 @@
+"""New rows for new ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from llama import tiny_llama
+
+from anytok import UsageError, load_tokenizer, load_vocabulary
+from anytok.generation import codebook_vectors, resize_embeddings
+
+GOLDEN = Path(__file__).parent / "golden"
+ANYGPT = load_vocabulary("anygpt")
+
+
+def test_rows_begin_near_the_mean_and_text_stays() -> None:
+    model = tiny_llama(32000)
+    before = [table.weight.detach().clone() for table in (model.get_input_embeddings(), model.get_output_embeddings())]
+    assert resize_embeddings(model, ANYGPT, pad_to_multiple_of=100) == 49500
+    assert model.config.vocab_size == 49500
+    for table, old in zip((model.get_input_embeddings(), model.get_output_embeddings()), before, strict=True):
+        assert table.weight.shape == (49500, 32)
+        assert torch.equal(table.weight[:32000], old)
+        new = table.weight[32000:]
+        assert ((new - old.mean(0)).abs() < old.std(0)).all()
+        assert len(torch.unique(new, dim=0)) == len(new)
+    out = model(torch.tensor([[1, 40000, 49417]]))
+    assert out.logits.shape == (1, 3, 49500)
+
+
+def test_codes_begin_where_their_codebooks_say() -> None:
+    model = tiny_llama(32000, hidden=64)
+    rng = np.random.default_rng(0)
+    books = rng.normal(size=(8, 2048, 16)).astype(np.float32)
+    resize_embeddings(model, ANYGPT, codebooks={"encodec-32khz": books})
+    weight = model.get_input_embeddings().weight.detach()
+    rows = weight[41224 : 41224 + 8192]
+    flat = torch.from_numpy(books[:4].reshape(-1, 16))
+    pairs = torch.from_numpy(rng.integers(0, 8192, (500, 2)))
+    near = (flat[pairs[:, 0]] - flat[pairs[:, 1]]).norm(dim=1)
+    far = (rows[pairs[:, 0]] - rows[pairs[:, 1]]).norm(dim=1)
+    assert np.corrcoef(near, far)[0, 1] > 0.7, "codes that are alike begin alike"
+    assert torch.allclose(rows.std(0), weight[:32000].std(0), rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "shape"),
+    [
+        ("seed-2", GOLDEN / "seed", (1, 512, 32)),
+        ("encodec-32khz", GOLDEN / "encodec_32khz", None),
+        ("speech-mini", None, None),
+        ("seed-mini", None, None),
+    ],
+)
+def test_codebooks_are_those_of_the_tokenizer(name: str, folder: Path | None, shape: tuple[int, ...] | None) -> None:
+    vectors, spec = codebook_vectors(name, folder), load_tokenizer(name, checkpoint=folder).spec
+    assert vectors.dtype == np.float32 and vectors.shape[:2] == (spec.num_codebooks, spec.codebook_size)
+    assert shape is None or vectors.shape == shape
+    assert len(np.unique(vectors[0], axis=0)) == spec.codebook_size
+
+
+def test_the_small_models_begin_at_their_codebooks() -> None:
+    mini, model = load_vocabulary("mini"), tiny_llama(256, hidden=64)
+    resize_embeddings(model, mini, codebooks={s.tokenizer: codebook_vectors(s.tokenizer) for s in mini.layout.segments})
+    segment = mini.layout.segment("speech-mini")
+    flat = torch.from_numpy(codebook_vectors("speech-mini")[0])
+    rows = model.get_input_embeddings().weight.detach()[segment.first_id : segment.first_id + segment.codebook_size]
+    near = torch.cdist(flat, flat).fill_diagonal_(torch.inf).argmin(1)
+    apart = torch.cdist(rows, rows)
+    assert (apart[torch.arange(len(near)), near] < apart.median(1).values).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("shape", [(3, 2048, 16), (4, 2047, 16), (2048, 16)])
+def test_codebooks_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
+    model = tiny_llama(32000)
+    with pytest.raises(UsageError, match=r"expected finite numbers \[at least 4, 2048, D\]"):
+        resize_embeddings(model, ANYGPT, codebooks={"encodec-32khz": np.zeros(shape, np.float32)})
+    assert model.config.vocab_size == 32000, "nothing was changed"
+
+
+def test_tied_embeddings_stay_tied() -> None:
+    model = tiny_llama(32000)
+    model.config.tie_word_embeddings = True
+    model.tie_weights()
+    resize_embeddings(model, ANYGPT)
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+
+
+def test_another_base_is_refused() -> None:
+    with pytest.raises(UsageError, match="31999 rows, anygpt has 32000 text ids and 49418 in all"):
+        resize_embeddings(tiny_llama(31999), ANYGPT)
+
+
+def test_rows_that_were_trained_are_not_begun_again() -> None:
+    model = tiny_llama(300)
+    mini = load_vocabulary("mini")
+    resize_embeddings(model, mini)
+    with pytest.raises(UsageError, match="not resized before"):
+        resize_embeddings(model, mini)

@@ -1,0 +1,128 @@
+"""Job files: the ones we ship load; what is misspelt, missing or of a wrong type is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anytok.errors import UsageError
+from anytok.jobs import JobConfig, load_config
+from anytok.jobs.config import RunConfig, SourceConfig, TokenizerConfig
+from anytok.registry import find
+from anytok.spec import Codes
+from anytok.vocab import load_vocabulary
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
+WHOLE = """
+output = "out"
+[[sources]]
+path = "in"
+[tokenizers.speech]
+name = "speechtokenizer"
+"""
+
+
+def load(tmp_path, text: str) -> JobConfig:
+    path = tmp_path / "job.toml"
+    path.write_text(text)
+    return load_config(path)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_jobs_load_and_name_things_that_exist(path):
+    config = load_config(path)
+    for modality, tokenizer in config.tokenizers.items():
+        assert find(tokenizer.name).spec.modality == modality
+    if config.vocabulary:
+        segments = {segment.tokenizer for segment in load_vocabulary(config.vocabulary).layout.segments}
+        assert {tokenizer.name for tokenizer in config.tokenizers.values()} <= segments
+    head = path.read_text().split("\n\n")[0]
+    assert all(word in head for word in ("# Counts: exact.", "# Room:", "# Cost:   estimated.", "anytok run"))
+
+
+def ids_of(name: str, frames: int, vocabulary: str = "anygpt") -> np.ndarray:
+    spec = find(name).spec
+    return load_vocabulary(vocabulary).to_ids(Codes(np.zeros((spec.num_codebooks, frames), np.int64), spec))
+
+
+def test_the_counts_that_the_shipped_jobs_open_with():
+    image, speech, music = (find(name).spec for name in ("seed-2", "speechtokenizer", "encodec-32khz"))
+    heads = {path.stem: path.read_text().split("\n\n")[0] for path in CONFIGS}
+    frames = music.frames_of(5 * music.sample_rate)
+    ids = ids_of("encodec-32khz", frames)
+    assert f"5 s gives {music.num_codebooks * frames:,} codes and {len(ids):,} ids" in heads["music_parquet"]
+    per_second = (len(ids) - 2) // 5
+    assert f"{per_second * ids.itemsize} bytes a second" in heads["music_parquet"]
+    assert f"{load_vocabulary('anygpt').layout.total:,} ids" in heads["music_parquet"]
+    codes = speech.num_codebooks * speech.frames_of(3600 * speech.sample_rate)
+    assert f"an hour of speech gives {codes:,} codes" in heads["speech_tar"]
+    assert f"{codes * 2 // 3600} bytes of codes a second ({codes * 2 / 1e6:.1f} MB an hour)" in heads["speech_tar"]
+    ids = ids_of("seed-2", image.num_frames, "seed-llama")
+    assert f"{image.num_frames} codes a picture, {len(ids)} ids" in heads["image_folder"]
+    assert f"({2 * image.num_frames} of codes, {ids.nbytes} of ids, the key)" in heads["image_folder"]
+    mixed = [len(ids_of("seed-2", image.num_frames)), len(ids_of("speechtokenizer-snake", 50)) - 2]
+    assert "A picture is {} ids; a second of speech {}".format(*mixed) in heads["anygpt_mixed"]
+    assert f"a second of music {per_second}" in heads["anygpt_mixed"]
+
+
+def test_four_jobs_are_shipped():
+    assert [path.stem for path in CONFIGS] == ["anygpt_mixed", "image_folder", "music_parquet", "speech_tar"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("[run]\nworker = 2", r"\[run\]: unknown worker; known: runner, workers"),
+        ("[run]\nworkers = '2'", r"\[run\]: workers = '2': expected int"),
+        ("[run]\nworkers = true", r"workers = True: expected int"),
+        ("[run]\nworkers = 0", r"workers=0: expected 1 or more"),
+        ("[run]\nrunner = 'dask'", r"no runner is called 'dask'; known: local, ray"),
+        ("[run]\nmax_failure_rate = 5", r"expected a share from 0 to 1"),
+        ("[[sinks]]\nkind = 'parquett'", r"no sink kind is called 'parquett'; known: parquet, hf"),
+        ("[[sinks]]\nkind = 'parquet'\n[[sinks]]\nkind = 'parquet'", r"each kind once"),
+        ("[[sinks]]\nkind = 'anygpt'", r"add vocabulary"),
+        ("[tokenizers.video]\nname = 'x'", r"no modality is called 'video'"),
+        ("[tokenizers.music]\ncheckpoint = 'x'", r"\[tokenizers.music\]: name is missing"),
+        ("[[sources]]\npath = 'x'\nkind = 'zip'", r"no source kind is called 'zip'"),
+        ("[[sources]]\npath = 'x'\nmodality = 'image'", r"add \[tokenizers.image\]"),
+        ("[[sources]]\npath = 'x'\n[sources.columns]\npfad = 'x'", r"unknown \['pfad'\]"),
+        ("[[sources", r"is not a TOML file"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, more, said):
+    with pytest.raises(UsageError, match=said):
+        load(tmp_path, WHOLE + more + "\n")
+
+
+def test_a_missing_file_and_missing_parts_are_named(tmp_path):
+    with pytest.raises(UsageError, match="cannot read the job file"):
+        load_config(tmp_path / "none.toml")
+    with pytest.raises(UsageError, match="sources, tokenizers is missing"):
+        load(tmp_path, 'output = "x"')
+    with pytest.raises(UsageError, match="at least one of each"):
+        JobConfig("out", (), {"speech": TokenizerConfig("speechtokenizer")})
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("a/b", "folder"), ("a/*.wav", "glob"), ("a.csv", "manifest"), ("a.jsonl", "manifest"), ("a/*.tar", "tar"),
+     ("x.parquet", "parquet"), ("s3://bucket/pictures", "folder")],
+)  # fmt: skip
+def test_the_kind_of_a_source_is_guessed_from_its_path(path, kind):
+    assert SourceConfig(path).kind == kind
+
+
+def test_overrides_reach_the_run_and_the_job_and_unknown_ones_are_refused():
+    job = JobConfig.simple("in", "out", "speechtokenizer", device="cuda", workers=3, shard_items=7)
+    assert (job.run.workers, job.shard_items, job.tokenizers["speech"].device) == (3, 7, "cuda")
+    with pytest.raises(UsageError, match="a job has no wrokers; a run has"):
+        job.override(wrokers=2)
+
+
+def test_what_a_plan_freezes_leaves_out_how_the_work_is_done():
+    one = JobConfig.simple("in", "out", "speechtokenizer", device="cuda", checkpoint="a")
+    other = JobConfig.simple("in", "elsewhere", "speechtokenizer", checkpoint="b").override(run=RunConfig(workers=9))
+    assert one.work() == other.work()
+    assert one.work() != one.override(shard_items=9).work()

@@ -1,0 +1,73 @@
+"""The Ray runner, held to what the local one is held to: tests/test_jobs.py once more, on Ray, and a few more."""
+
+from __future__ import annotations
+
+import json
+
+import job_corpus
+import pytest
+from job_corpus import contents, speech_folder, speech_job, write_wav
+from test_jobs import *  # noqa: F403
+
+from anytok.errors import JobError
+from anytok.jobs import run_job, verify_job
+
+ray = pytest.importorskip("ray")
+
+# These reach into the workers through the environment, which Ray's processes have from Ray, not from us.
+del test_other_weights_are_refused, test_a_batch_too_large_for_memory_is_halved_and_the_codes_stay  # noqa: F821
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One Ray for all tests here; a runner uses what it finds, and leaves it running."""
+    from anytok.jobs.ray_runner import start_ray
+
+    start_ray(ray, "")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def on_ray(cluster, monkeypatch):
+    monkeypatch.setattr(job_corpus, "RUNNER", "ray")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(source, output of the local runner): 40 recordings, among them one that kills the model's process."""
+    root = tmp_path_factory.mktemp("ray")
+    speech_folder(root / "in", 40)
+    write_wav(root / "in" / "deadly.wav", 900, first=0.25)
+    (root / "in" / "empty.wav").write_bytes(b"")
+    assert run_job(speech_job(root / "in", root / "local", runner="local")).finished
+    return root / "in", root / "local"
+
+
+def ledger(output):
+    lines = map(json.loads, (output / "failures.jsonl").read_text().splitlines())
+    return {line["key"]: line["kind"] for line in lines}
+
+
+def test_ray_does_what_local_does(cluster, made, tmp_path):
+    source, local = made
+    status = run_job(speech_job(source, tmp_path, runner="ray", workers=2))
+    assert status.finished and (status.written, status.failed) == (40, 2)
+    assert ledger(tmp_path) == ledger(local) == {"deadly.wav": "crashed", "empty.wav": "empty"}
+    assert contents(tmp_path) == contents(local)
+    assert verify_job(tmp_path).ok
+
+
+def test_a_job_goes_from_local_to_ray_and_back(cluster, made, tmp_path):
+    source, local = made
+    run_job(speech_job(source, tmp_path, runner="local"), shard="0/3")
+    run_job(speech_job(source, tmp_path, runner="ray"), shard="1/3")
+    assert run_job(speech_job(source, tmp_path, runner="local", workers=2)).finished
+    assert contents(tmp_path) == contents(local)
+
+
+def test_a_full_disk_under_ray_is_the_same_clear_error(cluster, made, tmp_path):
+    source, _ = made
+    (tmp_path / "_anytok" / "inflight" / "000000").mkdir(parents=True)  # in the way of the worker's note
+    with pytest.raises(JobError, match="run the same command again"):
+        run_job(speech_job(source, tmp_path, runner="ray"))

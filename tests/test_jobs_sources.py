@@ -1,0 +1,202 @@
+"""Where items come from: each kind of source, what it lists, what it refuses, and what it keeps beside the media."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from job_corpus import rows, speech_folder, speech_job, write_png, write_wav
+
+from anytok.errors import JobError, UsageError
+from anytok.jobs import JobConfig, run_job, verify_job
+from anytok.jobs.config import SourceConfig, TokenizerConfig
+from anytok.jobs.sources import open_sources
+from anytok.registry import load_tokenizer
+
+
+def wav_bytes(path: Path, num_samples: int, seed: int) -> bytes:
+    write_wav(path, num_samples, seed)
+    return path.read_bytes()
+
+
+def listed(path: Path, **options) -> list:
+    config = JobConfig("out", (SourceConfig(str(path), **options),), {"speech": TokenizerConfig("fake-speech")})
+    [(_, source)] = open_sources(config)
+    return list(source.items())
+
+
+def codes_of(path: Path):
+    return load_tokenizer("fake-speech").encode(path).values.tolist()
+
+
+def test_a_folder_is_listed_in_one_order_and_counts_what_it_passes_over(tmp_path):
+    for name in ("b/2.wav", "b/10.WAV", "a.wav", "b/c/x.flac", "notes.md", "README"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    config = JobConfig("out", (SourceConfig(str(tmp_path)),), {"speech": TokenizerConfig("fake-speech")})
+    [(_, source)] = open_sources(config)
+    assert [item.key for item in source.items()] == ["a.wav", "b/10.WAV", "b/2.wav", "b/c/x.flac"]
+    assert source.ignored == {".md": 1, "no suffix": 1}
+    for number in range(30):  # no file system lists thirty files by name without being asked
+        (tmp_path / "b" / "c" / f"{number * 7 % 30:02d}.wav").write_bytes(b"x")
+    assert [item.key for item in source.items()][3:-1] == [f"b/c/{number:02d}.wav" for number in range(30)]
+
+
+def test_a_job_does_not_eat_its_own_output(tmp_path):
+    write_png(tmp_path / "a.png")
+    job = JobConfig(str(tmp_path / "out"), (SourceConfig(str(tmp_path)),), {"image": TokenizerConfig("fake-image")})
+    run_job(job)
+    write_png(tmp_path / "out" / "stats.png")
+    assert run_job(job).items == 1
+
+
+def test_odd_names_and_odd_files_neither_stop_nor_hang_a_job(tmp_path):
+    source = speech_folder(tmp_path / "in", 2)
+    write_wav(source / "-leading dash, \n newline 🎶.wav", 700)
+    name = os.fsencode(str(source)) + b"/not\xffutf8.wav"
+    os.rename(source / "0" / "0000.wav", name)
+    os.mkfifo(source / "pipe.wav")
+    os.symlink(source, source / "1" / "loop")
+    os.symlink("nowhere", source / "dangling.wav")
+    (source / "folder.wav").mkdir()
+    status = run_job(speech_job(source, tmp_path / "out", max_failure_rate=0.5))
+    assert status.failures == {"not_a_file": 1, "missing": 1}
+    assert set(rows(tmp_path / "out")) == {"-leading dash, \n newline 🎶.wav", "not\\udcffutf8.wav", "1/0001.wav"}
+    assert verify_job(tmp_path / "out").ok
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_manifests_keep_text_and_metadata(tmp_path, kind):
+    write_wav(tmp_path / "media" / "a.wav", 700, 1)
+    write_wav(tmp_path / "media" / "b.wav", 900, 2)
+    table = [
+        {"file": "media/a.wav", "id": "A", "caption": "eins, zwei", "speaker": "x"},
+        {"file": "media/b.wav", "id": "B", "caption": "drei", "speaker": "y"},
+    ]
+    path = tmp_path / f"list.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    elif kind == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(table), path)
+    else:
+        mark = "," if kind == "csv" else "\t"
+        lines = [mark.join(table[0]), *(mark.join(f'"{one}"' for one in row.values()) for row in table)]
+        path.write_text("\n".join(lines) + "\n")
+    columns = {"path": "file", "key": "id", "text": "caption"}
+    source = SourceConfig(str(path), kind="manifest", columns=columns)
+    run_job(JobConfig(str(tmp_path / "out"), (source,), {"speech": TokenizerConfig("fake-speech")}))
+    found = rows(tmp_path / "out")
+    assert set(found) == {"A", "B"}
+    assert found["A"]["text"] == "eins, zwei" and json.loads(found["B"]["meta"]) == {"speaker": "y"}
+    assert found["B"]["codes"] == codes_of(tmp_path / "media" / "b.wav")
+
+
+def test_a_manifest_row_without_a_path_is_named(tmp_path):
+    (tmp_path / "list.jsonl").write_text('{"path": "a.wav"}\n{"file": "b.wav"}\n')
+    with pytest.raises(JobError, match=r"row 2: no 'path'"):
+        listed(tmp_path / "list.jsonl")
+    (tmp_path / "list.csv").write_text("path,text\na.wav\n")
+    with pytest.raises(JobError, match=r"row 1: fewer fields"):
+        listed(tmp_path / "list.csv")
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def test_webdataset_shards(tmp_path):
+    for number in range(2):
+        data = wav_bytes(tmp_path / f"{number}.wav", 800 + number, number)
+        more = {f"a/{number}.txt": b" caption ", f"a/{number}.json": b'{"speaker": 7}', f"a/{number}.cls": b"1"}
+        members = {f"a/{number}.wav": data, **more, "../escape.wav": data, "/abs.wav": data}
+        write_tar(tmp_path / f"{number}.tar", members)
+    run_job(speech_job(tmp_path / "*.tar", tmp_path / "out"))
+    found = rows(tmp_path / "out")
+    assert len(found) == 6 and not (tmp_path.parent / "escape.wav").exists()
+    row = found["1.tar/a/1.wav"]
+    assert row["text"] == "caption" and json.loads(row["meta"]) == {"speaker": 7}
+    assert row["codes"] == codes_of(tmp_path / "1.wav")
+
+
+def test_links_and_devices_in_a_tar_are_no_items(tmp_path):
+    write_tar(tmp_path / "x.tar", {"a.wav": wav_bytes(tmp_path / "a.wav", 500, 1)})
+    with tarfile.open(tmp_path / "x.tar", "a") as tar:
+        for name, kind in (("b.wav", tarfile.SYMTYPE), ("c.wav", tarfile.CHRTYPE), ("d.wav", tarfile.FIFOTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            tar.addfile(member)
+    assert [item.key for item in listed(tmp_path / "x.tar")] == ["x.tar/a.wav"]
+
+
+def test_a_cut_tar_is_refused_before_work_starts(tmp_path):
+    write_tar(tmp_path / "x.tar", {f"{n}.wav": wav_bytes(tmp_path / "a.wav", 5000, n) for n in range(3)})
+    data = (tmp_path / "x.tar").read_bytes()
+    (tmp_path / "x.tar").write_bytes(data[: len(data) // 2])
+    with pytest.raises(JobError, match=r"x.tar is no readable tar"):
+        run_job(speech_job(tmp_path / "x.tar", tmp_path / "out"))
+
+
+@pytest.mark.parametrize("struct", [False, True])
+def test_parquet_with_media_in_it(tmp_path, struct):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    data = [wav_bytes(tmp_path / f"{n}.wav", 600 + 100 * n, n) for n in range(5)]
+    media = [{"bytes": one, "path": None} for one in data] if struct else data
+    table = pa.table({"audio": media, "text": [f"t{n}" for n in range(5)], "speaker": list(range(5))})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)
+    config = JobConfig(
+        str(tmp_path / "out"), (SourceConfig(str(tmp_path / "x.parquet")),), {"speech": TokenizerConfig("fake-speech")}
+    )
+    run_job(config)
+    found = rows(tmp_path / "out")
+    assert [row["text"] for _, row in sorted(found.items())] == [f"t{n}" for n in range(5)]
+    assert found["x.parquet/3"]["codes"] == codes_of(tmp_path / "3.wav")
+    assert json.loads(found["x.parquet/3"]["meta"]) == {"speaker": 3}
+
+
+def test_a_dataset_saved_by_hugging_face(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    paths = [tmp_path / f"{n}.png" for n in range(3)]
+    for number, path in enumerate(paths):
+        write_png(path, number)
+    columns = {"image": [{"bytes": path.read_bytes(), "path": None} for path in paths], "text": ["a", "b", "c"]}
+    features = datasets.Features({"image": datasets.Image(decode=False), "text": datasets.Value("string")})
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path / "ds"))
+    source = SourceConfig(str(tmp_path / "ds"), kind="hf")
+    run_job(JobConfig(str(tmp_path / "out"), (source,), {"image": TokenizerConfig("fake-image")}))
+    found = rows(tmp_path / "out")
+    assert [found[key]["text"] for key in sorted(found)] == ["a", "b", "c"]
+    assert found["000000001"]["codes"] == load_tokenizer("fake-image").encode(paths[1]).values.tolist()
+
+
+def test_sound_that_may_be_speech_or_music_must_be_told(tmp_path):
+    write_wav(tmp_path / "in" / "a.wav", 600)
+    tokenizers = {"speech": TokenizerConfig("fake-speech"), "music": TokenizerConfig("fake-music")}
+    with pytest.raises(UsageError, match=r"\.wav files may be speech or music"):
+        run_job(JobConfig(str(tmp_path / "out"), (SourceConfig(str(tmp_path / "in")),), tokenizers))
+    sources = (
+        SourceConfig(str(tmp_path / "in"), modality="speech", name="talk"),
+        SourceConfig(str(tmp_path / "in"), modality="music", name="songs"),
+    )
+    run_job(JobConfig(str(tmp_path / "out"), sources, tokenizers))
+    found = rows(tmp_path / "out")
+    assert {key: row["modality"] for key, row in found.items()} == {"talk/a.wav": "speech", "songs/a.wav": "music"}
+    assert (len(found["talk/a.wav"]["codes"]), len(found["songs/a.wav"]["codes"])) == (2, 4)
+
+
+def test_a_folder_without_media_is_refused(tmp_path):
+    (tmp_path / "notes.md").write_text("x")
+    with pytest.raises(JobError, match=r"hold no media for speech; passed over: \{'.md': 1\}"):
+        run_job(speech_job(tmp_path, tmp_path / "out"))

@@ -1,0 +1,100 @@
+"""Metrics against cases whose answers are known beforehand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anytok import Codes
+from anytok.errors import UsageError
+from anytok.metrics import audio, codes, image
+from anytok.spec import Spec
+
+RATE = 16000
+
+
+def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, int(seconds * RATE))
+
+
+def speech_like() -> np.ndarray:
+    """Noise whose loudness changes four times a second, as that of speech does."""
+    return noise(3) * (1 + np.sin(2 * np.pi * 4 * np.arange(3 * RATE) / RATE)) ** 2
+
+
+def test_log_mel_distance_of_equal_waves_is_zero_and_of_a_gain_its_logarithm() -> None:
+    wave = noise()
+    assert audio.log_mel_distance(wave, wave, RATE) == 0
+    assert audio.log_mel_distance(0.5 * wave, wave, RATE) == pytest.approx(np.log(2), rel=1e-3)
+
+
+def test_log_mel_sees_every_band() -> None:
+    """A sine anywhere from 60 Hz to near the limit lifts the spectrum well above silence."""
+    time = np.arange(RATE) / RATE
+    for frequency in (60, 137, 500, 1999, 7600):
+        assert audio.log_mel_distance(0.3 * np.sin(2 * np.pi * frequency * time), np.zeros(RATE), RATE) > 0.05
+
+
+def test_si_sdr_ignores_gain_and_measures_noise_in_decibels() -> None:
+    wave, other = noise(seed=1), noise(seed=2)
+    other -= (other @ wave) / (wave @ wave) * wave  # orthogonal, so the ratio is exact
+    other *= np.linalg.norm(wave) / np.linalg.norm(other) / 10
+    assert audio.si_sdr(wave + other, wave) == pytest.approx(20, abs=0.1)
+    assert audio.si_sdr(3 * (wave + other), wave) == pytest.approx(audio.si_sdr(wave + other, wave), abs=1e-6)
+
+
+def test_stoi_is_one_for_itself_and_low_for_something_else() -> None:
+    wave = speech_like()
+    assert audio.stoi(wave, wave, RATE) == pytest.approx(1, abs=1e-6)
+    assert audio.stoi(noise(3, seed=5), wave, RATE) < 0.5
+
+
+@pytest.mark.parametrize("metric", [audio.si_sdr, lambda a, b: audio.log_mel_distance(a, b, RATE)])
+def test_waves_of_different_lengths_are_refused(metric) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError, match="one length"):
+        metric(np.zeros(100), np.zeros(101))
+
+
+def test_psnr_of_one_level_everywhere() -> None:
+    flat = np.full((8, 8, 3), 100, np.uint8)
+    assert image.psnr(flat + np.uint8(1), flat) == pytest.approx(20 * np.log10(255))
+    assert image.psnr(flat, flat) == float("inf")
+
+
+def test_lab_of_colours_with_published_values() -> None:
+    """sRGB primaries in Lab, D65 (Lindbloom's tables, to the second digit)."""
+    rgb = [[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    wanted = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20], [87.73, -86.18, 83.18], [32.30, 79.19, -107.86]]
+    assert image.lab(np.array(rgb)) == pytest.approx(np.array(wanted), abs=0.05)
+
+
+def test_blurred_pictures_are_retrieved_and_shuffled_ones_are_not() -> None:
+    rng = np.random.default_rng(0)
+    originals = [Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((60, 60)) for _ in range(10)]
+    blurred = [picture.resize((10, 10)).resize((33, 77)) for picture in originals]
+    assert image.retrieved(blurred, originals).tolist() == list(range(10))
+    assert image.retrieved(blurred[::-1], originals).tolist() == list(range(10))[::-1]
+
+
+SPEC = Spec("toy", "speech", 2, 4, frame_rate=50, sample_rate=16000)
+
+
+def test_usage_and_perplexity_of_even_and_of_idle_codes() -> None:
+    items = [Codes(np.array([[0, 1, 2, 3], [1, 1, 1, 1]]), SPEC)] * 2
+    assert codes.usage(items).tolist() == [1.0, 0.25]
+    assert codes.perplexity(items) == pytest.approx([4.0, 1.0])
+
+
+def test_agreement_counts_equal_codes_by_layer() -> None:
+    ours, theirs = Codes(np.array([[0, 1], [2, 3]]), SPEC), Codes(np.array([[0, 1], [2, 0]]), SPEC)
+    assert codes.agreement([ours], [theirs]).tolist() == [1.0, 0.5]
+    with pytest.raises(UsageError):
+        codes.agreement([ours], [ours, ours])
+
+
+def test_label_accuracy_is_learned_on_one_half_and_scored_on_the_other() -> None:
+    train, labels = np.array([0, 0, 0, 1, 1, 3]), np.array([5, 5, 2, 2, 2, -1])
+    # code 0 says 5, code 1 says 2, codes never met with a label say 2, the commonest; unknown labels do not count
+    accuracy = codes.label_accuracy(train, labels, np.array([0, 1, 2, 3, 0]), np.array([5, 2, 2, 5, -1]), 4)
+    assert accuracy == 0.75

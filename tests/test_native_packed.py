@@ -1,0 +1,168 @@
+"""What exactness rests on: a row's bits do not depend on the rows beside it, on tiles, or on the number of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from anytok.engines.native import recurrent
+from anytok.engines.native.abreast import abreast
+from anytok.engines.native.fast_codec import _elu
+from anytok.engines.native.packed import PackedConv, PackedLinear, can_pack
+from anytok.engines.native.precision import full_float32
+from anytok.engines.native.recurrent import Sweep, TorchLayer, layers_of
+
+packed_only = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this CPU has no oneDNN to pack for")
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@packed_only
+@pytest.mark.parametrize(("c_in", "c_out"), [(1024, 4096), (8192, 1024), (128, 2048), (64, 64), (32, 5)])
+@torch.inference_mode()
+def test_a_row_of_a_product_is_the_same_in_any_company(threads, c_in, c_out):
+    torch.manual_seed(0)
+    linear = PackedLinear(torch.randn(c_out, c_in) / c_in**0.5, torch.randn(c_out))
+    rows = torch.randn(60, c_in)
+    whole = linear(rows)
+    for count in (1, 2, 3, 7, 16, 33):
+        assert torch.equal(linear(rows[:count]), whole[:count])
+        assert torch.equal(linear(rows[-count:]), whole[-count:])
+    torch.set_num_threads(1)
+    assert torch.equal(linear(rows), whole)
+
+
+@packed_only
+@pytest.mark.parametrize(
+    ("c_in", "c_out", "kernel", "stride", "dilation"),
+    [
+        (1, 64, 7, 1, 1),
+        (64, 32, 3, 1, 1),
+        (64, 64, 1, 1, 1),
+        (64, 128, 8, 4, 1),
+        (32, 16, 3, 1, 2),
+        (512, 99, 16, 8, 1),
+    ],
+)
+@torch.inference_mode()
+def test_a_convolution_in_tiles_is_the_whole_one_in_every_bit(threads, c_in, c_out, kernel, stride, dilation):
+    torch.manual_seed(0)
+    weight, bias = torch.randn(c_out, c_in, kernel) / (c_in * kernel) ** 0.5, torch.randn(c_out)
+    conv = PackedConv(weight, bias, stride, dilation)
+    count = 400
+    signal = torch.randn((count - 1) * stride + conv.span, c_in)
+    whole = conv(signal)
+    plain = F.conv1d(signal.T[None], weight, bias, stride, 0, dilation)[0].T
+    torch.testing.assert_close(whole, plain, atol=1e-5, rtol=1e-5)
+    for begin, end in [(0, 1), (3, 11), (0, 50), (50, 137), (17, 19), (392, 400)]:
+        tile = signal[begin * stride : (end - 1) * stride + conv.span]
+        assert torch.equal(conv(tile), whole[begin:end])
+    torch.set_num_threads(1)
+    assert torch.equal(conv(signal), whole)
+
+
+@torch.inference_mode()
+def test_elu_is_torchs_and_the_same_for_any_number_of_threads(threads):
+    signal = torch.randn(3001, 65, generator=torch.Generator().manual_seed(0))
+    once = _elu(signal, torch.empty_like(signal))
+    torch.testing.assert_close(once, F.elu(signal), atol=2e-7, rtol=0)
+    in_place = signal.clone()
+    assert torch.equal(_elu(in_place, in_place), once)
+    torch.set_num_threads(1)
+    assert torch.equal(_elu(signal, torch.empty_like(signal)), once)
+
+
+@packed_only
+@pytest.mark.parametrize("width", [1024, 256, 20])
+@torch.inference_mode()
+def test_clips_abreast_hear_what_each_would_hear_alone(threads, width):
+    torch.manual_seed(0)
+    lstm = nn.LSTM(width, width)
+    ((layer,),) = layers_of(lstm)
+    pieces = [torch.randn(frames, width) for frames in (70, 1, 33, 70, 5, 50)]
+    together = layer.run([Sweep(layer, piece) for piece in pieces])
+    for piece, (heard, state) in zip(pieces, together, strict=True):
+        ((alone, after),) = layer.run([Sweep(layer, piece)])
+        assert torch.equal(heard, alone) and torch.equal(state.cell_c, after.cell_c)
+        torch.testing.assert_close(heard, lstm(piece)[0], atol=2e-6, rtol=0)
+    torch.set_num_threads(1)
+    assert torch.equal(layer.run([Sweep(layer, pieces[0])])[0][0], together[0][0])
+
+
+@packed_only
+@torch.inference_mode()
+def test_state_is_carried_from_piece_to_piece():
+    torch.manual_seed(0)
+    lstm = nn.LSTM(24, 24, bidirectional=True)
+    ((layer, _),) = layers_of(lstm)
+    signal = torch.randn(120, 24)
+    ((whole, end),) = layer.run([Sweep(layer, signal)])
+    ((head, state),) = layer.run([Sweep(layer, signal[:37])])
+    ((tail, after),) = layer.run([Sweep(layer, signal[37:], state)])
+    assert torch.equal(torch.cat([head, tail]), whole)
+    assert torch.equal(after.hidden_c, end.hidden_c) and torch.equal(after.cell_c, end.cell_c)
+
+
+@packed_only
+@torch.inference_mode()
+def test_where_there_is_nothing_to_pack_for_torch_serves(monkeypatch):
+    torch.manual_seed(0)
+    lstm = nn.LSTM(24, 24, num_layers=2)
+    piece = torch.randn(9, 24)
+    packed = [layer for (layer,) in layers_of(lstm)]
+    monkeypatch.setattr(recurrent, "can_pack", lambda device: False)
+    plain = [layer for (layer,) in layers_of(lstm)]
+    assert all(isinstance(layer, TorchLayer) for layer in plain)
+    heard = {}
+    for name, layers in (("packed", packed), ("plain", plain)):
+        signal, state = piece, None
+        for layer in layers:
+            ((signal, state),) = layer.run([Sweep(layer, signal)])
+            ((_, state),) = layer.run([Sweep(layer, signal, state)])
+        heard[name] = (signal, state.cell_c)
+    for one, other in zip(heard["packed"], heard["plain"], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+def test_works_of_any_shape_run_side_by_side():
+    """Results keep their order, though works ask for different layers and end at different times."""
+
+    class Doubling:
+        def run(self, sweeps):
+            sizes.append(len(sweeps))
+            return [(2 * sweep.piece_tc, None) for sweep in sweeps]
+
+    def work(number: int, rounds: int):
+        total = torch.tensor([float(number)])
+        for turn in range(rounds):
+            total, _ = yield Sweep(layers[turn % 2], total)
+        return float(total)
+
+    sizes: list[int] = []
+    layers = [Doubling(), Doubling()]
+    rounds = np.random.default_rng(0).integers(0, 6, 50)
+    assert abreast(work(i, n) for i, n in enumerate(rounds)) == [i * 2.0**n for i, n in enumerate(rounds)]
+    assert max(sizes) == 16 and sum(sizes) == rounds.sum()
+
+
+def test_float32_on_a_gpu_means_all_of_float32():
+    def settings():
+        backends = torch.backends
+        return (
+            backends.cudnn.conv.fp32_precision, backends.cudnn.rnn.fp32_precision,
+            backends.cuda.matmul.fp32_precision, backends.cudnn.allow_tf32,
+        )  # fmt: skip
+
+    before = settings()
+    with full_float32():
+        assert settings() == ("ieee", "ieee", "ieee", False)
+    assert settings() == before

@@ -1,0 +1,117 @@
+"""The fast engine against its plain twin: any length, any tiling, any pieces, any number of threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import anytok
+from anytok.checkpoints.report import load_state
+from anytok.checkpoints.seanet import fold, read_codec
+from anytok.engines.native import fast_codec, pieces
+from anytok.models.codec import Codec
+
+GOLDEN = Path(__file__).parent / "golden"
+FOLDERS = {
+    "speechtokenizer": "speechtokenizer",
+    "speechtokenizer-snake": "speechtokenizer-snake",
+    "encodec-32khz": "encodec_32khz",
+    "encodec-24khz": "encodec_24khz",
+}
+
+
+@pytest.fixture(scope="module", params=FOLDERS)
+def pair(request) -> tuple[anytok.Tokenizer, Codec]:
+    """A native tokenizer and the plain modules with the same weights."""
+    folder = GOLDEN / FOLDERS[request.param]
+    files = read_codec(folder)
+    with torch.device("meta"):
+        twin = Codec(**files.sizes.architecture())
+    load_state(twin, fold(files.state), "golden")
+    return anytok.load_tokenizer(request.param, checkpoint=folder), twin.eval()
+
+
+def noise(samples: int, rate: int, seed: int = 0) -> anytok.Audio:
+    wave = np.random.default_rng(seed).standard_normal((1, samples)).astype(np.float32)
+    return anytok.Audio(0.2 * wave * np.abs(np.sin(np.arange(samples) / 3000)).astype(np.float32), rate)
+
+
+def lengths(hop: int) -> list[int]:
+    """Every length at which some layer's padding changes its rule, and a few ordinary ones."""
+    return [*range(1, 12), hop - 1, hop, hop + 1, 2 * hop, 3 * hop + 1, 5 * hop - 1, 11 * hop + 3, 60 * hop + 17]
+
+
+@pytest.mark.parametrize(("tile", "chunk"), [(100, 1000), (1, 1), (3, 7), (2, 50)])
+@torch.inference_mode()
+def test_tiles_equal_the_whole_pass(pair, monkeypatch, tile, chunk):
+    tokenizer, twin = pair
+    monkeypatch.setattr(fast_codec, "TILE_FRAMES", tile)
+    monkeypatch.setattr(fast_codec, "CHUNK_FRAMES", chunk)
+    for samples in lengths(tokenizer.spec.hop_length):
+        audio = noise(samples, tokenizer.spec.sample_rate)
+        whole_kt = twin.encode(torch.tensor(audio.wave)[None])[0]
+        codes = tokenizer.encode(audio)
+        np.testing.assert_array_equal(codes.values, whole_kt, err_msg=f"{samples} samples")
+        wave = twin.decode(whole_kt[None])[0, :, :samples].numpy()
+        assert np.abs(tokenizer.decode(codes).wave - wave).max() <= 1e-5 * np.abs(wave).max()
+
+
+def test_a_batch_of_any_lengths_equals_its_items(pair):
+    tokenizer, _ = pair
+    clips = [noise(samples, tokenizer.spec.sample_rate, samples) for samples in lengths(tokenizer.spec.hop_length)]
+    codes = tokenizer.encode_batch(clips)
+    assert codes == [tokenizer.encode(clip) for clip in clips]
+    for one, many in zip((tokenizer.decode(item) for item in codes), tokenizer.decode_batch(codes), strict=True):
+        np.testing.assert_array_equal(one.wave, many.wave)
+
+
+def test_threads_do_not_change_codes(pair):
+    tokenizer, _ = pair
+    audio = noise(100 * tokenizer.spec.hop_length + 5, tokenizer.spec.sample_rate)
+    before = torch.get_num_threads()
+    try:
+        codes = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            codes.append(tokenizer.encode(audio))
+    finally:
+        torch.set_num_threads(before)
+    assert codes[0] == codes[1] == codes[2]
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 29, 40])
+def test_streamed_sound_is_the_offline_sound(pair, step):
+    tokenizer, _ = pair
+    codes = tokenizer.encode(noise(40 * tokenizer.spec.hop_length, tokenizer.spec.sample_rate))
+    stream = tokenizer.decoder_stream()
+    pieces = [stream.push(codes.values[:, start : start + step]).wave for start in range(0, 40, step)]
+    first_heard = next(i for i, piece in enumerate(pieces) if piece.size)
+    pieces.append(stream.finish().wave)
+    wave = tokenizer.decode(codes).wave
+    assert np.abs(np.concatenate(pieces, axis=1) - wave).max() <= 1e-5 * np.abs(wave).max()
+    assert first_heard * step <= 7, "sound must not wait for more than seven frames behind its own"
+
+
+def test_long_clips_wait_on_disk(pair, monkeypatch):
+    """With no room in memory every piece is spilled, and nothing changes."""
+    tokenizer, _ = pair
+    audio = noise(50 * tokenizer.spec.hop_length, tokenizer.spec.sample_rate)
+    codes = tokenizer.encode(audio)
+    monkeypatch.setattr(pieces, "SPILL_BYTES", 0)
+    monkeypatch.setattr(fast_codec, "CHUNK_FRAMES", 10)
+    assert tokenizer.encode(audio) == codes
+
+
+@pytest.mark.parametrize("dtype", ["mixed", "bfloat16"])
+def test_lower_precision_is_another_identity_and_mostly_the_same_codes(pair, dtype):
+    tokenizer, _ = pair
+    name = tokenizer.spec.name
+    lower = anytok.load_tokenizer(name, checkpoint=GOLDEN / FOLDERS[name], dtype=dtype)
+    audio = noise(100 * tokenizer.spec.hop_length, tokenizer.spec.sample_rate)
+    exact, rounded = tokenizer.encode(audio), lower.encode(audio)
+    assert rounded.spec.id == f"{exact.spec.id}+{dtype}"
+    assert (exact.values[0] == rounded.values[0]).mean() > 0.8
+    assert tokenizer.decode(rounded).wave.shape == audio.wave.shape

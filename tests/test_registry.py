@@ -1,0 +1,120 @@
+"""Names → tokenizers: what there is, what is refused, and how another package adds its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import anytok
+from anytok import UsageError
+from anytok.errors import MissingExtraError
+from anytok.registry import SUITES, find, list_tokenizers, load_tokenizer
+
+GOLDEN = Path(__file__).parent / "golden"
+PUBLISHED = ["encodec-24khz", "encodec-32khz", "encodec-48khz", "seed-2", "speechtokenizer", "speechtokenizer-snake"]
+
+PLUGIN = '''
+import numpy as np
+from anytok import Codes, Spec, Tokenizer
+
+class Steps(Tokenizer):
+    """Sixteen loudness steps, ten a second."""
+
+    spec = Spec("loudness-steps", "speech", 1, 16, frame_rate=10, sample_rate=8000, channels=1)
+
+    @classmethod
+    def load(cls, spec, checkpoint=None, *, device="cpu", dtype="float32", gain=1.0):
+        tokenizer = cls()
+        tokenizer.gain = gain
+        return tokenizer
+
+    def encode_batch(self, media):
+        return [Codes(np.zeros((1, self.spec.frames_of(m.num_samples)), int), self.spec, m.num_samples) for m in media]
+
+    def decode_batch(self, codes, **options):
+        raise NotImplementedError
+'''
+
+
+def install(folder: Path, name: str, value: str, code: str) -> None:
+    """What pip leaves behind for a package with one entry point."""
+    (folder / "their_package.py").write_text(code)
+    info = folder / "their_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[anytok.tokenizers]\n{name} = {value}\n")
+
+
+def test_the_published_tokenizers_are_there() -> None:
+    assert set(PUBLISHED) <= set(list_tokenizers())
+    for name in PUBLISHED:
+        entry = find(name)
+        assert entry.spec.name == entry.spec.id == name and set(entry.engines) == {"native", "reference"}
+
+
+def test_suites_name_tokenizers() -> None:
+    for members in SUITES.values():
+        assert members and set(members) <= set(list_tokenizers())
+
+
+def test_engine_strings_lead_somewhere() -> None:
+    for name in PUBLISHED:
+        for place in find(name).engines.values():
+            module, _, cls = place.partition(":")
+            assert issubclass(getattr(importlib.import_module(module), cls), anytok.Tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("speechtokeniser", {}, "known: .*speechtokenizer"),
+        ("speechtokenizer", {"engine": "fast"}, "it has native, reference"),
+        ("speechtokenizer", {"num_codebook": 1}, "it has num_codebooks"),
+        ("speechtokenizer", {"device": "gpu"}, "cpu, cuda"),
+        ("speechtokenizer", {"device": "cuda:99"}, "CUDA devices"),
+        ("speechtokenizer", {"dtype": "half"}, "float16"),
+        ("speechtokenizer", {"num_codebooks": 9}, "1 to 8"),
+        ("encodec-24khz", {"bandwidth": 7.0}, "1.5|kbit/s"),
+    ],
+)
+def test_wrong_arguments_are_told_the_right_ones(name: str, options: dict, said: str) -> None:
+    folder = GOLDEN / name.replace("encodec-", "encodec_")
+    with pytest.raises(UsageError, match=said):
+        load_tokenizer(name, checkpoint=folder, **options)
+
+
+def test_another_package_adds_a_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "loudness-steps", "their_package:Steps", PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "loudness-steps" in list_tokenizers()
+    tokenizer = anytok.load_tokenizer("loudness-steps", gain=2.0)
+    assert tokenizer.gain == 2.0  # type: ignore[attr-defined]
+    codes = tokenizer.encode(anytok.Audio(np.zeros(8000, np.float32), 8000))
+    assert codes.values.shape == (1, 10)
+    with pytest.raises(UsageError, match="it has gain"):
+        anytok.load_tokenizer("loudness-steps", volume=2.0)
+
+
+@pytest.mark.parametrize(("code", "said"), [("import no_such_package", "no_such_package"), ("Steps = 3", "spec")])
+def test_a_broken_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str) -> None:
+    monkeypatch.delitem(sys.modules, "their_package", raising=False)
+    install(tmp_path, "loudness-steps", "their_package:Steps", code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError, match=f"their-package.*{said}"):
+        anytok.load_tokenizer("loudness-steps")
+
+
+@pytest.mark.parametrize("name", ["encodec-24khz", "speechtokenizer"])
+def test_a_missing_original_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [key for key in sys.modules if key.split(".")[0] in ("encodec", "speechtokenizer")]:
+        monkeypatch.delitem(sys.modules, module)
+    there = importlib.util.find_spec
+    gone = ("encodec", "speechtokenizer")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda key, *rest: None if key in gone else there(key, *rest))
+    options = {"package": "encodec"} if name.startswith("encodec") else {}
+    with pytest.raises(MissingExtraError, match=r"anytok\[reference\]"):
+        load_tokenizer(name, engine="reference", checkpoint=GOLDEN / name.replace("encodec-", "encodec_"), **options)

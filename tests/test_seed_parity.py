@@ -1,0 +1,28 @@
+"""The comparison of benchmarks/parity_seed.py, at a small size."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+SMALL = {
+    "vision_width": 176, "vision_layers": 4, "vision_heads": 2, "qformer_width": 96, "qformer_layers": 4,
+    "qformer_heads": 4, "decoder_layers": 1, "decoder_heads": 4, "codebook_size": 1024, "embedding_dim": 64,
+}  # fmt: skip
+
+
+@pytest.mark.reference
+def test_native_codes_are_transformers_codes() -> None:
+    from parity_seed import seed_rows
+
+    *rows, control = seed_rows(**SMALL)
+    assert len(rows) == 4
+    for row in rows:
+        assert (row["codes"], row["equal"], row["first_divergence"]) == (32, 1.0, None)
+        assert max(row["latents_error"], row["decode_error"]) < 1e-5
+        assert row["least_use"] > 0.2 and row["smallest_margin"] > 0 and row["equal_bfloat16"] > 0.8
+    assert control["control"] and control["equal"] < 0.9

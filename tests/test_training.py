@@ -1,0 +1,236 @@
+"""Training: the loop resumes exactly, codebooks learn, and what is exported computes what was trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import anytok
+from anytok.errors import UsageError
+from anytok.models.quantize import nearest
+from anytok.training.calibrate import unit_outputs
+from anytok.training.clips import Clip, write_clips
+from anytok.training.codec import CodecRecipe
+from anytok.training.config import CodecConfig, RunConfig, TrainConfig, read_config
+from anytok.training.export import export_encodec, export_seed, export_speech
+from anytok.training.image import ImageConfig, ImageRecipe
+from anytok.training.loop import learning_rate, optimize
+from anytok.training.losses import MelSpectra
+from anytok.training.quantizer import LearnedCodebook, LearnedQuantizer
+
+CONFIGS = Path(__file__).parent.parent / "configs" / "train"
+
+
+class Line:
+    """A recipe small enough to follow: fit y = 2x + 1 from noisy points."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.state: nn.Module = nn.Linear(1, 1)
+        self.prepared = 0
+
+    def prepare(self, rng: np.random.Generator) -> None:
+        self.prepared += 1
+
+    def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        x = torch.from_numpy(rng.normal(size=(16, 1)).astype(np.float32))
+        y = 2 * x + 1 + 0.1 * torch.randn(16, 1)
+        return {"square": (self.state(x) - y).square().mean()}
+
+
+RUN = RunConfig(steps=30, learning_rate=0.1, warmup=5, save_every=10)
+
+
+def test_a_run_that_stops_and_resumes_ends_where_one_that_does_not(tmp_path: Path) -> None:
+    whole, first, second = Line(), Line(), Line()
+    optimize(whole, RUN, tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    ask = first.losses
+
+    def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        if step == 23:
+            raise Stop
+        return ask(step, rng)
+
+    first.losses = losses  # type: ignore[method-assign]
+    with pytest.raises(Stop):
+        optimize(first, RUN, tmp_path / "halves")
+    optimize(second, RUN, tmp_path / "halves")
+    assert (first.prepared, second.prepared) == (1, 0)
+    assert torch.equal(second.state.weight, whole.state.weight)  # type: ignore[arg-type]
+    assert whole.state.weight.item() == pytest.approx(2, abs=0.2)  # type: ignore[arg-type]
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "losses.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(30)) and lines[-1]["square"] < lines[0]["square"]
+
+
+def test_the_learning_rate_warms_up_stays_and_falls() -> None:
+    rates = [learning_rate(step, RUN) for step in range(30)]
+    assert rates[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
+    assert rates[5:21] == pytest.approx([0.1] * 16) and rates[21:] == sorted(rates[21:], reverse=True)
+    assert rates[-1] < 0.01
+    longer = RunConfig(steps=300, learning_rate=0.1, warmup=5)
+    assert rates[:21] == [learning_rate(step, longer) for step in range(21)]  # the length does not show early
+
+
+def test_every_shipped_config_is_read() -> None:
+    from anytok.training.unclip import UnclipConfig
+    from anytok.training.vae import VaeConfig
+
+    kinds = {
+        "speech": CodecConfig,
+        "music": CodecConfig,
+        "image": ImageConfig,
+        "vae": VaeConfig,
+        "unclip": UnclipConfig,
+    }
+    names = {read_config(path, kinds).kind for path in CONFIGS.glob("*.toml")}
+    assert names == set(kinds)
+
+
+def test_unknown_and_missing_keys_are_named(tmp_path: Path) -> None:
+    text = (CONFIGS / "music_mini.toml").read_text()
+    (tmp_path / "a.toml").write_text(text.replace("batch_size", "batchsize"))
+    with pytest.raises(UsageError, match="batchsize"):
+        read_config(tmp_path / "a.toml", {"music": CodecConfig})
+    (tmp_path / "b.toml").write_text(text.replace("num_filters = 16\n", ""))
+    with pytest.raises(UsageError, match="missing keys \\['num_filters'\\]"):
+        read_config(tmp_path / "b.toml", {"music": CodecConfig})
+    with pytest.raises(UsageError, match="kind"):
+        read_config(CONFIGS / "music_mini.toml", {"speech": CodecConfig})
+
+
+def four_corners(count: int = 400) -> Tensor:
+    torch.manual_seed(1)
+    corners = torch.tensor([[0.0, 0], [0, 10], [10, 0], [10, 10]])
+    return corners[torch.arange(count) % 4] + 0.1 * torch.randn(count, 2)
+
+
+def test_revival_finds_every_cluster_and_leaves_no_code_idle() -> None:
+    points = four_corners()
+    book = LearnedCodebook(32, 2, decay=0.5)
+    book.start(points[:1].repeat(50, 1))  # the worst start: every code on one corner
+    for _ in range(60):
+        book.follow(points, nearest(points[None], book.codes_nd)[0])
+    used = set(nearest(points[None], book.codes_nd)[0].tolist())
+    distances = torch.cdist(points[:4], book.codes_nd).min(dim=1).values
+    assert len(used) == 32 and float(distances.max()) < 1
+
+
+def test_codes_move_to_the_mean_of_their_points() -> None:
+    book = LearnedCodebook(1, 2, decay=0.9)
+    for _ in range(200):
+        book.follow(torch.tensor([[1.0, 2], [3, 4]]), torch.tensor([0, 0]))
+    assert book.codes_nd[0].tolist() == pytest.approx([2, 3], abs=1e-3)
+
+
+def test_more_layers_leave_less_and_gradients_pass_straight_through() -> None:
+    torch.manual_seed(0)
+    latents = torch.randn(4, 6, 50, requires_grad=True)
+    quantizer = LearnedQuantizer(3, 16, 6).eval()
+    quantizer.start(latents.detach())
+    errors = [
+        float((quantizer(latents, torch.full((4,), depth)).latents_bdt - latents).square().mean())
+        for depth in (1, 2, 3)
+    ]
+    assert errors[0] > errors[1] > errors[2] > 0
+    quantizer(latents).latents_bdt.sum().backward()
+    assert latents.grad is not None and torch.isfinite(latents.grad).all() and float(latents.grad.abs().sum()) > 0
+
+
+def test_a_calibrated_network_speaks_up() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv1d(1, 8, 7), nn.ELU(), nn.Conv1d(8, 8, 7), nn.ELU(), nn.Conv1d(8, 4, 7))
+    wave = 0.01 * torch.randn(2, 1, 500)
+    assert float(network(wave).std(dim=2).mean()) < 0.1
+    unit_outputs(network, lambda: network(wave))
+    assert float(network(wave).std(dim=2).mean()) == pytest.approx(1, abs=0.3)
+
+
+def test_the_mel_loss_is_zero_for_equal_waves_and_grows_with_the_difference() -> None:
+    spectra, wave = MelSpectra(16000, (256, 1024)), torch.randn(1, 4000)
+    losses = [float(spectra(wave + scale * torch.randn(1, 4000), wave)) for scale in (0.0, 0.1, 1.0)]
+    assert losses[0] < 1e-4 < losses[1] < losses[2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of chirps at 16 kHz with labels, and four pictures."""
+    folder = tmp_path_factory.mktemp("data")
+    time = np.arange(16000) / 16000
+    clips = [Clip(0.5 * np.sin(2 * np.pi * (200 + 300 * i) * time**2), "a", str(i), np.full(50, i)) for i in range(4)]
+    write_clips(folder / "train", clips, 16000, 320)
+    for i in range(8):
+        levels = np.random.default_rng(i).integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(levels).resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+def codec_recipe(data: Path, kind: str, **changes: object) -> CodecRecipe:
+    sizes: dict = {
+        "num_filters": 4, "dimension": 8, "ratios": (8, 5, 4, 2), "num_codebooks": 3, "codebook_size": 16,
+        "frames": 10, "windows": (128, 512), "quantize_from": 3, "sources": {"a": 1.0}, "shallow": 0.5,
+    }  # fmt: skip
+    run = RunConfig(steps=6, batch_size=2, warmup=1)
+    return CodecRecipe(TrainConfig("tiny", kind, str(data), "", run, CodecConfig(**(sizes | changes))))
+
+
+@pytest.mark.parametrize("kind", ["speech", "music"])
+def test_an_exported_codec_computes_what_was_trained(kind: str, data: Path, tmp_path: Path) -> None:
+    """The native engine reads the exported folder and gives the recipe's own codes (of its rounded weights)."""
+    changes = {"bidirectional": True, "semantic_weight": 1.0} if kind == "speech" else {"shortcut": False}
+    recipe = codec_recipe(data, kind, **changes)
+    optimize(recipe, RunConfig(steps=6, batch_size=2, warmup=1), tmp_path / "run")
+    recipe.state.half().float().eval()
+    (export_speech if kind == "speech" else export_encodec)(recipe, tmp_path / "weights")
+    name = {"speech": "speechtokenizer", "music": "encodec-24khz"}[kind]
+    wave = np.random.default_rng(0).normal(0, 0.2, 1600).astype(np.float32)
+    if kind == "music":  # no published model has this rate and shape: read it, but not under a published name
+        from anytok.checkpoints.seanet import fold, read_codec
+        from anytok.models.codec import Codec
+
+        files = read_codec(tmp_path / "weights")
+        codec = Codec(**files.sizes.architecture())
+        codec.load_state_dict({key: value.float() for key, value in fold(files.state).items()})
+        values = codec.eval().encode(torch.from_numpy(wave)[None, None])[0].numpy()
+    else:
+        tokenizer = anytok.load_tokenizer(name, checkpoint=tmp_path / "weights")
+        values = tokenizer.encode(anytok.Audio(wave[None], 16000)).values
+    with torch.inference_mode():
+        latents = recipe.encoder(torch.from_numpy(wave)[None, None])
+        wanted = recipe.quantizer(latents).codes_bkt[0].numpy()
+    assert values.shape == (3, 5) and (values == wanted).all()
+
+
+def test_an_exported_image_tokenizer_computes_what_was_trained(data: Path, tmp_path: Path) -> None:
+    sizes = {
+        "image_size": 28, "patch_size": 14, "vision_width": 16, "vision_layers": 1, "vision_heads": 2,
+        "vision_mlp_ratio": 2.0, "qformer_width": 16, "qformer_layers": 2, "qformer_heads": 2,
+        "cross_attention_frequency": 2, "queries": 32, "codebook_size": 8, "codebook_dim": 4, "decoder_layers": 1,
+        "decoder_heads": 2,
+    }  # fmt: skip
+    run = RunConfig(steps=5, batch_size=4, warmup=1)
+    recipe = ImageRecipe(TrainConfig("tiny", "image", str(data), "", run, ImageConfig(sizes, quantize_from=2)))
+    optimize(recipe, run, tmp_path / "run")
+    recipe.state.half().float().eval()
+    export_seed(recipe, tmp_path / "weights")
+    tokenizer = anytok.load_tokenizer("seed-2", checkpoint=tmp_path / "weights")
+    picture = Image.open(data / "1.png")
+    codes = tokenizer.encode(picture)
+    levels = torch.tensor(np.asarray(picture.resize((28, 28), Image.Resampling.BICUBIC)))[None]
+    from anytok.models.seed import normalize
+
+    with torch.inference_mode():
+        latents_btd = recipe.seed.latents(normalize(levels))
+        quantized = recipe.quantizer(latents_btd.transpose(1, 2))
+        embedding = recipe._embed(quantized.latents_bdt.transpose(1, 2))
+    assert (codes.values == quantized.codes_bkt[0].numpy()).all()
+    assert tokenizer.embed([codes]) == pytest.approx(embedding.numpy(), abs=1e-4)  # type: ignore[attr-defined]

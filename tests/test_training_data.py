@@ -1,0 +1,142 @@
+"""Training data: MIDI bytes, phone labels, clips on disk, pictures."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anytok.errors import UsageError
+from anytok.training.clips import Clip, Clips, write_clips
+from anytok.training.compose import compose
+from anytok.training.descriptor import Descriptor
+from anytok.training.midi import Score
+from anytok.training.phones import PHONES, UNKNOWN, frame_labels, phone_class
+from anytok.training.pictures import Pictures, held_out
+from anytok.training.sentences import sentence
+
+
+def test_midi_bytes_of_one_note(tmp_path: Path) -> None:
+    """Written out by hand from the standard: 480 ticks a beat, 120 beats a minute, a note of one beat."""
+    score = Score(tempo=120)
+    score.program(2, 40)
+    score.note(2, start=1, length=1, pitch=60, velocity=100)
+    score.save(tmp_path / "a.mid")
+    track = "00ff510307a120 00c228 8360923c64 8360823c00 00ff2f00"
+    wanted = f"4d546864 00000006 0000 0001 01e0 4d54726b {len(bytes.fromhex(track)):08x} {track}"
+    assert (tmp_path / "a.mid").read_bytes() == bytes.fromhex(wanted)
+
+
+def test_compositions_repeat_by_seed_and_differ_between_seeds(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        compose(random.Random(seed)).save(tmp_path / name)
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_sentences_repeat_by_seed() -> None:
+    first, again = ([sentence(random.Random(i)) for i in range(50)] for _ in range(2))
+    assert first == again and len(set(first)) > 40
+
+
+@pytest.mark.parametrize(
+    ("symbol", "phone"),
+    [("uː", "u"), ("ˈɛ", "ɛ"), ("", "_"), ("pau", "_"), ("hh", "h"), ("tʃ", "tʃ"), ("ɐ", "ʌ"), ("ow", "oʊ")],
+)
+def test_both_synthesisers_symbols_meet_in_one_class(symbol: str, phone: str) -> None:
+    assert PHONES[phone_class(symbol)] == phone
+
+
+def test_an_unknown_symbol_has_no_class() -> None:
+    assert phone_class("(en)") == UNKNOWN and phone_class("ŧ") == UNKNOWN
+
+
+def test_frame_labels_say_what_sounds_in_the_middle_of_a_frame() -> None:
+    labels = frame_labels([(0.02, "s"), (0.055, "iː")], 5, 50)
+    assert [PHONES[i] for i in labels] == ["_", "s", "s", "i", "i"]
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="eSpeak NG is not installed")
+def test_espeak_reports_phones_with_times() -> None:
+    from anytok.training.espeak import speak
+
+    wave, rate, phones = speak("see", "en-us")
+    assert 0.2 < len(wave) / rate < 1.5 and np.abs(wave).max() > 0.05
+    assert [symbol[:1] for _, symbol in phones if symbol][:2] == ["s", "i"]
+    assert [start for start, _ in phones] == sorted(start for start, _ in phones)
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Clips:
+    long = Clip(np.linspace(0, 1, 1000), "a", "rising", np.arange(100) % 50)
+    short = Clip(np.full(25, -0.5), "b", "short")  # two frames, and half a one that is cut
+    write_clips(tmp_path, [long, short], sample_rate=1000, hop=10)
+    return Clips(tmp_path)
+
+
+def test_clips_come_back_whole_with_their_labels(clips: Clips) -> None:
+    wave, labels = clips.clip(0)
+    assert len(clips) == 2 and wave == pytest.approx(np.linspace(0, 1, 1000), abs=1e-4)
+    assert labels.tolist() == (np.arange(100) % 50).tolist()
+    assert clips.clip(1)[0].tolist() == pytest.approx([-0.5] * 20, abs=1e-4)
+
+
+def test_stretches_keep_wave_and_labels_together(clips: Clips) -> None:
+    waves, labels = clips.batch(np.random.default_rng(0), 20, 5, {"a": 1.0})
+    starts = np.round(waves[:, 0] * 999 / 10).astype(int)
+    assert (labels == (starts[:, None] + np.arange(5)) % 50).all() and len(set(starts)) > 5
+
+
+def test_short_clips_stand_in_silence_and_sources_are_weighed(clips: Clips) -> None:
+    waves, labels = clips.batch(np.random.default_rng(0), 30, 5, {"a": 0.5, "b": 0.5})
+    short = waves.min(axis=1) < -0.4
+    assert 5 < short.sum() < 25
+    assert ((waves[short] < -0.4).sum(axis=1) == 20).all() and (labels[short] == -1).all()
+
+
+def test_a_folder_without_clips_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no clips"):
+        Clips(tmp_path)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    for i in range(14):
+        Image.fromarray(np.full((20, 30, 3), 10 * i, np.uint8)).save(tmp_path / f"{i:02}.png")
+    return tmp_path
+
+
+def test_held_out_photographs_are_never_drawn(photographs: Path) -> None:
+    assert [path.stem for path in held_out(photographs)] == ["00", "07"]
+    pictures = Pictures(photographs, side=16, drawn=0.0)
+    assert len(pictures.photographs) == 12
+    assert {int(np.asarray(each).mean()) for each in pictures.photographs}.isdisjoint({0, 70})
+
+
+def test_pictures_have_the_asked_shape_and_repeat_by_seed(photographs: Path) -> None:
+    pictures = Pictures(photographs, side=16, drawn=0.5)
+    first, again = (pictures.batch(np.random.default_rng(3), 8) for _ in range(2))
+    assert first.shape == (8, 16, 16, 3) and first.dtype == np.uint8 and (first == again).all()
+
+
+def test_a_descriptor_draws_a_smooth_picture_again() -> None:
+    import torch
+
+    ramp = torch.linspace(0.2, 0.8, 32)
+    picture = torch.stack([ramp[:, None].expand(32, 32), ramp[None].expand(32, 32), torch.full((32, 32), 0.4)])
+    describe = Descriptor()
+    again = describe.draw(describe(picture[None]))[0]
+    assert describe.width == 224 and (again - picture).abs().mean() < 0.01
+
+
+def test_the_descriptors_first_entry_is_brightness() -> None:
+    import torch
+
+    describe = Descriptor()
+    dark, light = (describe(torch.full((1, 3, 64, 64), level))[0] for level in (0.25, 0.75))
+    assert light[0] > 0 > dark[0] and light[1:].abs().max() < 1e-4

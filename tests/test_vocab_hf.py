@@ -1,0 +1,123 @@
+"""The shared vocabulary in Hugging Face tokenizers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from llama import llama_tokenizer
+from tokenizers import AddedToken
+
+from anytok import Vocabulary, VocabularyError, load_vocabulary
+from anytok.vocab import TextIds
+
+ROWS = [json.loads(line) for line in (Path(__file__).parent / "golden/anygpt_strings.jsonl").open(encoding="utf-8")]
+
+
+@pytest.fixture(scope="module")
+def extended() -> Vocabulary:
+    vocab = load_vocabulary("anygpt")
+    assert vocab.extend(llama_tokenizer()) == 17418
+    return vocab
+
+
+def test_extended_tokenizer_encodes_published_strings_to_our_ids(extended: Vocabulary) -> None:
+    tokenizer = extended.text_tokenizer
+    assert len(tokenizer) == 49418
+    for row in ROWS:
+        for modality in {"image", "speech", "music"} & set(row):
+            ids = tokenizer(row[modality], add_special_tokens=False)["input_ids"]
+            assert ids == extended.to_ids(extended.from_text(row[modality])).tolist()
+            assert tokenizer.decode(ids) == row[modality]
+
+
+def test_extending_twice_adds_nothing(extended: Vocabulary) -> None:
+    assert load_vocabulary("anygpt").extend(extended.text_tokenizer) == 0
+
+
+def test_extend_refuses_another_base_and_leaves_it_alone() -> None:
+    tokenizer = llama_tokenizer(31999)
+    with pytest.raises(VocabularyError, match="31999 ids, anygpt is laid out for 32000"):
+        load_vocabulary("anygpt").extend(tokenizer)
+    assert len(tokenizer) == 31999
+
+
+def test_extend_refuses_a_half_extended_tokenizer() -> None:
+    tokenizer = llama_tokenizer(31999)
+    tokenizer.add_tokens(["<soim>"])
+    with pytest.raises(VocabularyError, match="already has 1 of the 17418"):
+        load_vocabulary("anygpt").extend(tokenizer)
+
+
+def test_no_words_make_media_ids(extended: Vocabulary) -> None:
+    words = "".join(token for token in extended.layout.tokens()[::97]) + "<soim><🗣️3></s><s>"
+    ids = extended.to_ids(words)
+    assert ids.max() < 32000
+    assert not {1, 2} & set(ids.tolist())
+    assert extended.from_ids(ids) == [words]
+
+
+def test_words_and_codes_both_ways(extended: Vocabulary) -> None:
+    [speech] = extended.from_text(ROWS[1]["speech"])
+    parts = ["What is this? ", speech, "It says é 你好 🎶."]
+    assert extended.from_ids(extended.to_ids(parts)) == parts
+
+
+def test_base_tokenizer_is_enough_for_words(extended: Vocabulary) -> None:
+    vocab = load_vocabulary("anygpt")
+    vocab.text_tokenizer = llama_tokenizer()
+    ids = extended.to_ids([TextIds([32000]), "Hello you", TextIds([32002, 32003])])
+    assert vocab.from_ids(ids) == ["[Human]Hello you<eoh><eos>"]
+
+
+def test_from_tokenizer_equals_the_table(extended: Vocabulary) -> None:
+    found = Vocabulary.from_tokenizer(extended.text_tokenizer, layout="anygpt")
+    assert found.hash == extended.hash
+
+
+def test_a_tokenizer_wins_over_the_table() -> None:
+    """Other order, a token of its own in between, speech without the variation selector, markers swapped."""
+    tokenizer = llama_tokenizer()
+    tokens = ["<pad>", "<eosp>", "<sosp>", *(f"<🗣{n}>" for n in range(1024)), *(f"<🎶{n}>" for n in range(8192))]
+    tokens += ["<somu>", "<eomu>", "<soim>", "<eoim>", "<eos>", "<eoh>", "[MMGPT]", "[Human]", "<eom>"]
+    tokens += [f"<👀{n}>" for n in range(8192)]
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in tokens])
+    vocab = Vocabulary.from_tokenizer(tokenizer)
+    assert ("<eom>", 32000 + 3 + 1024 + 8192 + 8) in vocab.layout.specials
+    assert vocab.hash != load_vocabulary("anygpt").hash
+    for row in ROWS:
+        for modality in {"image", "speech", "music"} & set(row):
+            text = row[modality].replace("\ufe0f", "")
+            codes = vocab.from_text(row[modality])
+            assert vocab.to_text(codes) == text
+            assert tokenizer(text, add_special_tokens=False)["input_ids"] == vocab.to_ids(codes).tolist()
+
+
+def test_from_tokenizer_says_what_is_missing() -> None:
+    tokenizer = llama_tokenizer()
+    with pytest.raises(VocabularyError, match=r"lacks 8192 of the 8192 image codes .* <👀0>"):
+        Vocabulary.from_tokenizer(tokenizer)
+    tokenizer.add_tokens([f"<img_{n:05d}>" for n in range(8192) if n != 4096])
+    with pytest.raises(VocabularyError, match=r"lacks 1 of the 8192 .* <img_04096>"):
+        Vocabulary.from_tokenizer(tokenizer, "seed-llama")
+    tokenizer.add_tokens(["<img_04096>"])
+    with pytest.raises(VocabularyError, match="not contiguous: <img_04095> is 36095, but <img_04096> is 40191"):
+        Vocabulary.from_tokenizer(tokenizer, "seed-llama")
+
+
+def test_seed_llama_markers_come_from_the_tokenizer() -> None:
+    tokenizer = llama_tokenizer()
+    tokenizer.add_tokens([f"<img_{n:05d}>" for n in range(8192)] + ["</img>", "<img>"])
+    [segment] = Vocabulary.from_tokenizer(tokenizer, "seed-llama").layout.segments
+    assert (segment.first_id, segment.start_id, segment.end_id) == (32000, 40193, 40192)
+
+
+def test_vocabulary_imports_no_torch() -> None:
+    import subprocess
+
+    code = (
+        "import sys, anytok; anytok.load_vocabulary('anygpt'); assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
