@@ -1,8 +1,10 @@
 """Recipe for SEANet codecs: SpeechTokenizer (with a semantic first layer) and EnCodec.
 
-Plain autoencoding first, on a network rescaled to unit outputs; after a few hundred steps the codebooks are fitted to
-the latents and the quantizer comes in. For speech the first layer must also tell phones apart: SpeechTokenizer
-(arXiv 2308.16692, section 3.3) distils HuBERT there, we take the synthesiser's own phone labels.
+First the wave itself, through a network rescaled to unit outputs: asked for spectra from the start, the decoder learns
+to make noise of the right loudness, the encoder falls silent, and no later step wakes it. After some hundred steps the
+codebooks are fitted to the latents, the quantizer comes in, and spectra count in full. For speech the first layer must
+also tell phones apart: SpeechTokenizer (arXiv 2308.16692, section 3.3) distils HuBERT there, we take the synthesiser's
+own phone labels.
 
 Legend: b batch, s samples, k codebooks, t frames, p phones.
 """
@@ -20,7 +22,7 @@ from ..models.seanet import SeanetDecoder, SeanetEncoder
 from .calibrate import unit_outputs
 from .clips import Clips
 from .config import CodecConfig, TrainConfig
-from .losses import MelSpectra
+from .losses import MelSpectra, relative_error
 from .phones import PHONES
 from .quantizer import LearnedQuantizer
 
@@ -50,6 +52,8 @@ class CodecRecipe:
     def prepare(self, rng: np.random.Generator) -> None:
         wave_bs, _ = self._batch(rng)
         unit_outputs(self.state, lambda: self.decoder(self.encoder(wave_bs[:, None])))
+        with torch.no_grad():  # as loud as the waves it is to make
+            self.decoder[-1].weight.mul_(wave_bs.std())  # type: ignore[operator]
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         if step == self.model.quantize_from:
@@ -57,13 +61,15 @@ class CodecRecipe:
         wave_bs, labels_bt = self._batch(rng)
         latents_bdt = self.encoder(wave_bs[:, None])
         first_bdt, losses = latents_bdt, {}
+        mel_weight, time_weight = 0.1, 10.0
         if step >= self.model.quantize_from:
+            mel_weight, time_weight = 1.0, self.model.time_weight
             quantized = self.quantizer(latents_bdt, self._depths(rng))
             latents_bdt, first_bdt = quantized.latents_bdt, quantized.first_bdt
             losses["commitment"] = self.model.commitment_weight * quantized.commitment
         made_bs = self.decoder(latents_bdt)[:, 0]
-        losses["mel"] = self.spectra(made_bs, wave_bs)
-        losses["time"] = self.model.time_weight * F.l1_loss(made_bs, wave_bs)
+        losses["mel"] = mel_weight * self.spectra(made_bs, wave_bs)
+        losses["time"] = time_weight * relative_error(made_bs, wave_bs)
         if self.phone_head is not None and bool((labels_bt >= 0).any()):
             scores_bpt = self.phone_head(first_bdt)
             losses["phones"] = self.model.semantic_weight * F.cross_entropy(scores_bpt, labels_bt, ignore_index=-1)

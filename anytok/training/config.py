@@ -42,11 +42,11 @@ class CodecConfig:
     shortcut: bool = True
     frames: int = 50  # of one training stretch
     windows: tuple[int, ...] = (128, 256, 512, 1024, 2048)
-    quantize_from: int = 300  # steps of plain autoencoding before the quantizer comes in
+    quantize_from: int = 600  # steps of plain autoencoding, mostly of the wave, before the quantizer comes in
     shallow: float = 0.2  # share of stretches decoded from fewer layers, chosen evenly
     sources: dict[str, float] = field(default_factory=dict)  # how often each source of clips is drawn
-    time_weight: float = 2.0
-    commitment_weight: float = 1.0
+    time_weight: float = 0.1  # from then on, beside a weight of 1 for the spectra
+    commitment_weight: float = 0.25
     semantic_weight: float = 0.0
 
 

@@ -12,7 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["MelSpectra", "mel_filters"]
+__all__ = ["MelSpectra", "mel_filters", "relative_error"]
+
+
+def relative_error(made_bs: Tensor, wanted_bs: Tensor, floor: float = 1e-5) -> Tensor:
+    """Energy of the difference over that of the wanted wave, so that soft waves count as much as loud ones."""
+    error_b = (made_bs - wanted_bs).square().mean(dim=1)
+    return (error_b / (wanted_bs.square().mean(dim=1) + floor)).mean()
 
 
 def mel_filters(num_mels: int, num_bins: int, sample_rate: int, lowest: float = 0.0) -> Tensor:

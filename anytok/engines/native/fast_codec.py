@@ -44,6 +44,10 @@ class FastCodec:
         self._layers = layers_of(lstm.to(lstm_dtype))
         self._decoder_layers = [layer for (layer,) in layers_of(decoder_lstm.to(lstm_dtype))]
 
+    def streaming(self) -> FastCodec:
+        """The form that can also decode codes as they come: this one."""
+        return self
+
     def latents(self, wave_cs: Tensor) -> Tensor:
         """The encoder's output [t, d], float32, before quantization."""
         return torch.cat(abreast([self._encoded(wave_cs, lambda latents_td: latents_td)])[0])
@@ -205,9 +209,10 @@ def _activation(layer: Activation, dtype: torch.dtype) -> Activate:
 
 
 def _elu(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
-    """max(x, e^min(x, 0) - 1). torch's own ELU changes its last bit with the number of threads."""
+    """max(x, e^min(x, 0) - 1). torch's own ELU, and expm1 alone, are five times slower; ELU changes its last bit with
+    the number of threads, too. Below 0 the difference of e^x and 1 is as near: at most 6e-8 off."""
     low_tc = torch.clamp_max(signal_tc, 0, out=signal_tc.new_empty(0) if out_tc is signal_tc else out_tc)
-    return torch.maximum(signal_tc, low_tc.expm1_(), out=out_tc)
+    return torch.maximum(signal_tc, low_tc.exp_().sub_(1), out=out_tc)
 
 
 def _nothing(signal_tc: Tensor, out_tc: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .packed import PackedLinear, can_pack
 
-__all__ = ["Layer", "State", "Sweep", "layers_of"]
+__all__ = ["Layer", "State", "Sweep", "layers_of", "single_layers"]
 
 _BLOCK = 50  # frames whose inputs are projected in one product: they stay in cache
 
@@ -98,10 +98,10 @@ class TorchLayer:
 
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
         with torch.device("meta"):
-            self._lstm = nn.LSTM(weight_ih.shape[1], weight_hh.shape[1])
+            self.module = nn.LSTM(weight_ih.shape[1], weight_hh.shape[1])
         weights = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh}
-        self._lstm.load_state_dict({f"{name}_l0": weight for name, weight in weights.items()}, assign=True)
-        self._lstm.requires_grad_(False)
+        self.module.load_state_dict({f"{name}_l0": weight for name, weight in weights.items()}, assign=True)
+        self.module.requires_grad_(False)
         self._dtype = weight_hh.dtype
 
     def run(self, sweeps: Sequence[Sweep]) -> list[tuple[Tensor, State]]:
@@ -109,19 +109,30 @@ class TorchLayer:
 
     def _run(self, sweep: Sweep) -> tuple[Tensor, State]:
         before = sweep.state and (sweep.state.hidden_c[None], sweep.state.cell_c[None])
-        out_tc, (hidden_1c, cell_1c) = self._lstm(sweep.piece_tc.to(self._dtype), before)
+        out_tc, (hidden_1c, cell_1c) = self.module(sweep.piece_tc.to(self._dtype), before)
         return out_tc.to(sweep.piece_tc.dtype), State(hidden_1c[0], cell_1c[0])
 
 
 def layers_of(lstm: nn.LSTM) -> list[list[Layer]]:
     """An LSTM as single layers: [depth][0 forward, and 1 backward if it hears both ways]."""
+    if not can_pack(next(lstm.parameters()).device):
+        return [list(directions) for directions in single_layers(lstm)]
+    return [[PackedLayer(*weights) for weights in directions] for directions in _weights(lstm)]
+
+
+def single_layers(lstm: nn.LSTM) -> list[list[TorchLayer]]:
+    """The same with torch's own layers on any device."""
+    return [[TorchLayer(*weights) for weights in directions] for directions in _weights(lstm)]
+
+
+def _weights(lstm: nn.LSTM) -> list[list[list[Tensor]]]:
+    """[depth][direction][the four of nn.LSTM]."""
     suffixes = ("", "_reverse") if lstm.bidirectional else ("",)
-    kind: type[PackedLayer | TorchLayer] = PackedLayer if can_pack(next(lstm.parameters()).device) else TorchLayer
-    return [[kind(*_weights(lstm, f"l{depth}{suffix}")) for suffix in suffixes] for depth in range(lstm.num_layers)]
-
-
-def _weights(lstm: nn.LSTM, name: str) -> list[Tensor]:
-    return [getattr(lstm, f"{part}_{name}") for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return [
+        [[getattr(lstm, f"{part}_l{depth}{suffix}") for part in parts] for suffix in suffixes]
+        for depth in range(lstm.num_layers)
+    ]
 
 
 def _gates(weights_g: Tensor) -> Tensor:

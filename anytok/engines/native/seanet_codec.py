@@ -25,6 +25,7 @@ from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from .fast_codec import DecoderStream, FastCodec
 from .precision import codec_dtypes, full_float32
+from .tiled_codec import TiledCodec
 
 __all__ = ["SeanetCodec"]
 
@@ -32,7 +33,9 @@ __all__ = ["SeanetCodec"]
 class SeanetCodec(Tokenizer):
     """The native engine for SpeechTokenizer and EnCodec checkpoints in any published form."""
 
-    def __init__(self, spec: Spec, codec: FastCodec | WholeCodec, sizes: CodecSizes, load_report: LoadReport) -> None:
+    def __init__(
+        self, spec: Spec, codec: FastCodec | TiledCodec | WholeCodec, sizes: CodecSizes, load_report: LoadReport
+    ) -> None:
         self.spec, self.load_report = spec, load_report
         self._codec, self._sizes = codec, sizes
 
@@ -44,6 +47,7 @@ class SeanetCodec(Tokenizer):
         *,
         device: str = "cpu",
         dtype: str = "float32",
+        compile: bool = False,
         num_codebooks: int | None = None,
         bandwidth: float | None = None,
         resampler: str | None = None,
@@ -51,12 +55,14 @@ class SeanetCodec(Tokenizer):
         """Load the published files in `checkpoint` (fetched once if None).
 
         `dtype` "float32" gives the originals' codes; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs,
-        "float16" are faster and change some. `num_codebooks` keeps the first n layers only and computes no
-        others; `bandwidth` (kbit/s, EnCodec) says the same in the field's other unit; by default all layers are
-        there. `resampler` "soxr" replaces the published pipelines' own ("functional" or "transform"), which
-        changes codes, too.
+        "float16" are faster and change some. `compile` (GPUs) compiles the convolutions on first use.
+        `num_codebooks` keeps the first n layers only and computes no others; `bandwidth` (kbit/s, EnCodec) says the
+        same in the field's other unit; by default all layers are there. `resampler` "soxr" replaces the published
+        pipelines' own ("functional" or "transform"), which changes codes, too.
         """
         conv_dtype, lstm_dtype = codec_dtypes(dtype, device)
+        if compile and torch.device(device).type == "cpu":
+            raise UsageError("compile is for GPUs; on a CPU the engine's products are packed already, and shapes vary")
         files = read_codec(local_folder(checkpoint) if checkpoint else fetch(spec.name))
         spec = codec_card(
             spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler, dtype=dtype
@@ -66,8 +72,14 @@ class SeanetCodec(Tokenizer):
         report = load_state(plain, fold(files.state), str(files.source), files.ignored)
         plain.to(device).eval().requires_grad_(False)
         if files.sizes.norm:
+            if compile:
+                raise UsageError(f"{spec.name} has norms over whole segments: no tiles of one shape to compile")
             return cls(spec, WholeCodec(plain, conv_dtype), files.sizes, report)
-        fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
+        hop_length = files.sizes.hop_length
+        if torch.device(device).type == "cpu":
+            fast: FastCodec | TiledCodec = FastCodec(plain, hop_length, conv_dtype, lstm_dtype)
+        else:
+            fast = TiledCodec(plain, hop_length, conv_dtype, lstm_dtype, compile)
         return StreamingCodec(spec, fast, files.sizes, report)
 
     @torch.inference_mode()
@@ -137,11 +149,11 @@ class SeanetCodec(Tokenizer):
 class StreamingCodec(SeanetCodec):
     """A codec without norm layers: it can also decode codes as they come."""
 
-    _codec: FastCodec
+    _codec: FastCodec | TiledCodec
 
     def decoder_stream(self, first_codebook: int = 0) -> AudioStream:
         """Start decoding one item piece by piece; row 0 of its codes belongs to layer `first_codebook`."""
-        return AudioStream(DecoderStream(self._codec, first_codebook), self.spec)
+        return AudioStream(DecoderStream(self._codec.streaming(), first_codebook), self.spec)
 
 
 class AudioStream:

@@ -1,0 +1,140 @@
+"""The GPU's form of the codecs, on any device: every kernel sees one shape, and codes are those of the plain form."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from test_native_streams import FOLDERS, GOLDEN, noise
+
+import anytok
+from anytok.checkpoints.report import load_state
+from anytok.checkpoints.seanet import CodecSizes, fold, read_codec
+from anytok.engines.native import tiled_codec, tiles
+from anytok.engines.native.tiled_codec import TiledCodec
+from anytok.errors import UsageError
+from anytok.models.codec import Codec
+
+
+@pytest.fixture(scope="module", params=FOLDERS)
+def plain(request) -> tuple[Codec, CodecSizes]:
+    files = read_codec(GOLDEN / FOLDERS[request.param])
+    with torch.device("meta"):
+        codec = Codec(**files.sizes.architecture())
+    load_state(codec, fold(files.state), "golden")
+    return codec.eval().requires_grad_(False), files.sizes
+
+
+@pytest.fixture(autouse=True)
+def small_groups(monkeypatch):
+    """Groups that hold pieces of several clips, and need little arithmetic."""
+    monkeypatch.setattr(tiles, "TILES", 5)
+    monkeypatch.setattr(tiled_codec, "CLIPS", 4)
+    monkeypatch.setattr(tiled_codec, "STEPS", 30)
+    monkeypatch.setattr(tiled_codec, "ROWS", 70)
+
+
+def tiled(plain, dtype=torch.float32, lstm_dtype=torch.float32) -> TiledCodec:
+    codec, sizes = plain
+    return TiledCodec(copy.deepcopy(codec), sizes.hop_length, dtype, lstm_dtype)
+
+
+def lengths(hop: int) -> list[int]:
+    """One sample; around the shortest clip in tiles; around the edges of tiles; several tiles."""
+    short, tile = tiles.SHORTEST * hop, tiles.TILE_FRAMES * hop
+    return [
+        1,
+        hop,
+        short,
+        short + 1,
+        short + hop,
+        tile - 1,
+        tile,
+        tile + 1,
+        tile + hop // 2,
+        2 * tile - hop,
+        3 * tile + 17,
+    ]
+
+
+def waves(plain) -> list[torch.Tensor]:
+    _, sizes = plain
+    return [
+        torch.tensor(noise(samples, sizes.sample_rate, samples).wave).expand(sizes.channels, -1)
+        for samples in lengths(sizes.hop_length)
+    ]
+
+
+@torch.inference_mode()
+def test_tiles_give_the_codes_of_the_whole_pass(plain):
+    codec, sizes = plain
+    fixed = tiled(plain)
+    for wave_cs in waves(plain):
+        expected_kt = codec.encode(wave_cs[None])[0]
+        (codes_kt,) = fixed.encode([wave_cs], sizes.num_codebooks)
+        np.testing.assert_array_equal(codes_kt, expected_kt, err_msg=f"{wave_cs.shape[1]} samples")
+        latents_td = codec.encoder(wave_cs[None])[0].T
+        torch.testing.assert_close(
+            fixed.latents(wave_cs), latents_td, rtol=0, atol=1e-5 * float(latents_td.abs().max())
+        )
+        made_cs = codec.decode(expected_kt[None])[0]
+        (found_cs,) = fixed.decode([(expected_kt, 0)])
+        torch.testing.assert_close(found_cs, made_cs, rtol=0, atol=1e-5 * float(made_cs.abs().max()))
+
+
+@torch.inference_mode()
+def test_a_clip_is_the_same_alone_and_among_others_in_every_bit(plain):
+    fixed, clips = tiled(plain), waves(plain)
+    codes = fixed.encode(clips, 2)
+    made = fixed.decode([(codes_kt, 0) for codes_kt in codes])
+    for wave_cs, codes_kt, made_cs in zip(clips, codes, made, strict=True):
+        assert torch.equal(fixed.encode([wave_cs], 2)[0], codes_kt)
+        assert torch.equal(fixed.decode([(codes_kt, 0)])[0], made_cs)
+    assert fixed.encode([], 2) == fixed.decode([]) == []
+
+
+@torch.inference_mode()
+def test_every_kernel_sees_one_shape(plain, monkeypatch):
+    seen = set()
+    compute = tiles.TiledStack._tiles
+
+    def watch(stack, tiles_nct, base_n, length_n):
+        seen.add((id(stack), tiles_nct.shape, base_n.shape, length_n.shape))
+        return compute(stack, tiles_nct, base_n, length_n)
+
+    monkeypatch.setattr(tiles.TiledStack, "_tiles", watch)
+    fixed = tiled(plain)
+    long = [wave_cs for wave_cs in waves(plain) if wave_cs.shape[1] > tiles.SHORTEST * plain[1].hop_length]
+    for clips in (long, long[:1], long[-2:]):
+        fixed.decode([(codes_kt, 0) for codes_kt in fixed.encode(clips, 1)])
+    assert len(seen) == 4  # before and behind the LSTM, in the encoder and the decoder
+
+
+def test_a_halo_that_is_too_narrow_is_no_silent_error(plain, monkeypatch):
+    monkeypatch.setattr(tiles, "HALO_FRAMES", 1)
+    with pytest.raises(AssertionError, match="halo"), torch.inference_mode():
+        tiled(plain).encode(waves(plain)[-1:], 1)
+
+
+def test_compile_is_refused_where_it_means_nothing():
+    with pytest.raises(UsageError, match="compile is for GPUs"):
+        anytok.load_tokenizer("encodec-32khz", checkpoint=GOLDEN / "encodec_32khz", compile=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_gpu_gives_the_codes_of_the_cpu(name):
+    folder = GOLDEN / FOLDERS[name]
+    cpu = anytok.load_tokenizer(name, checkpoint=folder)
+    gpu = anytok.load_tokenizer(name, checkpoint=folder, device="cuda")
+    hop, rate = cpu.spec.hop_length, cpu.spec.sample_rate
+    clips = [noise(samples, rate, samples) for samples in lengths(hop)]
+    codes = gpu.encode_batch(clips)
+    assert codes == [gpu.encode(clip) for clip in clips] == cpu.encode_batch(clips)
+    for one, many, expected in zip(
+        map(gpu.decode, codes), gpu.decode_batch(codes), cpu.decode_batch(codes), strict=True
+    ):
+        np.testing.assert_array_equal(one.wave, many.wave)
+        assert np.abs(one.wave - expected.wave).max() <= 1e-4 * np.abs(expected.wave).max()
