@@ -105,6 +105,22 @@ def test_long_clips_wait_on_disk(pair, monkeypatch):
     assert tokenizer.encode(audio) == codes
 
 
+def test_signals_share_the_room_in_memory_and_give_it_back(monkeypatch):
+    monkeypatch.setattr(pieces, "SPILL_BYTES", pieces.Pieces.in_memory + 5 * 4 * 8)
+    before = pieces.Pieces.in_memory
+    signals = [pieces.Pieces() for _ in range(3)]
+    for place in range(4):
+        for number, signal in enumerate(signals):
+            signal.append(torch.full((2, 4), 10.0 * number + place))
+            assert pieces.Pieces.in_memory - before <= 5 * 4 * 8
+    signals[0][0] = torch.full((2, 4), 99.0)  # a piece in memory makes room for its successor
+    assert pieces.Pieces.in_memory - before == 5 * 4 * 8
+    found = [[float(signal[place][0, 0]) for place in range(4)] for signal in signals]
+    assert found == [[99, 1, 2, 3], [10, 11, 12, 13], [20, 21, 22, 23]]
+    del signals, signal
+    assert pieces.Pieces.in_memory == before
+
+
 @pytest.mark.parametrize("dtype", ["mixed", "bfloat16"])
 def test_lower_precision_is_another_identity_and_mostly_the_same_codes(pair, dtype):
     tokenizer, _ = pair

@@ -11,29 +11,35 @@ from torch import Tensor
 
 __all__ = ["Pieces"]
 
-SPILL_BYTES = 128 << 20  # pieces beyond this wait on disk
+SPILL_BYTES = 512 << 20  # of all signals together; what is beyond waits on disk
 
 
 class Pieces:
-    """Tensors [t, c] in order, in memory while they are few and in a temporary folder once they are many."""
+    """Tensors [t, c] in order, in memory while there is room and else in a temporary folder."""
+
+    in_memory = 0  # bytes, of all signals together
 
     def __init__(self) -> None:
         self._held: list[Tensor | Path] = []
-        self._bytes = 0
         self._device = torch.device("cpu")
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __len__(self) -> int:
         return len(self._held)
 
+    def __del__(self) -> None:
+        for place in range(len(self)):
+            self._forget(place)
+
     def append(self, piece_tc: Tensor) -> None:
-        self._held.append(piece_tc)
-        self[len(self._held) - 1] = piece_tc
+        self._held.append(torch.empty(0))
+        self[len(self) - 1] = piece_tc
 
     def __setitem__(self, place: int, piece_tc: Tensor) -> None:
+        self._forget(place)
         self._device = piece_tc.device
-        self._bytes += piece_tc.numel() * piece_tc.element_size()
-        if self._bytes <= SPILL_BYTES:
+        if Pieces.in_memory + piece_tc.nbytes <= SPILL_BYTES:
+            Pieces.in_memory += piece_tc.nbytes
             self._held[place] = piece_tc
             return
         if self._folder is None:
@@ -52,3 +58,9 @@ class Pieces:
         pieces = cls()
         pieces._held = [torch.empty(0)] * len(other)
         return pieces
+
+    def _forget(self, place: int) -> None:
+        held = self._held[place]
+        if isinstance(held, Tensor):
+            Pieces.in_memory -= held.nbytes
+            self._held[place] = torch.empty(0)
