@@ -21,7 +21,7 @@ from anytok.training.config import CodecConfig, RunConfig, TrainConfig, read_con
 from anytok.training.export import export_encodec, export_seed, export_speech
 from anytok.training.image import ImageConfig, ImageRecipe
 from anytok.training.loop import learning_rate, optimize
-from anytok.training.losses import MelSpectra
+from anytok.training.losses import MelSpectra, relative_error
 from anytok.training.quantizer import LearnedCodebook, LearnedQuantizer
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "train"
@@ -161,6 +161,16 @@ def test_the_mel_loss_is_zero_for_equal_waves_and_grows_with_the_difference() ->
     assert losses[0] < 1e-4 < losses[1] < losses[2]
 
 
+def test_the_relative_error_does_not_know_loudness() -> None:
+    torch.manual_seed(0)
+    wave, noise = torch.randn(2, 4000), torch.randn(2, 4000)
+    assert float(relative_error(wave, wave)) == 0
+    assert float(relative_error(0 * wave, wave)) == pytest.approx(1, abs=1e-3)
+    errors = [float(relative_error(gain * (wave + 0.5 * noise), gain * wave)) for gain in (0.1, 1.0, 10.0)]
+    assert errors == pytest.approx([0.25] * 3, abs=0.02)
+    assert float(relative_error(wave, 0 * wave)) < float("inf")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of chirps at 16 kHz with labels, and four pictures."""
@@ -181,6 +191,17 @@ def codec_recipe(data: Path, kind: str, **changes: object) -> CodecRecipe:
     }  # fmt: skip
     run = RunConfig(steps=6, batch_size=2, warmup=1)
     return CodecRecipe(TrainConfig("tiny", kind, str(data), "", run, CodecConfig(**(sizes | changes))))
+
+
+def test_training_begins_as_loud_as_the_waves_and_with_the_wave(data: Path) -> None:
+    recipe = codec_recipe(data, "music", shortcut=False)
+    recipe.prepare(np.random.default_rng(0))
+    waves, _ = recipe._batch(np.random.default_rng(0))
+    made = recipe.decoder(recipe.encoder(waves[:, None]))
+    assert float(made.std(dim=2).mean() / waves.std()) == pytest.approx(1, abs=0.5)
+    first, later = (recipe.losses(step, np.random.default_rng(1)) for step in (2, 3))
+    assert float(first["time"] / first["mel"]) > 10 * float(later["time"] / later["mel"])
+    assert "commitment" in later and "commitment" not in first
 
 
 @pytest.mark.parametrize("kind", ["speech", "music"])
