@@ -73,7 +73,7 @@ def test_engine_strings_lead_somewhere() -> None:
     [
         ("speechtokeniser", {}, "known: .*speechtokenizer"),
         ("speechtokenizer", {"engine": "fast"}, "it has native, reference"),
-        ("speechtokenizer", {"num_codebook": 1}, "it has num_codebooks"),
+        ("speechtokenizer", {"num_codebook": 1}, "num_codebooks, bandwidth"),
         ("speechtokenizer", {"device": "gpu"}, "cpu, cuda"),
         ("speechtokenizer", {"device": "cuda:99"}, "CUDA devices"),
         ("speechtokenizer", {"dtype": "half"}, "float16"),
