@@ -13,6 +13,7 @@ import anytok
 from anytok.checkpoints.report import load_state
 from anytok.checkpoints.seanet import CodecSizes, fold, read_codec
 from anytok.engines.native import tiled_codec, tiles
+from anytok.engines.native.fast_codec import DecoderStream
 from anytok.engines.native.tiled_codec import TiledCodec
 from anytok.errors import UsageError
 from anytok.models.codec import Codec
@@ -36,9 +37,9 @@ def small_groups(monkeypatch):
     monkeypatch.setattr(tiled_codec, "ROWS", 70)
 
 
-def tiled(plain, dtype=torch.float32, lstm_dtype=torch.float32) -> TiledCodec:
+def tiled(plain) -> TiledCodec:
     codec, sizes = plain
-    return TiledCodec(copy.deepcopy(codec), sizes.hop_length, dtype, lstm_dtype)
+    return TiledCodec(copy.deepcopy(codec), sizes.hop_length, torch.float32, torch.float32)
 
 
 def lengths(hop: int) -> list[int]:
@@ -93,6 +94,16 @@ def test_a_clip_is_the_same_alone_and_among_others_in_every_bit(plain):
         assert torch.equal(fixed.encode([wave_cs], 2)[0], codes_kt)
         assert torch.equal(fixed.decode([(codes_kt, 0)])[0], made_cs)
     assert fixed.encode([], 2) == fixed.decode([]) == []
+
+
+@torch.inference_mode()
+def test_its_stream_is_made_once_and_decodes_the_same(plain):
+    fixed = tiled(plain)
+    (codes_kt,) = fixed.encode(waves(plain)[-1:], 2)
+    (made_cs,) = fixed.decode([(codes_kt, 0)])
+    streamed_cs = DecoderStream(fixed.streaming()).push(codes_kt, last=True)
+    torch.testing.assert_close(streamed_cs, made_cs, rtol=0, atol=1e-5 * float(made_cs.abs().max()))
+    assert fixed.streaming() is fixed.streaming()
 
 
 @torch.inference_mode()

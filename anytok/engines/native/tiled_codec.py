@@ -35,12 +35,15 @@ class TiledCodec:
     ) -> None:
         self._plain, self._options = codec, (hop_length, dtype, lstm_dtype)
         self._quantizer = codec.quantizer
+        self._streaming: FastCodec | None = None
         self._front, self._lstm, self._back = _split(codec.encoder, dtype, lstm_dtype, compile)
         self._first, self._decoder_lstm, self._up = _split(codec.decoder, dtype, lstm_dtype, compile)
 
     def streaming(self) -> FastCodec:
         """The form that can also decode codes as they come."""
-        return FastCodec(self._plain, *self._options)
+        if self._streaming is None:  # most never stream
+            self._streaming = FastCodec(self._plain, *self._options)
+        return self._streaming
 
     def latents(self, wave_cs: Tensor) -> Tensor:
         """The encoder's output [t, d], float32, before quantization."""
