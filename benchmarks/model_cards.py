@@ -57,11 +57,11 @@ The architecture of EnCodec 32 kHz at a quarter of its width: music to {num_code
 `configs/train/music_mini.toml` with `anytok.training`: multi-scale mel and time losses, no adversary.
 
 ## Has heard
-81 pieces of about half a minute that `anytok.training.compose` wrote, played by FluidSynth with the sound font
+450 pieces of about half a minute that `anytok.training.compose` wrote, played by FluidSynth with the sound font
 FluidR3 GM (MIT).
 
 ## Quality
-On nine pieces kept aside.
+On {clips} pieces kept aside.
 
 | | |
 |---|---|

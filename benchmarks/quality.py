@@ -204,7 +204,7 @@ def main() -> None:
         train = arguments.speech.parent / "train"
         result["speech-mini"]["phone_accuracy"] = phone_accuracy("speech-mini", train, arguments.speech)
     if arguments.music:
-        result["music-mini"] = codec_quality("music-mini", arguments.music, seconds=20, per_source=20)
+        result["music-mini"] = codec_quality("music-mini", arguments.music, seconds=20, per_source=50)
     if arguments.images:
         result["seed-mini"] = image_quality(arguments.images)
     if arguments.wild:

@@ -8,9 +8,11 @@ writes OUT/train and OUT/held; held out are whole pieces.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +29,14 @@ _SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")  # Debian's fluid-sou
 
 def make(out: Path, num_pieces: int, sound_font: Path = _SOUND_FONT, seed: int = 0) -> None:
     """Write the training and the held-out set (every tenth piece) below `out`."""
-    train: list[Clip] = []
-    held: list[Clip] = []
-    for i in range(num_pieces):
-        (held if i % 10 == 0 else train).append(_piece(random.Random(f"{seed}/{i}"), f"piece-{i}", sound_font))
-    write_clips(out / "train", train, SAMPLE_RATE, HOP)
-    write_clips(out / "held", held, SAMPLE_RATE, HOP)
+
+    def piece(i: int) -> Clip:
+        return _piece(random.Random(f"{seed}/{i}"), f"piece-{i}", sound_font)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the work is fluidsynth's, in processes of its own
+        pieces = list(pool.map(piece, range(num_pieces)))
+    write_clips(out / "train", [piece for i, piece in enumerate(pieces) if i % 10], SAMPLE_RATE, HOP)
+    write_clips(out / "held", pieces[::10], SAMPLE_RATE, HOP)
 
 
 def _piece(rng: random.Random, name: str, sound_font: Path) -> Clip:
@@ -56,7 +60,7 @@ def _piece(rng: random.Random, name: str, sound_font: Path) -> Clip:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--num-pieces", type=int, default=90)
+    parser.add_argument("--num-pieces", type=int, default=500)
     parser.add_argument("--sound-font", type=Path, default=_SOUND_FONT)
     arguments = parser.parse_args()
     make(arguments.out, arguments.num_pieces, arguments.sound_font)
