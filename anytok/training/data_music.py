@@ -30,11 +30,11 @@ _SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")  # Debian's fluid-sou
 def make(out: Path, num_pieces: int, sound_font: Path = _SOUND_FONT, seed: int = 0) -> None:
     """Write the training and the held-out set (every tenth piece) below `out`."""
 
-    def piece(i: int) -> Clip:
+    def play(i: int) -> Clip:
         return _piece(random.Random(f"{seed}/{i}"), f"piece-{i}", sound_font)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the work is fluidsynth's, in processes of its own
-        pieces = list(pool.map(piece, range(num_pieces)))
+        pieces = list(pool.map(play, range(num_pieces)))
     write_clips(out / "train", [piece for i, piece in enumerate(pieces) if i % 10], SAMPLE_RATE, HOP)
     write_clips(out / "held", pieces[::10], SAMPLE_RATE, HOP)
 
