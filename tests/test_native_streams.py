@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,17 @@ def noise(samples: int, rate: int, seed: int = 0) -> anytok.Audio:
 def lengths(hop: int) -> list[int]:
     """Every length at which some layer's padding changes its rule, and a few ordinary ones."""
     return [*range(1, 12), hop - 1, hop, hop + 1, 2 * hop, 3 * hop + 1, 5 * hop - 1, 11 * hop + 3, 60 * hop + 17]
+
+
+def test_packing_keeps_nothing_of_the_plain_weights(pair):
+    """One layer kept would double the memory: its weight, and through its bias the whole mapped file."""
+    tokenizer, twin = pair
+    plain = copy.deepcopy(twin).requires_grad_(False)
+    kept = {name: weakref.ref(weight) for name, weight in plain.named_parameters() if "alpha" not in name}
+    fast = fast_codec.FastCodec(plain, tokenizer.spec.hop_length, torch.float32, torch.float32)
+    del plain
+    gc.collect()
+    assert fast.hop_length and [name for name, weight in kept.items() if weight() is not None] == []
 
 
 @pytest.mark.parametrize(("tile", "chunk"), [(100, 1000), (1, 1), (3, 7), (2, 50)])

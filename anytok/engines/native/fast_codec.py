@@ -177,14 +177,16 @@ def _packed(conv: Conv, dtype: torch.dtype) -> PackedConv:
 
 
 def _conv(conv: Conv, activate: Activate, dtype: torch.dtype) -> Callable[[], ConvStream]:
-    packed = _packed(conv, dtype)
-    return lambda: ConvStream(packed, activate, conv.kernel_size[0], conv.dilation[0], conv.causal, conv.pad_mode)
+    packed, sizes = _packed(conv, dtype), (conv.kernel_size[0], conv.dilation[0])
+    causal, pad_mode = conv.causal, conv.pad_mode  # of `conv` itself nothing may stay: it holds the plain weights
+    return lambda: ConvStream(packed, activate, *sizes, causal, pad_mode)
 
 
 def _up_conv(conv: UpConv, activate: Activate, dtype: torch.dtype) -> Start:
     assert conv.bias is not None
     packed = PackedConv(*pack_up_weights(conv.weight.to(dtype), conv.bias.to(dtype)))
-    return lambda: UpConvStream(packed, activate, conv.stride[0], conv.causal)
+    stride, causal = conv.stride[0], conv.causal
+    return lambda: UpConvStream(packed, activate, stride, causal)
 
 
 def _residual(block: ResidualBlock, dtype: torch.dtype) -> Start:

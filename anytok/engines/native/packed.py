@@ -34,7 +34,7 @@ class PackedLinear:
     def __init__(self, weight_oi: Tensor, bias_o: Tensor | None = None) -> None:
         self._packed = can_pack(weight_oi.device)
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_oi.contiguous()) if self._packed else weight_oi
-        self._bias = bias_o
+        self._bias = _own(bias_o)
 
     def __call__(self, rows_tc: Tensor) -> Tensor:
         if not self._packed:
@@ -56,7 +56,7 @@ class PackedConv:
         self.stride, self.dtype, self.device = stride, weight_oik.dtype, weight_oik.device
         self.span = (self._kernel - 1) * dilation + 1
         self._strides, self._dilations = [1, stride], [1, dilation]
-        self._bias = bias_o
+        self._bias = _own(bias_o)
         self._linear: PackedLinear | None = None
         self._packed = can_pack(self.device)
         if self._packed and dilation == 1 and (c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride):
@@ -87,6 +87,11 @@ class PackedConv:
         samples, width = signal_tc.shape
         count = (samples - self.span) // self.stride + 1
         return signal_tc.as_strided((count, self._kernel * width), (self.stride * width, 1))
+
+
+def _own(bias_o: Tensor | None) -> Tensor | None:
+    """A copy: one small view into a mapped checkpoint would keep all of it in memory."""
+    return None if bias_o is None else bias_o.clone()
 
 
 def pack_up_weights(weight_iok: Tensor, bias_o: Tensor) -> tuple[Tensor, Tensor]:
