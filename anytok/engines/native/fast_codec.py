@@ -200,7 +200,7 @@ def _residual(block: ResidualBlock, dtype: torch.dtype) -> Start:
 def _activation(layer: Activation, dtype: torch.dtype) -> Activate:
     if layer.alpha is None:
         return _elu
-    alpha_c = layer.alpha[0, :, 0].to(dtype)
+    alpha_c = layer.alpha[0, :, 0].to(dtype, copy=True)  # no view: see _conv
     inverse_c = (1 / (layer.alpha[0, :, 0] + 1e-9)).to(dtype)
 
     def snake(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
