@@ -27,6 +27,8 @@ SECONDS = 10.0
 
 def child(name: str, engine: str, checkpoint: str) -> dict[str, float]:
     """In a fresh process: load, encode and decode one item."""
+    import gc
+
     import torch
     from clock import status
     from pictures import synthetic_pictures
@@ -43,6 +45,7 @@ def child(name: str, engine: str, checkpoint: str) -> dict[str, float]:
         item = anytok.Audio(next(iter(synthetic_waves(spec, 1, SECONDS).values())), spec.sample_rate or 0)
     small = find(name.replace("seed-2", "seed-mini") if name == "seed-2" else "speech-mini")
     anytok.load_tokenizer(small.spec.name, engine=engine)  # what loading imports is not the model's
+    gc.collect()  # nor is tidying up after the imports
     before = status("VmRSS")
     started = time.perf_counter()
     tokenizer = anytok.load_tokenizer(name, engine=engine, checkpoint=checkpoint)

@@ -186,11 +186,13 @@ class TestRefusals:
         torch.save({key: tensor for key, tensor in state.items() if key != last}, speech / "SpeechTokenizer.pt")
         refuse(speech, r"\[7, 64, 32\], expected \[8, 64, 32\]")
 
-    def test_weights_that_are_not_numbers(self, speech):
+    @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+    @pytest.mark.parametrize("place", [0, 2, -1])
+    def test_weights_that_are_not_numbers(self, speech, number, place):
         state = torch.load(speech / "SpeechTokenizer.pt", weights_only=True)
-        state["encoder.model.0.conv.conv.bias"][2] = float("nan")
+        state["encoder.model.0.conv.conv.bias"][place] = float(number)
         torch.save(state, speech / "SpeechTokenizer.pt")
-        with pytest.raises(CheckpointError, match=r"encoder\.0\.bias holds NaN"):
+        with pytest.raises(CheckpointError, match=r"encoder\.0\.bias holds NaN or infinity"):
             anytok.load_tokenizer("speechtokenizer", checkpoint=speech)
 
     def test_other_tokenizers_folders(self):

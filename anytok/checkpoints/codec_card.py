@@ -6,10 +6,9 @@ import dataclasses
 
 from ..errors import CheckpointError, UsageError
 from ..spec import Spec
-from .read import fingerprint
 from .seanet import CodecFiles, CodecSizes
 
-__all__ = ["codec_card"]
+__all__ = ["codec_card", "with_id"]
 
 _ACTIVATIONS = {"speechtokenizer": "elu", "speechtokenizer-snake": "snake"}
 
@@ -21,9 +20,8 @@ def codec_card(
     num_codebooks: int | None = None,
     bandwidth: float | None = None,
     resampler: str | None = None,
-    dtype: str = "float32",
 ) -> Spec:
-    """The Spec of these weights under these options.
+    """The Spec of these weights under these options, but for the id: see `with_id`.
 
     Raises CheckpointError where the files are of another tokenizer than `spec` names (rate, channels,
     activation), UsageError on options that the model cannot serve.
@@ -34,7 +32,6 @@ def codec_card(
     mix, _, published = spec.preprocessing.partition(":")
     if resampler not in (None, "functional", "transform", "soxr"):
         raise UsageError(f"resampler {resampler!r}: expected 'functional', 'transform' or 'soxr'")
-    suffix = "" if dtype == "float32" else f"+{dtype}"
     return dataclasses.replace(
         spec,
         num_codebooks=books,
@@ -43,8 +40,13 @@ def codec_card(
         segment_samples=sizes.segment_samples,
         segment_stride=sizes.segment_stride,
         preprocessing=f"{mix}:{resampler or published}",
-        id=f"{spec.name}@{fingerprint(files.state)}{suffix}",
     )
+
+
+def with_id(spec: Spec, fingerprint: str, dtype: str = "float32") -> Spec:
+    """The Spec that also says which weights these are, and the arithmetic where that changes codes."""
+    suffix = "" if dtype == "float32" else f"+{dtype}"
+    return dataclasses.replace(spec, id=f"{spec.name}@{fingerprint}{suffix}")
 
 
 def _check_fits(spec: Spec, files: CodecFiles) -> None:

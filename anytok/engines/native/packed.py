@@ -62,7 +62,7 @@ class PackedConv:
         if self._packed and dilation == 1 and (c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride):
             self._linear = PackedLinear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
             return
-        self._weight = weight_oik.unsqueeze(2)
+        self._weight = weight_oik.contiguous().unsqueeze(2)
         if self._packed:
             shape = [1, c_in, 1, max(_USUAL_LENGTH, self.span)]
             self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(
@@ -102,7 +102,7 @@ def pack_up_weights(weight_iok: Tensor, bias_o: Tensor) -> tuple[Tensor, Tensor]
     """
     c_in, c_out, kernel = weight_iok.shape
     stride = kernel // 2
-    now, before = weight_iok[..., :stride], weight_iok[..., stride:]
-    taps = torch.stack([before, now], dim=-1)  # [c_in, c_out, s, 2]
-    weight_oik = taps.permute(2, 1, 0, 3).reshape(stride * c_out, c_in, 2)
-    return weight_oik.contiguous(), bias_o.repeat(stride)
+    # turned around by a plain transpose, which torch does in cache-sized blocks; then whole rows are moved
+    now, before = weight_iok.flatten(1).T.contiguous().view(c_out, 2, stride, c_in).unbind(1)
+    taps = torch.stack([before.transpose(0, 1), now.transpose(0, 1)], dim=2)  # [s, c_out, 2, c_in]
+    return taps.flatten(0, 1).transpose(1, 2), bias_o.repeat(stride)

@@ -139,4 +139,6 @@ def _gates(weights_g: Tensor) -> Tensor:
     """torch's gate order (entry, forget, candidate, output) → candidate, and the three others negated: they are to
     become 1 / (1 + e^-x)."""
     entry, forget, candidate, output = weights_g.chunk(4)
-    return torch.cat([candidate, -entry, -forget, -output])
+    gates = torch.cat([candidate, entry, forget, output])
+    gates[len(candidate) :].neg_()
+    return gates

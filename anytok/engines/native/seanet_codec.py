@@ -6,6 +6,7 @@ Legend: c channels, s samples, k codebooks, t frames.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ...checkpoints import fetch, local_folder
-from ...checkpoints.codec_card import codec_card
+from ...checkpoints.codec_card import codec_card, with_id
+from ...checkpoints.read import fingerprint
 from ...checkpoints.report import LoadReport, load_state
-from ...checkpoints.seanet import CodecSizes, fold, read_codec
+from ...checkpoints.seanet import CodecFiles, CodecSizes, fold, read_codec
 from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
 from ...models.codec import Codec
@@ -64,23 +66,22 @@ class SeanetCodec(Tokenizer):
         if compile and torch.device(device).type == "cpu":
             raise UsageError("compile is for GPUs; on a CPU the engine's products are packed already, and shapes vary")
         files = read_codec(local_folder(checkpoint) if checkpoint else fetch(spec.name))
-        spec = codec_card(
-            spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler, dtype=dtype
-        )
-        with torch.device("meta"):
-            plain = Codec(**files.sizes.architecture())
-        report = load_state(plain, fold(files.state), str(files.source), files.ignored)
-        plain.to(device).eval().requires_grad_(False)
-        if files.sizes.norm:
-            if compile:
-                raise UsageError(f"{spec.name} has norms over whole segments: no tiles of one shape to compile")
-            return cls(spec, WholeCodec(plain, conv_dtype), files.sizes, report)
-        hop_length = files.sizes.hop_length
-        if torch.device(device).type == "cpu":
-            fast: FastCodec | TiledCodec = FastCodec(plain, hop_length, conv_dtype, lstm_dtype)
-        else:
-            fast = TiledCodec(plain, hop_length, conv_dtype, lstm_dtype, compile)
-        return StreamingCodec(spec, fast, files.sizes, report)
+        card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler)
+        if files.sizes.norm and compile:
+            raise UsageError(f"{spec.name} has norms over whole segments: no tiles of one shape to compile")
+        with ThreadPoolExecutor(1) as beside:  # hashing the weights takes as long as packing them
+            digest = beside.submit(fingerprint, files.state)
+            plain, report = _plain(files)
+            plain.to(device)
+            fast: FastCodec | TiledCodec | WholeCodec
+            if files.sizes.norm:
+                fast = WholeCodec(plain, conv_dtype)
+            elif torch.device(device).type == "cpu":
+                fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
+            else:
+                fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, compile)
+            engine = SeanetCodec if files.sizes.norm else StreamingCodec
+            return engine(with_id(card, digest.result(), dtype), fast, files.sizes, report)
 
     @torch.inference_mode()
     @full_float32()
@@ -144,6 +145,14 @@ class SeanetCodec(Tokenizer):
             waves = [wave_cs * float(scale) for wave_cs, scale in zip(waves, codes.scales, strict=True)]
         wave_cs = waves[0] if len(waves) == 1 else overlap_add(waves, self.spec.segment_stride or 0)
         return Audio(wave_cs[:, : codes.num_samples].numpy(), self._sizes.sample_rate)
+
+
+def _plain(files: CodecFiles) -> tuple[Codec, LoadReport]:
+    """The model as plain modules, weight norm folded."""
+    with torch.device("meta"):
+        plain = Codec(**files.sizes.architecture())
+    report = load_state(plain, fold(files.state), str(files.source), files.ignored)
+    return plain.eval().requires_grad_(False), report
 
 
 class StreamingCodec(SeanetCodec):

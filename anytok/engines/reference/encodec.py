@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ...checkpoints import fetch, local_folder
-from ...checkpoints.codec_card import codec_card
-from ...checkpoints.read import read_config, read_tensors
+from ...checkpoints.codec_card import codec_card, with_id
+from ...checkpoints.read import fingerprint, read_config, read_tensors
 from ...checkpoints.seanet import CodecFiles, CodecSizes, canonical_name, read_codec
 from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
@@ -60,7 +60,7 @@ class ReferenceEncodec(Tokenizer):
         else:
             raise UsageError(f"package {package!r} cannot load {files.source.name}: use 'encodec'")
         card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler)
-        return cls(card, model, package, device)
+        return cls(with_id(card, fingerprint(files.state)), model, package, device)
 
     def check(self, codes: Codes) -> None:
         """Besides the identity: the layers must exist, and begin with the first."""

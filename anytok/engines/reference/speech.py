@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 
 from ...checkpoints import fetch, local_folder
-from ...checkpoints.codec_card import codec_card
-from ...checkpoints.read import read_config, read_tensors
+from ...checkpoints.codec_card import codec_card, with_id
+from ...checkpoints.read import fingerprint, read_config, read_tensors
 from ...checkpoints.seanet import read_codec
 from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
@@ -45,7 +45,8 @@ class ReferenceSpeechTokenizer(Tokenizer):
         files = read_codec(folder)
         model = original("speechtokenizer.model").SpeechTokenizer(read_config(folder / "config.json"))
         model.load_state_dict(read_tensors(files.source))
-        return cls(codec_card(spec, files, num_codebooks=num_codebooks, resampler=resampler), model, device)
+        card = codec_card(spec, files, num_codebooks=num_codebooks, resampler=resampler)
+        return cls(with_id(card, fingerprint(files.state)), model, device)
 
     def check(self, codes: Codes) -> None:
         """Besides the identity: the layers must exist."""
