@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .packed import PackedLinear, can_pack
@@ -79,18 +80,16 @@ class PackedLayer:
         Only functions that give a number the same bits wherever it lies: torch's sigmoid, say, ends a row differently.
         """
         frames, clips, _ = heard_tbc.shape
-        gates_tbg = self._hear(heard_tbc.flatten(0, 1)).view(frames, clips, -1)
-        if clips == 1:  # a second row, unheard: see packed.py
-            gates_tbg, hidden_bc = gates_tbg.repeat(1, 2, 1), hidden_bc.repeat(2, 1)
-        out = []
-        for heard_bg in gates_tbg.unbind():
-            gates_bg = self._recall.plus(hidden_bc, heard_bg).float()
-            candidate_bc, opening_bg = gates_bg.split((self._width, 3 * self._width), dim=1)
-            entry_bc, forget_bc, output_bc = opening_bg.exp_().add_(1).reciprocal_().chunk(3, dim=1)
-            cell_bc = forget_bc.mul_(cell_bc).add_(candidate_bc.tanh_().mul_(entry_bc))
-            hidden_bc = torch.tanh(cell_bc).mul_(output_bc).to(self._dtype)
-            out.append(hidden_bc)
-        return torch.stack(out), cell_bc
+        unheard = (0, 0, 0, 1 if clips == 1 else 0)  # a second row: see packed.py
+        gates_tbg = F.pad(self._hear(heard_tbc.flatten(0, 1)).view(frames, clips, -1), unheard)
+        out_tbc = F.pad(hidden_bc, unheard).repeat(frames + 1, 1, 1)
+        for frame, heard_bg in enumerate(gates_tbg.unbind()):
+            gates_bg = self._recall.plus(out_tbc[frame], heard_bg)[:clips].float().tanh_()
+            gates_bg[:, self._width :].mul_(0.5).add_(0.5)
+            candidate_bc, entry_bc, forget_bc, output_bc = gates_bg.chunk(4, dim=1)
+            cell_bc = forget_bc.mul_(cell_bc).add_(candidate_bc.mul_(entry_bc))
+            out_tbc[frame + 1, :clips] = torch.tanh(cell_bc).mul_(output_bc)
+        return out_tbc[1:, :clips], cell_bc
 
 
 class TorchLayer:
@@ -136,9 +135,9 @@ def _weights(lstm: nn.LSTM) -> list[list[list[Tensor]]]:
 
 
 def _gates(weights_g: Tensor) -> Tensor:
-    """torch's gate order (entry, forget, candidate, output) → candidate, and the three others negated: they are to
-    become 1 / (1 + e^-x)."""
+    """torch's gate order (entry, forget, candidate, output) → candidate, and halves of the three others: one tanh
+    serves all, since 1 / (1 + e^-x) = tanh(x / 2) / 2 + 1 / 2."""
     entry, forget, candidate, output = weights_g.chunk(4)
     gates = torch.cat([candidate, entry, forget, output])
-    gates[len(candidate) :].neg_()
+    gates[len(candidate) :].mul_(0.5)
     return gates
