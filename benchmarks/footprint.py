@@ -109,12 +109,13 @@ def main() -> None:
         return
     from machine import machine
 
-    rows = []
+    before = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
+    rows = [row for row in before if row["tokenizer"] not in options.only]
     for name in options.only:
         for row in rows_of(name):
             print(json.dumps(row), flush=True)
             rows.append(row)
-    RESULT.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        RESULT.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ Legend: c channels, s samples, k codebooks, t frames.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -80,8 +82,10 @@ class SeanetCodec(Tokenizer):
                 fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
             else:
                 fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, compile)
-            engine = SeanetCodec if files.sizes.norm else StreamingCodec
-            return engine(with_id(card, digest.result(), dtype), fast, files.sizes, report)
+            card = with_id(card, digest.result(), dtype)
+        del plain
+        _trim()
+        return (SeanetCodec if files.sizes.norm else StreamingCodec)(card, fast, files.sizes, report)
 
     @torch.inference_mode()
     @full_float32()
@@ -153,6 +157,12 @@ def _plain(files: CodecFiles) -> tuple[Codec, LoadReport]:
         plain = Codec(**files.sizes.architecture())
     report = load_state(plain, fold(files.state), str(files.source), files.ignored)
     return plain.eval().requires_grad_(False), report
+
+
+def _trim() -> None:
+    """Give what packing freed back to the system: glibc keeps up to 170 MB of it in holes between the weights."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 class StreamingCodec(SeanetCodec):
