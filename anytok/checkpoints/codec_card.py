@@ -8,7 +8,7 @@ from ..errors import CheckpointError, UsageError
 from ..spec import Spec
 from .seanet import CodecFiles, CodecSizes
 
-__all__ = ["codec_card", "with_id"]
+__all__ = ["codec_card"]
 
 _ACTIVATIONS = {"speechtokenizer": "elu", "speechtokenizer-snake": "snake"}
 
@@ -21,7 +21,7 @@ def codec_card(
     bandwidth: float | None = None,
     resampler: str | None = None,
 ) -> Spec:
-    """The Spec of these weights under these options, but for the id: see `with_id`.
+    """The Spec of these weights under these options, but for the id: see `read.with_id`.
 
     Raises CheckpointError where the files are of another tokenizer than `spec` names (rate, channels,
     activation), UsageError on options that the model cannot serve.
@@ -41,12 +41,6 @@ def codec_card(
         segment_stride=sizes.segment_stride,
         preprocessing=f"{mix}:{resampler or published}",
     )
-
-
-def with_id(spec: Spec, fingerprint: str, dtype: str = "float32") -> Spec:
-    """The Spec that also says which weights these are, and the arithmetic where that changes codes."""
-    suffix = "" if dtype == "float32" else f"+{dtype}"
-    return dataclasses.replace(spec, id=f"{spec.name}@{fingerprint}{suffix}")
 
 
 def _check_fits(spec: Spec, files: CodecFiles) -> None:

@@ -6,6 +6,7 @@ unpickler, which builds tensors and plain containers and nothing else.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import struct
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..spec import Spec
 
-__all__ = ["MAX_HEADER_BYTES", "MAX_TENSORS", "fingerprint", "read_config", "read_package", "read_tensors"]
+__all__ = ["MAX_HEADER_BYTES", "MAX_TENSORS", "fingerprint", "read_config", "read_package", "read_tensors", "with_id"]
 
 State = dict[str, Tensor]
 
@@ -97,6 +99,12 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     with ThreadPoolExecutor(2) as pool:
         digests = pool.map(digest, sorted(state))
     return hashlib.sha256(b"".join(digests)).hexdigest()[:12]
+
+
+def with_id(spec: Spec, fingerprint: str, dtype: str = "float32") -> Spec:
+    """The Spec that also says which weights these are, and the arithmetic where that changes codes."""
+    suffix = "" if dtype == "float32" else f"+{dtype}"
+    return dataclasses.replace(spec, id=f"{spec.name}@{fingerprint}{suffix}")
 
 
 def _read_torch(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..spec import Spec
 from .fetch import fetch, local_folder
-from .read import fingerprint, read_config, read_tensors
+from .read import fingerprint, read_config, read_tensors, with_id
 
 __all__ = ["SIZES", "SeedFiles", "read_seed"]
 
@@ -79,15 +79,14 @@ class SeedFiles:
         frozen in training: a Q-Former belongs to exactly one.
         """
         meaning = {key: value.float() for key, value in self.state.items() if _MEANING.fullmatch(key)}
-        suffix = "" if dtype == "float32" else f"+{dtype}"
-        return dataclasses.replace(
+        card = dataclasses.replace(
             spec,
             codebook_size=self.sizes["codebook_size"],
             num_frames=self.sizes["queries"],
             image_size=self.sizes["image_size"],
             preprocessing=interpolation,
-            id=f"{spec.name}@{fingerprint(meaning)}{suffix}",
         )
+        return with_id(card, fingerprint(meaning), dtype)
 
 
 def read_seed(name: str, checkpoint: str | Path | None) -> SeedFiles:

@@ -56,13 +56,12 @@ class PackedConv:
         self.stride, self.dtype, self.device = stride, weight_oik.dtype, weight_oik.device
         self.span = (self._kernel - 1) * dilation + 1
         self._strides, self._dilations = [1, stride], [1, dilation]
-        self._bias = _own(bias_o)
         self._linear: PackedLinear | None = None
         self._packed = can_pack(self.device)
         if self._packed and dilation == 1 and (c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride):
             self._linear = PackedLinear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
             return
-        self._weight = weight_oik.contiguous().unsqueeze(2)
+        self._weight, self._bias = weight_oik.contiguous().unsqueeze(2), _own(bias_o)
         if self._packed:
             shape = [1, c_in, 1, max(_USUAL_LENGTH, self.span)]
             self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ...checkpoints import fetch, local_folder
-from ...checkpoints.codec_card import codec_card, with_id
-from ...checkpoints.read import fingerprint
+from ...checkpoints.codec_card import codec_card
+from ...checkpoints.read import fingerprint, with_id
 from ...checkpoints.report import LoadReport, load_state
 from ...checkpoints.seanet import CodecFiles, CodecSizes, fold, read_codec
 from ...errors import CodesError, UsageError

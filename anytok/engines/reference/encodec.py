@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ...checkpoints import fetch, local_folder
-from ...checkpoints.codec_card import codec_card, with_id
-from ...checkpoints.read import fingerprint, read_config, read_tensors
+from ...checkpoints.codec_card import codec_card
+from ...checkpoints.read import fingerprint, read_config, read_tensors, with_id
 from ...checkpoints.seanet import CodecFiles, CodecSizes, canonical_name, read_codec
 from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch

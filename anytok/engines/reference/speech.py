@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 
 from ...checkpoints import fetch, local_folder
-from ...checkpoints.codec_card import codec_card, with_id
-from ...checkpoints.read import fingerprint, read_config, read_tensors
+from ...checkpoints.codec_card import codec_card
+from ...checkpoints.read import fingerprint, read_config, read_tensors, with_id
 from ...checkpoints.seanet import read_codec
 from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
