@@ -23,9 +23,10 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from machine import machine
-from parity import divergence, near_tie
+from parity import divergence, near_tie, race
 from pictures import crops, real_pictures, synthetic_pictures
 from seeded import write_checkpoint
+from seeded_seed import levels
 from sounds import real_waves, synthetic_waves
 
 import anytok
@@ -134,6 +135,8 @@ def picture_row(folder: Path | None, wanted: int) -> dict[str, Any]:
     codes = [tokenizer.encode(picture) for picture in pictures]
     kept = {way: encode for way, encode in ways(tokenizer).items() if "tile" not in way}
     theirs = [original.encode(picture) for picture in pictures]
+    each = zip(pictures, theirs, codes, strict=True)
+    places = [place for item in each for place in picture_places(original, *item)]
     return {
         "tokenizer": "seed-mini",
         "pictures": len(pictures),
@@ -141,7 +144,19 @@ def picture_row(folder: Path | None, wanted: int) -> dict[str, Any]:
         "use": round(least_use(codes), 3),
         "differences": {way: differing(codes, encode(pictures)) for way, encode in kept.items()},
         "codes_unlike_the_originals": differing(theirs, codes),
+        "first_places": places,  # a picture's codes do not follow from each other: here it is all of them
+        "unexplained": sum(not near_tie(place) for place in places),
     }
+
+
+def picture_places(original: Any, picture: Any, theirs: anytok.Codes, ours: anytok.Codes) -> list[dict[str, Any]]:
+    """Every code of a picture that differs, and how near the two nearest rows were to the original's latent."""
+    differ = np.flatnonzero(theirs.values[0] != ours.values[0])
+    if not len(differ):
+        return []
+    with torch.inference_mode():
+        latents_td = original.latents(levels([picture])[0].numpy())[0]
+    return [{"frame": int(frame)} | race(latents_td[frame], original.codebook_nd) for frame in differ]
 
 
 def differing(one: list[anytok.Codes], other: list[anytok.Codes]) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 RESULT = Path(__file__).parent / "results" / "footprint.json"
-TOKENIZERS = ("speechtokenizer", "encodec-32khz", "encodec-24khz", "encodec-48khz", "seed-2")
+TOKENIZERS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-24khz", "encodec-48khz", "seed-2")
 SECONDS = 10.0
 
 

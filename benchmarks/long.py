@@ -76,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", default="", help="a folder of speech (default: synthetic)")
     parser.add_argument("--music", default="", help="a folder of music (default: synthetic)")
+    parser.add_argument("--only", nargs="+", choices=CODECS, default=CODECS)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -86,8 +87,9 @@ def main() -> None:
     from machine import machine
     from seeded import write_checkpoint
 
-    rows = []
-    for name in CODECS:
+    before = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
+    rows = [row for row in before if row["tokenizer"] not in options.only]
+    for name in options.only:
         folder = options.speech if name.startswith("speech") else options.music
         with tempfile.TemporaryDirectory() as place:
             write_checkpoint(name, Path(place), [sound(name, folder, 0.2)])
@@ -96,7 +98,7 @@ def main() -> None:
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                 rows.append(json.loads(done.stdout.splitlines()[-1]))
                 print(json.dumps(rows[-1]), flush=True)
-    RESULT.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        RESULT.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import torch
 from machine import machine
 from seeded import write_checkpoint
 from sounds import real_waves, synthetic_waves
+from torch import Tensor
 
 import anytok
 from anytok.registry import find
@@ -79,12 +80,7 @@ def least_use(codes: anytok.Codes) -> float:
 
 @torch.inference_mode()
 def divergence(native: Any, audio: anytok.Audio, theirs: anytok.Codes, ours: anytok.Codes) -> dict[str, Any] | None:
-    """Where codes first differ, and how near the two nearest codes were there, as squared distances.
-
-    `margin` is (second - best) / best. `of_terms` is (second - best) / (|x|^2 + |e|^2): the originals compute
-    |x|^2 - 2 x.e + |e|^2 in float32, so what lies below a few times 1e-7 of its terms is lost to them, however
-    large a part of a tiny distance it is. (Rows that nearly repeat, near which a long residual lies, are such a case.)
-    """
+    """Where codes first differ, and how close the race was there."""
     differ = np.argwhere((theirs.values != ours.values).T)
     if not len(differ):
         return None
@@ -93,11 +89,20 @@ def divergence(native: Any, audio: anytok.Audio, theirs: anytok.Codes, ours: any
     residual_d = torch.tensor(native.latents(audio)[:, frame]).double()
     for earlier in range(layer):
         residual_d = residual_d - books_knd[earlier][int(ours.values[earlier, frame])]
-    distances = (books_knd[layer] - residual_d).square().sum(1).sort()
+    return {"frame": frame, "layer": layer} | race(residual_d, books_knd[layer])
+
+
+def race(point_d: Tensor, codebook_nd: Tensor) -> dict[str, float]:
+    """How near the two nearest rows are to a point, as squared distances in float64.
+
+    `margin` is (second - best) / best. `of_terms` is (second - best) / (|x|^2 + |e|^2): the originals compute
+    |x|^2 - 2 x.e + |e|^2 in float32, so what lies below a few times 1e-7 of its terms is lost to them, however
+    large a part of a tiny distance it is. (Rows that nearly repeat, near which a long residual lies, are such a case.)
+    """
+    distances = (codebook_nd.double() - point_d.double()).square().sum(1).sort()
     gap = distances.values[1] - distances.values[0]
-    terms = residual_d.square().sum() + books_knd[layer][distances.indices[0]].square().sum()
-    place = {"frame": frame, "layer": layer}
-    return place | {"margin": float(gap / distances.values[0]), "of_terms": float(gap / terms)}
+    terms = point_d.double().square().sum() + codebook_nd[distances.indices[0]].double().square().sum()
+    return {"margin": float(gap / distances.values[0]), "of_terms": float(gap / terms)}
 
 
 def control(reference: Any, native: Any, audio: anytok.Audio) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,18 +70,16 @@ class SeanetCodec(Tokenizer):
         card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler)
         if files.sizes.norm and compile:
             raise UsageError(f"{spec.name} has norms over whole segments: no tiles of one shape to compile")
-        with ThreadPoolExecutor(1) as beside:  # hashing the weights takes as long as packing them
-            digest = beside.submit(fingerprint, files.state)
-            plain, report = _plain(files)
-            plain.to(device)
-            fast: FastCodec | TiledCodec | WholeCodec
-            if files.sizes.norm:
-                fast = WholeCodec(plain, conv_dtype)
-            elif torch.device(device).type == "cpu":
-                fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
-            else:
-                fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, compile)
-            card = with_id(card, digest.result(), dtype)
+        card = with_id(card, fingerprint(files.state), dtype)
+        plain, report = _plain(files)
+        plain.to(device)
+        fast: FastCodec | TiledCodec | WholeCodec
+        if files.sizes.norm:
+            fast = WholeCodec(plain, conv_dtype)
+        elif torch.device(device).type == "cpu":
+            fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
+        else:
+            fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, compile)
         del plain
         _trim()
         return (SeanetCodec if files.sizes.norm else StreamingCodec)(card, fast, files.sizes, report)
