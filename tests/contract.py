@@ -236,6 +236,11 @@ class AudioContract(Contract):
         forms: list[Any] = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes())]
         assert tokenizer.encode_batch(forms) == [codes] * 4
 
+    def test_encoding_leaves_the_wave_as_it_was(self, tokenizer: Tokenizer, media: list[Any]) -> None:
+        before = [audio.wave.copy() for audio in media]
+        tokenizer.encode_batch(media)
+        assert all(np.array_equal(audio.wave, wave) for audio, wave in zip(media, before, strict=True))
+
     def test_a_mono_wave_may_be_flat(self, tokenizer: Tokenizer) -> None:
         wave, rate = sounds(4000, 16000, 1, 3), 16000
         assert tokenizer.encode(anytok.Audio(wave[0], rate)) == tokenizer.encode(anytok.Audio(wave, rate))

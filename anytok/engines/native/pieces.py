@@ -11,7 +11,7 @@ from torch import Tensor
 
 __all__ = ["Pieces"]
 
-SPILL_BYTES = 512 << 20  # of all signals together; what is beyond waits on disk
+SPILL_BYTES = 256 << 20  # of all signals together; what is beyond waits on disk
 
 
 class Pieces:

@@ -134,7 +134,7 @@ class SeanetCodec(Tokenizer):
     def _segments(self, wave_cs: np.ndarray) -> Iterator[tuple[Tensor, float | None]]:
         """The stretches that are encoded on their own, and the loudness each was divided by, if any."""
         for start, end in self.spec.segments(wave_cs.shape[1]):
-            segment_cs = torch.tensor(wave_cs[:, start:end])
+            segment_cs = torch.from_numpy(wave_cs[:, start:end])  # no copy of what may be hours: nothing writes to it
             yield normalize(segment_cs) if self._sizes.normalize else (segment_cs, None)
 
     def _codes(self, pieces: list[Tensor], scales: list[float | None], num_samples: int) -> Codes:
