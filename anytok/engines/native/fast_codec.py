@@ -62,7 +62,7 @@ class FastCodec:
 
     def decode(self, items: Sequence[tuple[Tensor, int]]) -> list[Tensor]:
         """Wave [c, t * hop] of each item: codes [k, t], and the codebook that row 0 belongs to."""
-        return [torch.cat(pieces, dim=1) for pieces in abreast(self._decoded(*item) for item in items)]
+        return abreast(self._decoded(*item) for item in items)
 
     def _encoded(self, wave_cs: Tensor, keep: Callable[[Tensor], Tensor]) -> Work[list[Tensor]]:
         """What `keep` makes of the latents [t, d], piece by piece."""
@@ -88,13 +88,17 @@ class FastCodec:
             put(heard[place], place == len(heard) - 1)
         return kept
 
-    def _decoded(self, codes_kt: Tensor, first: int) -> Work[list[Tensor]]:
+    def _decoded(self, codes_kt: Tensor, first: int) -> Work[Tensor]:
         stream = DecoderStream(self, first)
         pieces = codes_kt.split(CHUNK_FRAMES, dim=1)
-        waves = []
+        wave_cs, settled = torch.empty(0), 0
         for piece_kt in pieces:
-            waves.append((yield from stream.work(piece_kt, piece_kt is pieces[-1])))
-        return waves
+            piece_cs = yield from stream.work(piece_kt, piece_kt is pieces[-1])
+            if not settled:  # the whole wave, once: an hour in pieces, and joined, would be there twice
+                wave_cs = piece_cs.new_empty(len(piece_cs), codes_kt.shape[1] * self.hop_length)
+            wave_cs[:, settled : settled + piece_cs.shape[1]] = piece_cs
+            settled += piece_cs.shape[1]
+        return wave_cs[:, :settled]
 
     def _fronts(self, wave_cs: Tensor) -> Iterator[tuple[Tensor, bool]]:
         """The convolutions before the LSTM, in chunks [t, c], and whether each is the last."""
