@@ -52,8 +52,12 @@ class PackedLayer:
 
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
         self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
-        self._hear = PackedLinear(_gates(weight_ih), _gates(bias_ih + bias_hh))
-        self._recall = PackedLinear(_gates(weight_hh))
+        self._hear = PackedLinear(weight_ih, bias_ih + bias_hh)
+        self._recall = PackedLinear(weight_hh)
+        # One tanh serves all gates: 1 / (1 + e^-x) = tanh(x / 2) / 2 + 1 / 2.
+        is_sigmoid_g = torch.tensor([1.0, 1.0, 0.0, 1.0]).repeat_interleave(self._width)
+        self._shift_g = 0.5 * is_sigmoid_g
+        self._scale_g = 1 - self._shift_g
 
     def run(self, sweeps: Sequence[Sweep]) -> list[tuple[Tensor, State]]:
         zeros_c = torch.zeros(self._width)
@@ -84,9 +88,9 @@ class PackedLayer:
         gates_tbg = F.pad(self._hear(heard_tbc.flatten(0, 1)).view(frames, clips, -1), unheard)
         out_tbc = F.pad(hidden_bc, unheard).repeat(frames + 1, 1, 1)
         for frame, heard_bg in enumerate(gates_tbg.unbind()):
-            gates_bg = self._recall.plus(out_tbc[frame], heard_bg)[:clips].float().tanh_()
-            gates_bg[:, self._width :].mul_(0.5).add_(0.5)
-            candidate_bc, entry_bc, forget_bc, output_bc = gates_bg.chunk(4, dim=1)
+            gates_bg = self._recall.plus(out_tbc[frame], heard_bg)[:clips].float()
+            gates_bg.mul_(self._scale_g).tanh_().mul_(self._scale_g).add_(self._shift_g)
+            entry_bc, forget_bc, candidate_bc, output_bc = gates_bg.chunk(4, dim=1)
             cell_bc = forget_bc.mul_(cell_bc).add_(candidate_bc.mul_(entry_bc))
             out_tbc[frame + 1, :clips] = torch.tanh(cell_bc).mul_(output_bc)
         return out_tbc[1:, :clips], cell_bc
@@ -132,12 +136,3 @@ def _weights(lstm: nn.LSTM) -> list[list[list[Tensor]]]:
         [[getattr(lstm, f"{part}_l{depth}{suffix}") for part in parts] for suffix in suffixes]
         for depth in range(lstm.num_layers)
     ]
-
-
-def _gates(weights_g: Tensor) -> Tensor:
-    """torch's gate order (entry, forget, candidate, output) → candidate, and halves of the three others: one tanh
-    serves all, since 1 / (1 + e^-x) = tanh(x / 2) / 2 + 1 / 2."""
-    entry, forget, candidate, output = weights_g.chunk(4)
-    gates = torch.cat([candidate, entry, forget, output])
-    gates[len(candidate) :].mul_(0.5)
-    return gates
