@@ -25,7 +25,8 @@ from .streams import Activate, Chain, ConvStream, ResidualStream, Stream, UpConv
 
 __all__ = ["DecoderStream", "FastCodec"]
 
-TILE_FRAMES = 50  # convolutions: a second at 50 Hz stays in cache
+# Convolutions: a second at 50 Hz stays in cache; half precision computes so fast that each call's price shows.
+TILE_FRAMES, HALF_TILE_FRAMES = 50, 200
 CHUNK_FRAMES = 1000  # LSTMs: each call has a price
 
 Start = Callable[[], Stream]
@@ -43,6 +44,10 @@ class FastCodec:
         self._bidirectional = lstm.bidirectional
         self._layers = layers_of(lstm.to(lstm_dtype))
         self._decoder_layers = [layer for (layer,) in layers_of(decoder_lstm.to(lstm_dtype))]
+
+    @property
+    def tile_frames(self) -> int:
+        return TILE_FRAMES if self.dtype == torch.float32 else HALF_TILE_FRAMES
 
     def streaming(self) -> FastCodec:
         """The form that can also decode codes as they come: this one."""
@@ -106,7 +111,7 @@ class FastCodec:
         chunks = wave_cs.T.split(CHUNK_FRAMES * self.hop_length)
         for chunk_sc in chunks:
             last = chunk_sc is chunks[-1]
-            tiles = chunk_sc.to(self.codebooks_knd.device, self.dtype).split(TILE_FRAMES * self.hop_length)
+            tiles = chunk_sc.to(self.codebooks_knd.device, self.dtype).split(self.tile_frames * self.hop_length)
             out = [front.push(tile_sc, last and tile_sc is tiles[-1]) for tile_sc in tiles]
             yield torch.cat(out), last
 
@@ -148,7 +153,7 @@ class DecoderStream:
         codec = self._codec
         latents_td = codec.dequantize(codes_kt.to(codec.codebooks_knd.device), self._first_codebook)
         heard_tc = yield from self._lstm.push(self._first.push(latents_td.to(codec.dtype), last))
-        tiles = heard_tc.split(TILE_FRAMES)
+        tiles = heard_tc.split(codec.tile_frames)
         return torch.cat([self._up.push(tile_tc, last and tile_tc is tiles[-1]) for tile_tc in tiles]).T.float()
 
 
