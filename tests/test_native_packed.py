@@ -11,9 +11,11 @@ from torch import nn
 from anytok.engines.native import recurrent
 from anytok.engines.native.abreast import abreast
 from anytok.engines.native.fast_codec import _elu
+from anytok.engines.native.normed import NormedConv
 from anytok.engines.native.packed import PackedConv, PackedLinear, can_pack
 from anytok.engines.native.precision import full_float32
 from anytok.engines.native.recurrent import Sweep, TorchLayer, layers_of
+from anytok.models.segments import normalize
 
 packed_only = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this CPU has no oneDNN to pack for")
 
@@ -68,6 +70,33 @@ def test_a_convolution_in_tiles_is_the_whole_one_in_every_bit(threads, c_in, c_o
         assert torch.equal(conv(tile), whole[begin:end])
     torch.set_num_threads(1)
     assert torch.equal(conv(signal), whole)
+
+
+@torch.inference_mode()
+def test_a_normed_convolution_is_torchs_and_the_same_for_any_number_of_threads(threads):
+    torch.manual_seed(0)
+    weight, bias, norm = torch.randn(48, 2, 7), torch.randn(48) + 5, nn.GroupNorm(1, 24)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    conv = NormedConv(weight, bias, norm)
+    signals = [torch.randn(4007, 2) for _ in range(20)]
+    made = [conv(signal) for signal in signals]
+    for signal, made_tc in zip(signals, made, strict=True):
+        plain_ct = F.conv1d(signal.T[None], weight, bias)[0].unflatten(0, (2, 24)).movedim(0, -1).flatten(1)
+        torch.testing.assert_close(made_tc, norm(plain_ct[None])[0].T.reshape(made_tc.shape), atol=3e-6, rtol=0)
+    torch.set_num_threads(1)
+    assert all(torch.equal(conv(signal), made_tc) for signal, made_tc in zip(signals, made, strict=True))
+
+
+@torch.inference_mode()
+def test_a_segments_loudness_is_the_same_for_any_number_of_threads(threads):
+    generator = torch.Generator().manual_seed(0)
+    segments = [torch.randn(2, 48_000, generator=generator) for _ in range(20)]
+    scales = [normalize(segment)[1] for segment in segments]
+    for segment, scale in zip(segments, scales, strict=True):
+        assert scale == pytest.approx(float(segment.mean(0).square().mean().sqrt()) + 1e-8, rel=1e-6)
+    torch.set_num_threads(1)
+    assert scales == [normalize(segment)[1] for segment in segments]
 
 
 @torch.inference_mode()

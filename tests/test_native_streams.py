@@ -37,6 +37,17 @@ def pair(request) -> tuple[anytok.Tokenizer, Codec]:
     return anytok.load_tokenizer(request.param, checkpoint=folder), twin.eval()
 
 
+@pytest.fixture(scope="module")
+def normed_pair() -> tuple[fast_codec.FastCodec, Codec]:
+    """The engine of a codec with norm layers (EnCodec 48 kHz), and the plain modules with the same weights."""
+    files = read_codec(GOLDEN / "encodec_48khz")
+    with torch.device("meta"):
+        twin = Codec(**files.sizes.architecture())
+    load_state(twin, fold(files.state), "golden")
+    twin.eval().requires_grad_(False)
+    return fast_codec.FastCodec(copy.deepcopy(twin), files.sizes.hop_length, torch.float32, torch.float32), twin
+
+
 def noise(samples: int, rate: int, seed: int = 0) -> anytok.Audio:
     wave = np.random.default_rng(seed).standard_normal((1, samples)).astype(np.float32)
     return anytok.Audio(0.2 * wave * np.abs(np.sin(np.arange(samples) / 3000)).astype(np.float32), rate)
@@ -47,15 +58,15 @@ def lengths(hop: int) -> list[int]:
     return [*range(1, 12), hop - 1, hop, hop + 1, 2 * hop, 3 * hop + 1, 5 * hop - 1, 11 * hop + 3, 60 * hop + 17]
 
 
-def test_packing_keeps_nothing_of_the_plain_weights(pair):
+def test_packing_keeps_nothing_of_the_plain_weights(pair, normed_pair):
     """One layer kept would double the memory: its weight, and through its bias the whole mapped file."""
-    tokenizer, twin = pair
-    plain = copy.deepcopy(twin).requires_grad_(False)
-    kept = {name: StorageWeakRef(weight.untyped_storage()) for name, weight in plain.named_parameters()}
-    fast = fast_codec.FastCodec(plain, tokenizer.spec.hop_length, torch.float32, torch.float32)
-    del plain
-    gc.collect()
-    assert fast.hop_length and [name for name, storage in kept.items() if not storage.expired()] == []
+    for _, twin in (pair, normed_pair):
+        plain = copy.deepcopy(twin).requires_grad_(False)
+        kept = {name: StorageWeakRef(weight.untyped_storage()) for name, weight in plain.named_parameters()}
+        fast = fast_codec.FastCodec(plain, 320, torch.float32, torch.float32)
+        del plain
+        gc.collect()
+        assert fast.hop_length and [name for name, storage in kept.items() if not storage.expired()] == []
 
 
 @pytest.mark.parametrize(("tile", "chunk"), [(100, 1000), (1, 1), (3, 7), (2, 50)])
@@ -71,6 +82,21 @@ def test_tiles_equal_the_whole_pass(pair, monkeypatch, tile, chunk):
         np.testing.assert_array_equal(codes.values, whole_kt, err_msg=f"{samples} samples")
         wave = twin.decode(whole_kt[None])[0, :, :samples].numpy()
         assert np.abs(tokenizer.decode(codes).wave - wave).max() <= 1e-5 * np.abs(wave).max()
+
+
+@torch.inference_mode()
+def test_norms_hear_the_whole_segment(normed_pair, monkeypatch):
+    """Whatever the tile: a tile's own statistics would be other ones."""
+    fast, twin = normed_pair
+    monkeypatch.setattr(fast_codec, "TILE_FRAMES", 2)
+    monkeypatch.setattr(fast_codec, "CHUNK_FRAMES", 7)
+    waves = [torch.tensor(np.tile(noise(samples, 48000).wave, (2, 1))) for samples in lengths(fast.hop_length)]
+    books = len(fast.codebooks_knd)
+    for wave_cs, codes_kt in zip(waves, fast.encode(waves, books), strict=True):
+        assert torch.equal(codes_kt, fast.encode([wave_cs], books)[0])
+        assert torch.equal(codes_kt, twin.encode(wave_cs[None])[0]), f"{wave_cs.shape[1]} samples"
+        made_cs, plain_cs = fast.decode([(codes_kt, 0)])[0], twin.decode(codes_kt[None])[0]
+        assert (made_cs - plain_cs).abs().max() <= 1e-5 * plain_cs.abs().max()
 
 
 def test_a_batch_of_any_lengths_equals_its_items(pair):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +17,9 @@ __all__ = ["normalize", "overlap_add"]
 def normalize(segment_cs: Tensor) -> tuple[Tensor, float]:
     """The segment divided by its loudness (rms of the channels' mean, plus 1e-8), and that loudness."""
     mono_s = segment_cs.sum(0) / segment_cs.shape[0]
-    scale = mono_s.square().mean().sqrt() + 1e-8
-    return segment_cs / scale, float(scale)
+    power = np.mean(mono_s.square().numpy())  # torch's own mean changes its last bit with the number of threads
+    scale = float(np.sqrt(power) + np.float32(1e-8))
+    return segment_cs / scale, scale
 
 
 def overlap_add(segments: Sequence[Tensor], stride: int) -> Tensor:

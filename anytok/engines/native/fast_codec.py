@@ -8,6 +8,7 @@ Legend: c channels, s samples, k codebooks, t frames, d latent dimension.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ...models.codec import Codec
 from ...models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv
 from .abreast import Carried, Work, abreast, both_ways
+from .normed import NormedConv
 from .packed import PackedConv, PackedLinear, pack_up_weights
 from .pieces import Pieces
 from .precision import full_float32
@@ -33,10 +35,14 @@ Start = Callable[[], Stream]
 
 
 class FastCodec:
-    """Encode and decode with the weights of a plain `Codec` (without norm layers), which it does not keep."""
+    """Encode and decode with the weights of a plain `Codec`, which it does not keep."""
 
     def __init__(self, codec: Codec, hop_length: int, dtype: torch.dtype, lstm_dtype: torch.dtype) -> None:
         self.hop_length, self.dtype = hop_length, dtype
+        self.tile_frames = TILE_FRAMES if dtype == torch.float32 else HALF_TILE_FRAMES
+        self._chunk_frames = CHUNK_FRAMES
+        if any(isinstance(module, nn.GroupNorm) for module in codec.modules()):  # which must hear all at once
+            self.tile_frames = self._chunk_frames = sys.maxsize // hop_length
         self.codebooks_knd = codec.quantizer.codebooks_knd
         self._searches = [PackedLinear(rows_nd, -0.5 * rows_nd.square().sum(1)) for rows_nd in self.codebooks_knd]
         self._front, lstm, self._back = _pack(codec.encoder, dtype)
@@ -44,10 +50,6 @@ class FastCodec:
         self._bidirectional = lstm.bidirectional
         self._layers = layers_of(lstm.to(lstm_dtype))
         self._decoder_layers = [layer for (layer,) in layers_of(decoder_lstm.to(lstm_dtype))]
-
-    @property
-    def tile_frames(self) -> int:
-        return TILE_FRAMES if self.dtype == torch.float32 else HALF_TILE_FRAMES
 
     def streaming(self) -> FastCodec:
         """The form that can also decode codes as they come: this one."""
@@ -95,7 +97,7 @@ class FastCodec:
 
     def _decoded(self, codes_kt: Tensor, first: int) -> Work[Tensor]:
         stream = DecoderStream(self, first)
-        pieces = codes_kt.split(CHUNK_FRAMES, dim=1)
+        pieces = codes_kt.split(self._chunk_frames, dim=1)
         wave_cs, settled = torch.empty(0), 0
         for piece_kt in pieces:
             piece_cs = yield from stream.work(piece_kt, piece_kt is pieces[-1])
@@ -108,7 +110,7 @@ class FastCodec:
     def _fronts(self, wave_cs: Tensor) -> Iterator[tuple[Tensor, bool]]:
         """The convolutions before the LSTM, in chunks [t, c], and whether each is the last."""
         front = Chain([start() for start in self._front])
-        chunks = wave_cs.T.split(CHUNK_FRAMES * self.hop_length)
+        chunks = wave_cs.T.split(self._chunk_frames * self.hop_length)
         for chunk_sc in chunks:
             last = chunk_sc is chunks[-1]
             tiles = chunk_sc.to(self.codebooks_knd.device, self.dtype).split(self.tile_frames * self.hop_length)
@@ -182,7 +184,10 @@ def _pack(layers: nn.Sequential, dtype: torch.dtype) -> tuple[list[Start], nn.LS
 
 def _packed(conv: Conv, dtype: torch.dtype) -> PackedConv:
     assert conv.bias is not None
-    return PackedConv(conv.weight.to(dtype), conv.bias.to(dtype), conv.stride[0], conv.dilation[0])
+    weight_oik, bias_o, sizes = conv.weight.to(dtype), conv.bias.to(dtype), (conv.stride[0], conv.dilation[0])
+    if conv.norm is not None:
+        return NormedConv(weight_oik, bias_o, conv.norm, *sizes)
+    return PackedConv(weight_oik, bias_o, *sizes)
 
 
 def _conv(conv: Conv, activate: Activate, dtype: torch.dtype) -> Callable[[], ConvStream]:
@@ -193,7 +198,8 @@ def _conv(conv: Conv, activate: Activate, dtype: torch.dtype) -> Callable[[], Co
 
 def _up_conv(conv: UpConv, activate: Activate, dtype: torch.dtype) -> Start:
     assert conv.bias is not None
-    packed = PackedConv(*pack_up_weights(conv.weight.to(dtype), conv.bias.to(dtype)))
+    weight_oik, bias_o = pack_up_weights(conv.weight.to(dtype), conv.bias.to(dtype))
+    packed = PackedConv(weight_oik, bias_o) if conv.norm is None else NormedConv(weight_oik, bias_o, conv.norm)
     stride, causal = conv.stride[0], conv.causal
     return lambda: UpConvStream(packed, activate, stride, causal)
 

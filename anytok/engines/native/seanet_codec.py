@@ -36,9 +36,7 @@ __all__ = ["SeanetCodec"]
 class SeanetCodec(Tokenizer):
     """The native engine for SpeechTokenizer and EnCodec checkpoints in any published form."""
 
-    def __init__(
-        self, spec: Spec, codec: FastCodec | TiledCodec | WholeCodec, sizes: CodecSizes, load_report: LoadReport
-    ) -> None:
+    def __init__(self, spec: Spec, codec: FastCodec | TiledCodec, sizes: CodecSizes, load_report: LoadReport) -> None:
         self.spec, self.load_report = spec, load_report
         self._codec, self._sizes = codec, sizes
 
@@ -73,10 +71,8 @@ class SeanetCodec(Tokenizer):
         card = with_id(card, fingerprint(files.state), dtype)
         plain, report = _plain(files)
         plain.to(device)
-        fast: FastCodec | TiledCodec | WholeCodec
-        if files.sizes.norm:
-            fast = WholeCodec(plain, conv_dtype)
-        elif torch.device(device).type == "cpu":
+        fast: FastCodec | TiledCodec
+        if files.sizes.norm or torch.device(device).type == "cpu":
             fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
         else:
             fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, compile)
@@ -165,8 +161,6 @@ def _trim() -> None:
 class StreamingCodec(SeanetCodec):
     """A codec without norm layers: it can also decode codes as they come."""
 
-    _codec: FastCodec | TiledCodec
-
     def decoder_stream(self, first_codebook: int = 0) -> AudioStream:
         """Start decoding one item piece by piece; row 0 of its codes belongs to layer `first_codebook`."""
         return AudioStream(DecoderStream(self._codec.streaming(), first_codebook), self.spec)
@@ -189,28 +183,3 @@ class AudioStream:
     def _piece(self, values: np.ndarray, last: bool) -> Audio:
         wave_cs = self._stream.push(torch.tensor(values), last)
         return Audio(wave_cs.cpu().numpy(), self._spec.sample_rate or 0)
-
-
-class WholeCodec:
-    """A codec with norm layers, whose statistics cover the whole segment: nothing to tile, the plain form serves."""
-
-    def __init__(self, codec: Codec, dtype: torch.dtype) -> None:
-        self._codec, self._dtype = codec, dtype
-        codec.encoder.to(dtype)
-        codec.decoder.to(dtype)
-        self.codebooks_knd = codec.quantizer.codebooks_knd
-
-    def latents(self, wave_cs: Tensor) -> Tensor:
-        wave_bcs = wave_cs[None].to(self.codebooks_knd.device, self._dtype)
-        return self._codec.encoder(wave_bcs)[0].T.float()
-
-    def encode(self, waves: Sequence[Tensor], num_codebooks: int) -> list[Tensor]:
-        latents = (self.latents(wave_cs).T[None] for wave_cs in waves)
-        return [self._codec.quantizer.encode(latents_bdt, num_codebooks)[0] for latents_bdt in latents]
-
-    def decode(self, items: Sequence[tuple[Tensor, int]]) -> list[Tensor]:
-        return [self._decode(codes_kt, first) for codes_kt, first in items]
-
-    def _decode(self, codes_kt: Tensor, first: int) -> Tensor:
-        latents_bdt = self._codec.quantizer.decode(codes_kt[None].to(self.codebooks_knd.device), first)
-        return self._codec.decoder(latents_bdt.to(self._dtype))[0].float()

@@ -1,0 +1,37 @@
+"""A convolution and the norm behind it, whose statistics cover the whole signal: it must come in one piece.
+
+Legend: t time, c channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .packed import PackedConv
+
+__all__ = ["NormedConv"]
+
+
+class NormedConv(PackedConv):
+    """A PackedConv, then one mean and variance over all channels and time, then a gain and a shift per channel.
+
+    `norm` may have fewer channels than the convolution: those of an UpConv stand `stride` times side by side.
+    """
+
+    def __init__(
+        self, weight_oik: Tensor, bias_o: Tensor, norm: nn.GroupNorm, stride: int = 1, dilation: int = 1
+    ) -> None:
+        super().__init__(weight_oik, bias_o, stride, dilation)
+        self._eps, repeats = norm.eps, self.channels // norm.num_channels
+        self._gain_c, self._shift_c = (part.detach().float().repeat(repeats) for part in (norm.weight, norm.bias))
+
+    def __call__(self, signal_tc: Tensor) -> Tensor:
+        out_tc = super().__call__(signal_tc)
+        # Each step is summed by one thread, the second time in float64: any number of threads gives the same bits.
+        squares_t = torch.linalg.vector_norm(out_tc, dim=1, dtype=torch.float32).square()
+        sums_2t = torch.stack([out_tc.sum(1, dtype=torch.float32), squares_t])
+        mean, square = sums_2t.double().sum(1) / out_tc.numel()
+        gain_c = self._gain_c * (square - mean.square() + self._eps).rsqrt()
+        shift_c = self._shift_c - mean * gain_c
+        return torch.addcmul(shift_c.to(self.dtype), out_tc, gain_c.to(self.dtype), out=out_tc)
