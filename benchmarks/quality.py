@@ -94,7 +94,7 @@ def compare(tokenizer: Any, untrained: Codec, wave: np.ndarray, rate: int) -> tu
 def fresh_codec(name: str) -> Codec:
     """The same architecture at the same sizes, never trained."""
     torch.manual_seed(0)
-    codec = Codec(**read_codec(fetch(name)).sizes.architecture())
+    codec = Codec(**{**read_codec(fetch(name)).sizes.architecture(), "weight_norm": False})
     codec.quantizer.codebooks_knd.normal_()
     return codec.eval()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,11 +12,12 @@ from torch import nn
 
 from anytok.engines.native import recurrent
 from anytok.engines.native.abreast import abreast
-from anytok.engines.native.fast_codec import _elu
 from anytok.engines.native.normed import NormedConv
 from anytok.engines.native.packed import PackedConv, PackedLinear, can_pack
+from anytok.engines.native.packing import _elu
 from anytok.engines.native.precision import full_float32
 from anytok.engines.native.recurrent import Sweep, TorchLayer, layers_of
+from anytok.models.seanet import Conv, UpConv, fold_weight_norm, folded
 from anytok.models.segments import normalize
 
 packed_only = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this CPU has no oneDNN to pack for")
@@ -195,3 +198,26 @@ def test_float32_on_a_gpu_means_all_of_float32():
     with full_float32():
         assert settings() == ("ieee", "ieee", "ieee", False)
     assert settings() == before
+
+
+@pytest.mark.parametrize("weight_norm", [True, False])
+@torch.inference_mode()
+def test_a_weight_is_folded_the_same_with_and_without_room(weight_norm):
+    torch.manual_seed(0)
+    for conv in (Conv(6, 90, 7, weight_norm=weight_norm), UpConv(90, 6, 4, weight_norm=weight_norm)):
+        plain = copy.deepcopy(conv)
+        if weight_norm:
+            nn.init.normal_(conv.weight_g)
+            direction, gain = conv.weight_v.clone(), conv.weight_g
+            wanted = direction * gain / direction.flatten(1).norm(dim=1)[:, None, None]
+            plain = copy.deepcopy(conv)
+            fold_weight_norm(plain)
+            assert [name for name, _ in plain.named_parameters()] == ["bias", "weight"]
+        else:
+            wanted = conv.weight.clone()
+        made = folded(conv, torch.full((wanted.numel() + 5,), torch.nan))
+        torch.testing.assert_close(made, wanted, atol=1e-6, rtol=1e-6)
+        assert torch.equal(made, folded(conv)) and torch.equal(made, plain.weight)
+        assert made.stride(0 if isinstance(conv, UpConv) else 1) == 1, "input channels are innermost"
+        signal = torch.randn(1, conv.in_channels, 30)
+        assert torch.equal(conv(signal), plain(signal))

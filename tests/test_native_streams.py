@@ -13,7 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 import anytok
 from anytok.checkpoints.report import load_state
-from anytok.checkpoints.seanet import fold, read_codec
+from anytok.checkpoints.seanet import model_state, read_codec
 from anytok.engines.native import fast_codec, pieces
 from anytok.models.codec import Codec
 
@@ -33,7 +33,7 @@ def pair(request) -> tuple[anytok.Tokenizer, Codec]:
     files = read_codec(folder)
     with torch.device("meta"):
         twin = Codec(**files.sizes.architecture())
-    load_state(twin, fold(files.state), "golden")
+    load_state(twin, model_state(files.state), "golden")
     return anytok.load_tokenizer(request.param, checkpoint=folder), twin.eval()
 
 
@@ -43,7 +43,7 @@ def normed_pair() -> tuple[fast_codec.FastCodec, Codec]:
     files = read_codec(GOLDEN / "encodec_48khz")
     with torch.device("meta"):
         twin = Codec(**files.sizes.architecture())
-    load_state(twin, fold(files.state), "golden")
+    load_state(twin, model_state(files.state), "golden")
     twin.eval().requires_grad_(False)
     return fast_codec.FastCodec(copy.deepcopy(twin), files.sizes.hop_length, torch.float32, torch.float32), twin
 

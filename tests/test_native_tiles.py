@@ -11,7 +11,7 @@ from test_native_streams import FOLDERS, GOLDEN, noise
 
 import anytok
 from anytok.checkpoints.report import load_state
-from anytok.checkpoints.seanet import CodecSizes, fold, read_codec
+from anytok.checkpoints.seanet import CodecSizes, model_state, read_codec
 from anytok.engines.native import tiled_codec, tiles
 from anytok.engines.native.fast_codec import DecoderStream
 from anytok.engines.native.tiled_codec import TiledCodec
@@ -24,7 +24,7 @@ def plain(request) -> tuple[Codec, CodecSizes]:
     files = read_codec(GOLDEN / FOLDERS[request.param])
     with torch.device("meta"):
         codec = Codec(**files.sizes.architecture())
-    load_state(codec, fold(files.state), "golden")
+    load_state(codec, model_state(files.state), "golden")
     return codec.eval().requires_grad_(False), files.sizes
 
 

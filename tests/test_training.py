@@ -215,12 +215,12 @@ def test_an_exported_codec_computes_what_was_trained(kind: str, data: Path, tmp_
     name = {"speech": "speechtokenizer", "music": "encodec-24khz"}[kind]
     wave = np.random.default_rng(0).normal(0, 0.2, 1600).astype(np.float32)
     if kind == "music":  # no published model has this rate and shape: read it, but not under a published name
-        from anytok.checkpoints.seanet import fold, read_codec
+        from anytok.checkpoints.seanet import model_state, read_codec
         from anytok.models.codec import Codec
 
         files = read_codec(tmp_path / "weights")
         codec = Codec(**files.sizes.architecture())
-        codec.load_state_dict({key: value.float() for key, value in fold(files.state).items()})
+        codec.load_state_dict({key: value.float() for key, value in model_state(files.state).items()})
         values = codec.eval().encode(torch.from_numpy(wave)[None, None])[0].numpy()
     else:
         tokenizer = anytok.load_tokenizer(name, checkpoint=tmp_path / "weights")

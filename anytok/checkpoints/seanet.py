@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from ..errors import CheckpointError, UsageError
 from .read import read_config, read_package, read_tensors
 
-__all__ = ["CodecFiles", "CodecSizes", "canonical", "canonical_name", "fold", "read_codec"]
+__all__ = ["CodecFiles", "CodecSizes", "canonical", "canonical_name", "model_state", "read_codec"]
 
 _SPEECH_WEIGHTS = ("SpeechTokenizer.pt", "ckpt.dev", "model.safetensors", "SpeechTokenizer_best_dev.pt")
 _AUDIOCRAFT = "compression_state_dict.bin"
@@ -53,6 +53,7 @@ class CodecSizes:
     causal: bool = False
     pad_mode: str = "reflect"
     norm: bool = False  # GroupNorm over channels and time behind every convolution
+    weight_norm: bool = False  # convolutions are stored as direction and gain
     normalize: bool = False  # divide each segment by its loudness first
     segment_samples: int | None = None
     segment_stride: int | None = None
@@ -82,7 +83,7 @@ class CodecSizes:
 
 @dataclass(frozen=True)
 class CodecFiles:
-    """What a folder holds: sizes, tensors under canonical names (weight norm not yet folded), and where from."""
+    """What a folder holds: sizes, tensors under canonical names, and where from."""
 
     sizes: CodecSizes
     state: dict[str, Tensor]
@@ -110,9 +111,7 @@ def read_codec(folder: Path) -> CodecFiles:
             f"{folder}/config.json: neither EnCodec (model_type 'encodec') nor SpeechTokenizer (n_q, strides); "
             f"it has the keys {', '.join(sorted(config)[:8])}"
         )
-    state, ignored = canonical(read_tensors(source))
-    _check_activation(state, sizes, source)
-    return CodecFiles(sizes, state, ignored, source, form)
+    return _read_weights(sizes, source, form)
 
 
 def canonical(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -139,25 +138,21 @@ def canonical_name(key: str) -> str | None:
     return name.replace("weight.original0", "weight_g").replace("weight.original1", "weight_v")
 
 
-def fold(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weight norm multiplied out, w = v g / |v| with the norm per first index, and the codebooks stacked.
-
-    A direction without its gain stays out, so that loading reports the weight as missing.
-    """
-    folded = {}
-    for key, tensor in state.items():
-        gain = state.get(key.replace("weight_v", "weight_g"))
-        if key.endswith("weight_v") and gain is not None and gain.shape == (len(tensor), *[1] * (tensor.ndim - 1)):
-            direction = tensor.float()
-            scale = gain.float() / torch.norm_except_dim(direction, 2, 0)
-            folded[key.replace("weight_v", "weight")] = direction * scale
-        elif not key.endswith(("weight_g", "weight_v")) and not key.startswith("quantizer."):
-            folded[key] = tensor
+def model_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as `anytok.models.codec.Codec` names them: its codebooks are one."""
+    named = {key: tensor for key, tensor in state.items() if not key.startswith("quantizer.")}
     layers = sorted((int(key.split(".")[1]), key) for key in state if key.startswith("quantizer."))
     books = [state[key] for _, key in layers]
     if books and all(book.shape == books[0].shape for book in books):
-        folded["quantizer.codebooks_knd"] = torch.stack(books)
-    return folded
+        named["quantizer.codebooks_knd"] = torch.stack(books)
+    return named
+
+
+def _read_weights(sizes: CodecSizes, source: Path, form: str) -> CodecFiles:
+    state, ignored = canonical(read_tensors(source))
+    _check_activation(state, sizes, source)
+    weight_norm = any(key.endswith(".weight_g") for key in state)
+    return CodecFiles(replace(sizes, weight_norm=weight_norm), state, ignored, source, form)
 
 
 def _first_of(folder: Path, names: tuple[str, ...]) -> Path:
@@ -281,5 +276,4 @@ def _read_audiocraft(path: Path) -> CodecFiles:
         )
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise CheckpointError(f"{path}: xp.cfg lacks or spoils {error}; expected audiocraft's own config") from error
-    state, ignored = canonical(read_tensors(path))
-    return CodecFiles(sizes, state, ignored, path, "audiocraft")
+    return _read_weights(sizes, path, "audiocraft")

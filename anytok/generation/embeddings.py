@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints import fetch, local_folder
-from ..checkpoints.seanet import fold, read_codec
+from ..checkpoints.seanet import model_state, read_codec
 from ..checkpoints.seed import read_seed
 from ..errors import CheckpointError, UsageError
 from ..registry import find
@@ -73,7 +73,7 @@ def codebook_vectors(name: str, checkpoint: str | Path | None = None) -> np.ndar
         raise UsageError(f"{name} comes from another package: take its codebooks from there, as float [K, N, D]")
     if find(name).spec.modality == "image":
         return read_seed(name, checkpoint).state["quantize.embedding.weight"].float().numpy()[None]
-    state = fold(read_codec(local_folder(checkpoint) if checkpoint else fetch(name)).state)
+    state = model_state(read_codec(local_folder(checkpoint) if checkpoint else fetch(name)).state)
     if "quantizer.codebooks_knd" not in state:
         raise CheckpointError(f"{checkpoint or name}: its codebooks differ in size, or are not there")
     return state["quantizer.codebooks_knd"].float().numpy()

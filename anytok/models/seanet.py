@@ -16,7 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Activation", "Conv", "Lstm", "ResidualBlock", "SeanetDecoder", "SeanetEncoder", "UpConv", "padding"]
+__all__ = [
+    "Activation", "Conv", "Lstm", "ResidualBlock", "SeanetDecoder", "SeanetEncoder", "UpConv", "fold_weight_norm",
+    "folded", "padding",
+]  # fmt: skip
 
 
 def padding(length: int, kernel: int, stride: int, dilation: int, causal: bool) -> tuple[int, int]:
@@ -43,35 +46,83 @@ def pad(signal_bct: Tensor, left: int, right: int, mode: str) -> Tensor:
 class Conv(nn.Conv1d):
     """A convolution that pads its own input: t in, ceil(t / stride) out; optionally a norm over channels and time."""
 
+    weight_v: Tensor  # with weight norm, instead of `weight`
+    weight_g: Tensor
+
     def __init__(
         self, c_in: int, c_out: int, kernel: int, stride: int = 1, dilation: int = 1,
-        *, causal: bool = False, pad_mode: str = "reflect", norm: bool = False,
+        *, causal: bool = False, pad_mode: str = "reflect", norm: bool = False, weight_norm: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(c_in, c_out, kernel, stride, dilation=dilation)
         self.causal, self.pad_mode = causal, pad_mode
         self.norm = nn.GroupNorm(1, c_out) if norm else None
+        if weight_norm:
+            _split_weight(self)
 
     def forward(self, signal_bct: Tensor) -> Tensor:
         sides = padding(signal_bct.shape[-1], self.kernel_size[0], self.stride[0], self.dilation[0], self.causal)
-        out_bct = super().forward(pad(signal_bct, *sides, self.pad_mode))
+        out_bct = self._conv_forward(pad(signal_bct, *sides, self.pad_mode), folded(self), self.bias)
         return self.norm(out_bct) if self.norm is not None else out_bct
 
 
 class UpConv(nn.ConvTranspose1d):
     """A transposed convolution, kernel 2 * stride, trimmed so that t frames in give exactly t * stride out."""
 
-    def __init__(self, c_in: int, c_out: int, stride: int, *, causal: bool = False, norm: bool = False) -> None:
+    weight_v: Tensor  # with weight norm, instead of `weight`
+    weight_g: Tensor
+
+    def __init__(
+        self, c_in: int, c_out: int, stride: int,
+        *, causal: bool = False, norm: bool = False, weight_norm: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(c_in, c_out, 2 * stride, stride)
         self.causal = causal
         self.norm = nn.GroupNorm(1, c_out) if norm else None
+        if weight_norm:
+            _split_weight(self)
 
     def forward(self, signal_bct: Tensor, output_size: list[int] | None = None) -> Tensor:
-        out_bct = super().forward(signal_bct, output_size)
+        out_bct = F.conv_transpose1d(signal_bct, folded(self), self.bias, self.stride)
         if self.norm is not None:  # its statistics cover the samples that are trimmed next, too
             out_bct = self.norm(out_bct)
         stride = self.stride[0]
         left = 0 if self.causal else stride - stride // 2
         return out_bct[..., left : left + signal_bct.shape[-1] * stride]
+
+
+def folded(conv: Conv | UpConv, room: Tensor | None = None) -> Tensor:
+    """A convolution's weight; with weight norm v g / |v|, the norm per first index (arXiv 1602.07868, section 2).
+
+    If `room` is given, float32 and of as many elements at least, the weight is made in there, with its input channels
+    innermost: packing for channels-last signals wants it so.
+    """
+    normed = "weight_v" in conv._parameters
+    weight = conv.weight_v if normed else conv.weight
+    scale = conv.weight_g / torch.norm_except_dim(weight, 2, 0) if normed else weight.new_ones(1)
+    if room is None:
+        return weight * scale if normed else weight
+    if isinstance(conv, Conv):
+        turned_oki = room[: weight.numel()].view(weight.permute(0, 2, 1).shape).copy_(weight.permute(0, 2, 1))
+        return turned_oki.mul_(scale).permute(0, 2, 1)
+    turned_ri = room[: weight.numel()].view(-1, len(weight))  # r = (o, k)
+    for some_ri, some_ir in zip(turned_ri.split(64, dim=1), weight.flatten(1).split(64), strict=True):
+        some_ri.copy_(some_ir.T)  # in strips: four times as fast as all at once
+    return turned_ri.mul_(scale.flatten()).view(*weight.shape[1:], -1).permute(2, 0, 1)
+
+
+def fold_weight_norm(model: nn.Module) -> None:
+    """Multiply out all weight norms in `model`, so that running it does so no more."""
+    for module in model.modules():
+        if isinstance(module, Conv | UpConv) and "weight_v" in module._parameters:
+            module.weight = nn.Parameter(folded(module), requires_grad=False)
+            del module.weight_v, module.weight_g
+
+
+def _split_weight(conv: Conv | UpConv) -> None:
+    """Weight norm as published: the weight's direction and its gain, apart."""
+    weight = conv.weight
+    del conv.weight
+    conv.weight_v, conv.weight_g = weight, nn.Parameter(weight.new_ones(len(weight), 1, 1))
 
 
 class Activation(nn.Module):
@@ -135,8 +186,10 @@ class SeanetEncoder(nn.Sequential):
         last_kernel: int = 7, residual_kernel: int = 3, num_residual_layers: int = 1, dilation_base: int = 2,
         compress: int = 2, num_lstm_layers: int = 2, bidirectional: bool = False, activation: str = "ELU",
         shortcut: bool = True, causal: bool = False, pad_mode: str = "reflect", norm: bool = False,
+        weight_norm: bool = False,
     ) -> None:  # fmt: skip
-        conv: dict[str, Any] = {"causal": causal, "pad_mode": pad_mode, "norm": norm}
+        norms = {"norm": norm, "weight_norm": weight_norm}
+        conv: dict[str, Any] = {"causal": causal, "pad_mode": pad_mode, **norms}
         width = num_filters
         layers: list[nn.Module] = [Conv(channels, width, kernel, **conv)]
         for ratio in reversed(ratios):
@@ -160,15 +213,16 @@ class SeanetDecoder(nn.Sequential):
         self, *, channels: int = 1, dimension: int, num_filters: int, ratios: Sequence[int], kernel: int = 7,
         last_kernel: int = 7, residual_kernel: int = 3, num_residual_layers: int = 1, dilation_base: int = 2,
         compress: int = 2, num_lstm_layers: int = 2, activation: str = "ELU", shortcut: bool = True,
-        causal: bool = False, pad_mode: str = "reflect", norm: bool = False,
+        causal: bool = False, pad_mode: str = "reflect", norm: bool = False, weight_norm: bool = False,
     ) -> None:  # fmt: skip
-        conv: dict[str, Any] = {"causal": causal, "pad_mode": pad_mode, "norm": norm}
+        norms = {"norm": norm, "weight_norm": weight_norm}
+        conv: dict[str, Any] = {"causal": causal, "pad_mode": pad_mode, **norms}
         width = num_filters * 2 ** len(ratios)
         layers: list[nn.Module] = [Conv(dimension, width, kernel, **conv)]
         if num_lstm_layers:
             layers.append(Lstm(width, num_lstm_layers))
         for ratio in ratios:
-            layers += [Activation(activation, width), UpConv(width, width // 2, ratio, causal=causal, norm=norm)]
+            layers += [Activation(activation, width), UpConv(width, width // 2, ratio, causal=causal, **norms)]
             width //= 2
             for j in range(num_residual_layers):
                 layers.append(

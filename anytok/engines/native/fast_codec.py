@@ -10,28 +10,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ...models.codec import Codec
-from ...models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv
 from .abreast import Carried, Work, abreast, both_ways
-from .normed import NormedConv
-from .packed import PackedConv, PackedLinear, pack_up_weights
+from .packed import PackedLinear
+from .packing import Packer
 from .pieces import Pieces
 from .precision import full_float32
 from .recurrent import layers_of
-from .streams import Activate, Chain, ConvStream, ResidualStream, Stream, UpConvStream
+from .streams import Chain
 
 __all__ = ["DecoderStream", "FastCodec"]
 
 # Convolutions: a second at 50 Hz stays in cache; half precision computes so fast that each call's price shows.
 TILE_FRAMES, HALF_TILE_FRAMES = 50, 200
 CHUNK_FRAMES = 1000  # LSTMs: each call has a price
-
-Start = Callable[[], Stream]
 
 
 class FastCodec:
@@ -45,8 +41,9 @@ class FastCodec:
             self.tile_frames = self._chunk_frames = sys.maxsize // hop_length
         self.codebooks_knd = codec.quantizer.codebooks_knd
         self._searches = [PackedLinear(rows_nd, -0.5 * rows_nd.square().sum(1)) for rows_nd in self.codebooks_knd]
-        self._front, lstm, self._back = _pack(codec.encoder, dtype)
-        self._first, decoder_lstm, self._up = _pack(codec.decoder, dtype)
+        packer = Packer(codec, dtype)
+        self._front, lstm, self._back = packer.pack(codec.encoder)
+        self._first, decoder_lstm, self._up = packer.pack(codec.decoder)
         self._bidirectional = lstm.bidirectional
         self._layers = layers_of(lstm.to(lstm_dtype))
         self._decoder_layers = [layer for (layer,) in layers_of(decoder_lstm.to(lstm_dtype))]
@@ -157,80 +154,3 @@ class DecoderStream:
         heard_tc = yield from self._lstm.push(self._first.push(latents_td.to(codec.dtype), last))
         tiles = heard_tc.split(codec.tile_frames)
         return torch.cat([self._up.push(tile_tc, last and tile_tc is tiles[-1]) for tile_tc in tiles]).T.float()
-
-
-def _pack(layers: nn.Sequential, dtype: torch.dtype) -> tuple[list[Start], nn.LSTM, list[Start]]:
-    """The streams before the LSTM, the LSTM, and those behind it; each stream as a function that starts one."""
-    before: list[Start] = []
-    after: list[Start] = []
-    starts, lstm = before, None
-    activate: Activate = _nothing
-    for layer in layers:
-        if isinstance(layer, Lstm):
-            lstm, starts = layer.lstm, after
-        elif isinstance(layer, Activation):
-            activate = _activation(layer, dtype)
-        elif isinstance(layer, ResidualBlock):
-            starts.append(_residual(layer, dtype))
-        elif isinstance(layer, UpConv):
-            starts.append(_up_conv(layer, activate, dtype))
-            activate = _nothing
-        elif isinstance(layer, Conv):
-            starts.append(_conv(layer, activate, dtype))
-            activate = _nothing
-    assert lstm is not None, "every published SEANet codec has an LSTM"
-    return before, lstm, after
-
-
-def _packed(conv: Conv, dtype: torch.dtype) -> PackedConv:
-    assert conv.bias is not None
-    weight_oik, bias_o, sizes = conv.weight.to(dtype), conv.bias.to(dtype), (conv.stride[0], conv.dilation[0])
-    if conv.norm is not None:
-        return NormedConv(weight_oik, bias_o, conv.norm, *sizes)
-    return PackedConv(weight_oik, bias_o, *sizes)
-
-
-def _conv(conv: Conv, activate: Activate, dtype: torch.dtype) -> Callable[[], ConvStream]:
-    packed, sizes = _packed(conv, dtype), (conv.kernel_size[0], conv.dilation[0])
-    causal, pad_mode = conv.causal, conv.pad_mode  # of `conv` itself nothing may stay: it holds the plain weights
-    return lambda: ConvStream(packed, activate, *sizes, causal, pad_mode)
-
-
-def _up_conv(conv: UpConv, activate: Activate, dtype: torch.dtype) -> Start:
-    assert conv.bias is not None
-    weight_oik, bias_o = pack_up_weights(conv.weight.to(dtype), conv.bias.to(dtype))
-    packed = PackedConv(weight_oik, bias_o) if conv.norm is None else NormedConv(weight_oik, bias_o, conv.norm)
-    stride, causal = conv.stride[0], conv.causal
-    return lambda: UpConvStream(packed, activate, stride, causal)
-
-
-def _residual(block: ResidualBlock, dtype: torch.dtype) -> Start:
-    act_in, conv_in, act_out, conv_out = cast(tuple[Activation, Conv, Activation, Conv], tuple(block.block))
-    start_inner = _conv(conv_in, _activation(act_in, dtype), dtype)
-    activate, outer = _activation(act_out, dtype), _packed(conv_out, dtype)
-    shortcut = _packed(block.shortcut, dtype) if block.shortcut is not None else None
-    return lambda: ResidualStream(start_inner(), activate, outer, shortcut)
-
-
-def _activation(layer: Activation, dtype: torch.dtype) -> Activate:
-    if layer.alpha is None:
-        return _elu
-    alpha_c = layer.alpha[0, :, 0].to(dtype, copy=True)  # no view: see _conv
-    inverse_c = (1 / (layer.alpha[0, :, 0] + 1e-9)).to(dtype)
-
-    def snake(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
-        wave_tc = (signal_tc * alpha_c).sin_().square_().mul_(inverse_c)
-        return torch.add(signal_tc, wave_tc, out=out_tc)
-
-    return snake
-
-
-def _elu(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
-    """max(x, e^min(x, 0) - 1). torch's own ELU, and expm1 alone, are five times slower; ELU changes its last bit with
-    the number of threads, too. In float32 the difference of e^x and 1 is as near: at most 6e-8 off."""
-    low_tc = torch.clamp_max(signal_tc, 0, out=signal_tc.new_empty(0) if out_tc is signal_tc else out_tc)
-    return torch.maximum(signal_tc, low_tc.float().exp_().sub_(1).to(out_tc.dtype), out=out_tc)
-
-
-def _nothing(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
-    return out_tc.copy_(signal_tc)

@@ -93,15 +93,18 @@ def _own(bias_o: Tensor | None) -> Tensor | None:
     return None if bias_o is None else bias_o.clone()
 
 
-def pack_up_weights(weight_iok: Tensor, bias_o: Tensor) -> tuple[Tensor, Tensor]:
+def pack_up_weights(weight_iok: Tensor, bias_o: Tensor, room: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """A transposed convolution with kernel 2 s and stride s, as an ordinary one with kernel 2 and s c_out channels.
 
     Output sample n s + j hears x[n] through w[j] and x[n - 1] through w[s + j]. So the s samples of step n are one
     output row: its channels are (j, c_out), its taps x[n - 1] and x[n], and reading the rows in order reads time.
+    `room` is memory to make that weight in, of as many elements at least.
     """
     c_in, c_out, kernel = weight_iok.shape
     stride = kernel // 2
     # turned around by a plain transpose, which torch does in cache-sized blocks; then whole rows are moved
     now, before = weight_iok.flatten(1).T.contiguous().view(c_out, 2, stride, c_in).unbind(1)
-    taps = torch.stack([before.transpose(0, 1), now.transpose(0, 1)], dim=2)  # [s, c_out, 2, c_in]
+    taps = weight_iok.new_empty(weight_iok.numel()) if room is None else room.view(weight_iok.dtype)
+    taps = taps[: weight_iok.numel()].view(stride, c_out, 2, c_in)
+    torch.stack([before.transpose(0, 1), now.transpose(0, 1)], dim=2, out=taps)
     return taps.flatten(0, 1).transpose(1, 2), bias_o.repeat(stride)

@@ -19,7 +19,7 @@ from ...checkpoints import fetch, local_folder
 from ...checkpoints.codec_card import codec_card
 from ...checkpoints.read import fingerprint, with_id
 from ...checkpoints.report import LoadReport, load_state
-from ...checkpoints.seanet import CodecFiles, CodecSizes, fold, read_codec
+from ...checkpoints.seanet import CodecFiles, CodecSizes, model_state, read_codec
 from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
 from ...models.codec import Codec
@@ -145,10 +145,10 @@ class SeanetCodec(Tokenizer):
 
 
 def _plain(files: CodecFiles) -> tuple[Codec, LoadReport]:
-    """The model as plain modules, weight norm folded."""
+    """The model as plain modules."""
     with torch.device("meta"):
         plain = Codec(**files.sizes.architecture())
-    report = load_state(plain, fold(files.state), str(files.source), files.ignored)
+    report = load_state(plain, model_state(files.state), str(files.source), files.ignored)
     return plain.eval().requires_grad_(False), report
 
 

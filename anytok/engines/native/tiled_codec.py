@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.codec import Codec
-from ...models.seanet import Lstm
+from ...models.seanet import Lstm, fold_weight_norm
 from .fast_codec import FastCodec
 from .recurrent import single_layers
 from .tiles import TiledStack
@@ -33,6 +33,7 @@ class TiledCodec:
     def __init__(
         self, codec: Codec, hop_length: int, dtype: torch.dtype, lstm_dtype: torch.dtype, compile: bool = False
     ) -> None:
+        fold_weight_norm(codec)  # once, not at every call
         self._plain, self._options = codec, (hop_length, dtype, lstm_dtype)
         self._quantizer = codec.quantizer
         self._streaming: FastCodec | None = None
