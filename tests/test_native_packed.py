@@ -182,8 +182,31 @@ def test_works_of_any_shape_run_side_by_side():
     sizes: list[int] = []
     layers = [Doubling(), Doubling()]
     rounds = np.random.default_rng(0).integers(0, 6, 50)
-    assert abreast(work(i, n) for i, n in enumerate(rounds)) == [i * 2.0**n for i, n in enumerate(rounds)]
+    assert list(abreast(work(i, n) for i, n in enumerate(rounds))) == [i * 2.0**n for i, n in enumerate(rounds)]
     assert max(sizes) == 16 and sum(sizes) == rounds.sum()
+
+
+def test_works_begin_when_their_turn_comes_and_are_not_kept():
+    """An hour in segments must not lie in memory as a whole."""
+
+    class Same:
+        def run(self, sweeps):
+            return [(sweep.piece_tc, None) for sweep in sweeps]
+
+    def work(number: int):
+        yield Sweep(layer, torch.zeros(1))
+        return number
+
+    def works():
+        for number in range(100):
+            begun.append(number)
+            yield work(number)
+
+    begun: list[int] = []
+    layer = Same()
+    for number in (results := abreast(works())):
+        assert len(begun) <= number + 33, "sixteen that advance, sixteen whose results wait"
+    assert next(results, None) is None and len(begun) == 100
 
 
 def test_float32_on_a_gpu_means_all_of_float32():

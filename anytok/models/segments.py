@@ -5,7 +5,8 @@ Source: EnCodec (arXiv 2210.13438, section 3.1: non-streamable setup). Legend: c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import chain
 
 import numpy as np
 import torch
@@ -22,16 +23,19 @@ def normalize(segment_cs: Tensor) -> tuple[Tensor, float]:
     return segment_cs / scale, scale
 
 
-def overlap_add(segments: Sequence[Tensor], stride: int) -> Tensor:
-    """Segments [c, s], one every `stride` samples, blended with triangular weights that are divided out again."""
-    longest = segments[0].shape[1]
-    ramp_s = torch.linspace(0, 1, longest + 2, dtype=segments[0].dtype)[1:-1]
+def overlap_add(segments: Iterable[Tensor], stride: int, total: int) -> Tensor:
+    """Segments [c, s], one every `stride` samples and the longest first, as one wave [c, total].
+
+    They are blended with triangular weights that are divided out again.
+    """
+    each = iter(segments)
+    first_cs = next(each)
+    ramp_s = torch.linspace(0, 1, first_cs.shape[1] + 2, dtype=first_cs.dtype)[1:-1]
     weight_s = 0.5 - (ramp_s - 0.5).abs()
-    total = stride * (len(segments) - 1) + segments[-1].shape[1]
-    sum_cs = segments[0].new_zeros(segments[0].shape[0], total)
-    weights_s = segments[0].new_zeros(total)
-    for i, segment_cs in enumerate(segments):
+    sum_cs = first_cs.new_zeros(first_cs.shape[0], total)
+    weights_s = first_cs.new_zeros(total)
+    for i, segment_cs in enumerate(chain([first_cs], each)):
         place = slice(i * stride, i * stride + segment_cs.shape[1])
         sum_cs[:, place] += weight_s[: segment_cs.shape[1]] * segment_cs
         weights_s[place] += weight_s[: segment_cs.shape[1]]
-    return sum_cs / weights_s
+    return sum_cs.div_(weights_s)

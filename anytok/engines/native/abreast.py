@@ -8,7 +8,7 @@ Legend: t time, c channels.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -26,11 +26,12 @@ Work: TypeAlias = Generator[Sweep, Answer, T]
 AT_ONCE = 16  # clips side by side; more do not help, since by then arithmetic is the limit
 
 
-def abreast(clips: Iterable[Work[T]]) -> list[T]:
-    """Run all clips, up to AT_ONCE of them side by side; results in the clips' order."""
+def abreast(clips: Iterable[Work[T]]) -> Iterator[T]:
+    """Run all clips, up to AT_ONCE of them side by side; results in the clips' order, as soon as they are known."""
     results: dict[int, T] = {}
     asking: dict[int, tuple[Work[T], Sweep]] = {}
     waiting = enumerate(clips)
+    due = 0
 
     def advance(number: int, clip: Work[T], answer: Answer | None) -> None:
         try:
@@ -41,8 +42,11 @@ def abreast(clips: Iterable[Work[T]]) -> list[T]:
     while True:
         while len(asking) < AT_ONCE and (following := next(waiting, None)):
             advance(*following, None)
+        while due in results:
+            yield results.pop(due)
+            due += 1
         if not asking:
-            return [results[number] for number in sorted(results)]
+            return
         layer = next(iter(asking.values()))[1].layer  # the clip that has waited longest goes first
         group = {number: one for number, one in asking.items() if one[1].layer is layer}
         for number in group:

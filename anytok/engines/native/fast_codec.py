@@ -8,8 +8,7 @@ Legend: c channels, s samples, k codebooks, t frames, d latent dimension.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ __all__ = ["DecoderStream", "FastCodec"]
 # Convolutions: a second at 50 Hz stays in cache; half precision computes so fast that each call's price shows.
 TILE_FRAMES, HALF_TILE_FRAMES = 50, 200
 CHUNK_FRAMES = 1000  # LSTMs: each call has a price
+_ALL = 1 << 40
 
 
 class FastCodec:
@@ -35,10 +35,7 @@ class FastCodec:
 
     def __init__(self, codec: Codec, hop_length: int, dtype: torch.dtype, lstm_dtype: torch.dtype) -> None:
         self.hop_length, self.dtype = hop_length, dtype
-        self.tile_frames = TILE_FRAMES if dtype == torch.float32 else HALF_TILE_FRAMES
-        self._chunk_frames = CHUNK_FRAMES
-        if any(isinstance(module, nn.GroupNorm) for module in codec.modules()):  # which must hear all at once
-            self.tile_frames = self._chunk_frames = sys.maxsize // hop_length
+        self._whole = any(isinstance(module, nn.GroupNorm) for module in codec.modules())  # which must hear all at once
         self.codebooks_knd = codec.quantizer.codebooks_knd
         self._searches = [PackedLinear(rows_nd, -0.5 * rows_nd.square().sum(1)) for rows_nd in self.codebooks_knd]
         packer = Packer(codec, dtype)
@@ -48,23 +45,31 @@ class FastCodec:
         self._layers = layers_of(lstm.to(lstm_dtype))
         self._decoder_layers = [layer for (layer,) in layers_of(decoder_lstm.to(lstm_dtype))]
 
+    @property
+    def tile_frames(self) -> int:
+        return _ALL if self._whole else TILE_FRAMES if self.dtype == torch.float32 else HALF_TILE_FRAMES
+
+    @property
+    def _chunk_frames(self) -> int:
+        return _ALL if self._whole else CHUNK_FRAMES
+
     def streaming(self) -> FastCodec:
         """The form that can also decode codes as they come: this one."""
         return self
 
     def latents(self, wave_cs: Tensor) -> Tensor:
         """The encoder's output [t, d], float32, before quantization."""
-        return torch.cat(abreast([self._encoded(wave_cs, lambda latents_td: latents_td)])[0])
+        return torch.cat(next(abreast([self._encoded(wave_cs, lambda latents_td: latents_td)])))
 
-    def encode(self, waves: Sequence[Tensor], num_codebooks: int) -> list[Tensor]:
-        """Codes [k, t] of each wave [c, s]."""
+    def encode(self, waves: Iterable[Tensor], num_codebooks: int) -> list[Tensor]:
+        """Codes [k, t] of each wave [c, s]; waves are asked for as their turn comes."""
 
         def quantize(latents_td: Tensor) -> Tensor:
             return self._quantize(latents_td, num_codebooks)
 
         return [torch.cat(pieces, dim=1) for pieces in abreast(self._encoded(wave_cs, quantize) for wave_cs in waves)]
 
-    def decode(self, items: Sequence[tuple[Tensor, int]]) -> list[Tensor]:
+    def decode(self, items: Iterable[tuple[Tensor, int]]) -> Iterator[Tensor]:
         """Wave [c, t * hop] of each item: codes [k, t], and the codebook that row 0 belongs to."""
         return abreast(self._decoded(*item) for item in items)
 
@@ -145,7 +150,7 @@ class DecoderStream:
     @full_float32()
     def push(self, codes_kt: Tensor, last: bool = False) -> Tensor:
         """Wave [c, samples] that these codes [k, t] settle; with `last`, all that is left."""
-        return abreast([self.work(codes_kt, last)])[0]
+        return next(abreast([self.work(codes_kt, last)]))
 
     def work(self, codes_kt: Tensor, last: bool) -> Work[Tensor]:
         """`push` as a clip's work among others'."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -84,11 +85,18 @@ class SeanetCodec(Tokenizer):
     @full_float32()
     def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
         sounds = cast(list[Audio], prepare_batch(media, self.spec))
-        segments = [list(self._segments(audio.wave)) for audio in sounds]
-        encoded = iter(self._codec.encode([one for item in segments for one, _ in item], self.spec.num_codebooks))
+        scales: list[list[float | None]] = [[] for _ in sounds]
+
+        def segments() -> Iterator[Tensor]:  # made as they are wanted: hours of them would be there twice
+            for audio, scales_of_it in zip(sounds, scales, strict=True):
+                for segment_cs, scale in self._segments(audio.wave):
+                    scales_of_it.append(scale)
+                    yield segment_cs
+
+        encoded = iter(self._codec.encode(segments(), self.spec.num_codebooks))
         return [
-            self._codes([next(encoded) for _ in item], [scale for _, scale in item], audio.wave.shape[1])
-            for item, audio in zip(segments, sounds, strict=True)
+            self._codes([next(encoded) for _ in scales_of_it], scales_of_it, audio.wave.shape[1])
+            for audio, scales_of_it in zip(sounds, scales, strict=True)
         ]
 
     @torch.inference_mode()
@@ -101,8 +109,8 @@ class SeanetCodec(Tokenizer):
         segments = [torch.tensor(item.values).split(item.segment_frames(), dim=1) for item in codes]
         firsts = [item.first_codebook for item in codes]
         asked = [(one_kt, first) for item, first in zip(segments, firsts, strict=True) for one_kt in item]
-        decoded = iter(self._codec.decode(asked))
-        return [self._sound([next(decoded).cpu() for _ in of], item) for of, item in zip(segments, codes, strict=True)]
+        decoded = (wave_cs.cpu() for wave_cs in self._codec.decode(asked))
+        return [self._sound(islice(decoded, len(of)), item) for of, item in zip(segments, codes, strict=True)]
 
     @torch.inference_mode()
     @full_float32()
@@ -137,10 +145,15 @@ class SeanetCodec(Tokenizer):
         values = torch.cat(pieces, dim=1).cpu().numpy()
         return Codes(values, self.spec, num_samples, scales=np.array(scales) if self._sizes.normalize else None)
 
-    def _sound(self, waves: list[Tensor], codes: Codes) -> Audio:
+    def _sound(self, waves: Iterator[Tensor], codes: Codes) -> Audio:
         if codes.scales is not None:
-            waves = [wave_cs * float(scale) for wave_cs, scale in zip(waves, codes.scales, strict=True)]
-        wave_cs = waves[0] if len(waves) == 1 else overlap_add(waves, self.spec.segment_stride or 0)
+            waves = (wave_cs * float(scale) for wave_cs, scale in zip(waves, codes.scales, strict=True))
+        frames = codes.segment_frames()
+        if len(frames) == 1:
+            wave_cs = next(waves)
+        else:
+            stride = self.spec.segment_stride or 0
+            wave_cs = overlap_add(waves, stride, stride * (len(frames) - 1) + frames[-1] * self.spec.hop_length)
         return Audio(wave_cs[:, : codes.num_samples].numpy(), self._sizes.sample_rate)
 
 

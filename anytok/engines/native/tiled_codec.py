@@ -50,11 +50,11 @@ class TiledCodec:
         """The encoder's output [t, d], float32, before quantization."""
         return self._latents([wave_cs])[0].T
 
-    def encode(self, waves: Sequence[Tensor], num_codebooks: int) -> list[Tensor]:
+    def encode(self, waves: Iterable[Tensor], num_codebooks: int) -> list[Tensor]:
         """Codes [k, t] of each wave [c, s]."""
-        if not waves:
+        latents = self._latents(list(waves))
+        if not latents:
             return []
-        latents = self._latents(waves)
         lengths = [latents_dt.shape[1] for latents_dt in latents]
         found = []
         for rows_dt in torch.cat(latents, dim=1).split(ROWS, dim=1):
