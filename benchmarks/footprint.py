@@ -2,9 +2,9 @@
 
     python benchmarks/footprint.py [--only NAME …]
 
-Published sizes, seeded weights, each engine in a process of its own: resident memory above that of the process before
-loading. Beside the load time stands the time to read the same files' bytes, from a warm cache. Memory that only maps
-a file counts once it is touched. Writes benchmarks/results/footprint.json.
+Published sizes, seeded weights, each engine in processes of its own, the median of five: resident memory above that of
+the process before loading. Each process first takes the time to read the same files' bytes, from a warm cache, and
+then loads them. Memory that only maps a file counts once it is touched. Writes benchmarks/results/footprint.json.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def child(name: str, engine: str, checkpoint: str) -> dict[str, float]:
     small = find(name.replace("seed-2", "seed-mini") if name == "seed-2" else "speech-mini")
     anytok.load_tokenizer(small.spec.name, engine=engine)  # what loading imports is not the model's
     gc.collect()  # nor is tidying up after the imports
+    read_s = read_seconds(Path(checkpoint))
     before = status("VmRSS")
     started = time.perf_counter()
     tokenizer = anytok.load_tokenizer(name, engine=engine, checkpoint=checkpoint)
@@ -55,7 +56,8 @@ def child(name: str, engine: str, checkpoint: str) -> dict[str, float]:
     codes = tokenizer.encode(item)
     if spec.modality != "image":
         tokenizer.decode(codes)
-    return {"load_s": load_s, "loaded_mb": (loaded - before) / 1024, "peak_mb": (status("VmHWM") - before) / 1024}
+    megabytes = {"loaded_mb": (loaded - before) / 1024, "peak_mb": (status("VmHWM") - before) / 1024}
+    return {"load_s": load_s, "read_s": read_s, **megabytes}
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:
@@ -74,14 +76,12 @@ def rows_of(name: str) -> list[dict[str, Any]]:
             write_seed_checkpoint(Path(place), cut[:4], cut)
         else:
             write_checkpoint(name, Path(place), list(synthetic_waves(find(name).spec, 1, 4.0).values()))
-        files = [path for path in Path(place).iterdir() if path.is_file()]
+        megabytes = sum(path.stat().st_size for path in Path(place).iterdir() if path.is_file()) / 2**20
         rows = []
         for engine in ("reference", "native"):
-            runs = [run(name, engine, place) for _ in range(3)]
-            read_s = min(read_seconds(files) for _ in range(3))
+            runs = [run(name, engine, place) for _ in range(5)]
             row = {key: float(np.median([one[key] for one in runs])) for key in runs[0]}
-            megabytes = sum(path.stat().st_size for path in files) / 2**20
-            rows.append({"tokenizer": name, "engine": engine, **row, "read_s": read_s, "file_mb": megabytes})
+            rows.append({"tokenizer": name, "engine": engine, **row, "file_mb": megabytes})
     return rows
 
 
@@ -92,10 +92,11 @@ def run(name: str, engine: str, checkpoint: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def read_seconds(files: list[Path]) -> float:
+def read_seconds(folder: Path) -> float:
     started = time.perf_counter()
-    for path in files:
-        path.read_bytes()
+    for path in folder.iterdir():
+        if path.is_file():
+            path.read_bytes()
     return time.perf_counter() - started
 
 
