@@ -34,7 +34,7 @@ from anytok.engines.native import fast_codec
 from anytok.registry import find
 
 RESULT = Path(__file__).parent / "results" / "exact.json"
-CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-24khz")
+CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-24khz", "encodec-48khz")
 LONGEST = 60.0
 Encode = Callable[[list[Any]], list[anytok.Codes]]
 
