@@ -109,6 +109,23 @@ def test_a_batch_of_any_lengths_equals_its_items(pair):
         np.testing.assert_array_equal(one.wave, many.wave)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed"])
+@pytest.mark.parametrize("name", FOLDERS)
+def test_half_precision_has_other_codes_but_the_same_in_any_batch_and_tile(name, dtype, monkeypatch):
+    tokenizer = anytok.load_tokenizer(name, checkpoint=GOLDEN / FOLDERS[name], dtype=dtype)
+    clips = [noise(samples, tokenizer.spec.sample_rate, samples) for samples in lengths(tokenizer.spec.hop_length)]
+    codes = tokenizer.encode_batch(clips)
+    waves = [made.wave for made in tokenizer.decode_batch(codes)]
+    for tile, chunk in ((200, 1000), (7, 30), (1, 1)):
+        for constant in ("TILE_FRAMES", "HALF_TILE_FRAMES"):
+            monkeypatch.setattr(fast_codec, constant, tile)
+        monkeypatch.setattr(fast_codec, "CHUNK_FRAMES", chunk)
+        assert tokenizer._codec.tile_frames == tile
+        assert [tokenizer.encode(clip) for clip in clips] == codes
+        for item, wave in zip(codes, waves, strict=True):
+            np.testing.assert_array_equal(tokenizer.decode(item).wave, wave)
+
+
 def test_threads_do_not_change_codes(pair):
     tokenizer, _ = pair
     audio = noise(100 * tokenizer.spec.hop_length + 5, tokenizer.spec.sample_rate)

@@ -67,7 +67,7 @@ def cut(lengths: Sequence[int], max_frames: int, max_items: int) -> Iterator[tup
 
 class Encoder:
     """A tokenizer that survives its batches. `max_frames` shrinks when memory runs out; codes do not change,
-    because a tokenizer gives an item the same codes in every batch (but for half precision on a CPU)."""
+    because a tokenizer gives an item the same codes in every batch."""
 
     def __init__(self, tokenizer: Tokenizer, max_frames: int) -> None:
         self.tokenizer, self.max_frames = tokenizer, max_frames

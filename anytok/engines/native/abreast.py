@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .pieces import Pieces
-from .recurrent import Layer, State, Sweep
+from .recurrent import ROWS, Layer, State, Sweep
 
 __all__ = ["Carried", "Work", "abreast", "both_ways"]
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 Answer: TypeAlias = tuple[Tensor, State]
 Work: TypeAlias = Generator[Sweep, Answer, T]
 
-AT_ONCE = 16  # clips side by side; more do not help, since by then arithmetic is the limit
+AT_ONCE = ROWS  # clips side by side; more do not help, since by then arithmetic is the limit
 
 
 def abreast(clips: Iterable[Work[T]]) -> Iterator[T]:

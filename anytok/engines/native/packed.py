@@ -6,6 +6,9 @@ more than the arithmetic. So the weights are reordered once, here.
 
 Every output row is summed in one order, whatever rows stand beside it and however many threads there are: that is
 what lets tiles, batches and threads change nothing. tests/test_native_packed.py holds it to that, bit by bit.
+
+Half-precision kernels cut long sums differently for another number of rows. So these are computed for one number of
+rows only, in blocks, the last one filled up; for another number of threads they still differ.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ _USUAL_LENGTH = 1600
 # From so many channels, or products in a sum, a convolution is computed as a product of its windows: rows are few,
 # and a few of them alone would otherwise be summed in another order.
 _WIDE, _LONG = 512, 2048
+_UNCUT = 8  # sums of up to so many products are not cut in half precision
 
 
 def can_pack(device: torch.device) -> bool:
@@ -33,18 +37,22 @@ class PackedLinear:
 
     def __init__(self, weight_oi: Tensor, bias_o: Tensor | None = None) -> None:
         self._packed = can_pack(weight_oi.device)
+        self.block = block_rows(*weight_oi.shape) if self._packed and is_cut(weight_oi.dtype, weight_oi.shape[1]) else 0
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_oi.contiguous()) if self._packed else weight_oi
         self._bias = _own(bias_o)
 
     def __call__(self, rows_tc: Tensor) -> Tensor:
         if not self._packed:
             return F.linear(rows_tc, self._weight, self._bias)
+        if self.block and len(rows_tc) != self.block:
+            blocks = rows_tc.split(self.block)
+            return torch.cat([self(_filled(rows, self.block))[: len(rows)] for rows in blocks])
         if len(rows_tc) == 1:  # a lone row of a long sum would be split among threads
             return self(rows_tc.expand(2, -1).contiguous())[:1]
         return torch.ops.mkldnn._linear_pointwise(rows_tc, self._weight, self._bias, "none", [], "")
 
     def plus(self, rows_tc: Tensor, other_tc: Tensor) -> Tensor:
-        """x W^T + y in one pass, without the bias; at least two rows."""
+        """x W^T + y in one pass, without the bias; at least two rows, in half precision always the same number."""
         return torch.ops.mkldnn._linear_pointwise.binary(rows_tc, other_tc, self._weight, None, "add")
 
 
@@ -58,7 +66,9 @@ class PackedConv:
         self._strides, self._dilations = [1, stride], [1, dilation]
         self._linear: PackedLinear | None = None
         self._packed = can_pack(self.device)
-        if self._packed and dilation == 1 and (c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride):
+        products = c_in * self._kernel
+        as_rows = c_in >= _WIDE or products > _LONG or self._kernel == stride or is_cut(self.dtype, products)
+        if self._packed and dilation == 1 and as_rows:
             self._linear = PackedLinear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
             return
         self._weight, self._bias = weight_oik.contiguous().unsqueeze(2), _own(bias_o)
@@ -70,7 +80,8 @@ class PackedConv:
 
     def __call__(self, signal_tc: Tensor) -> Tensor:
         if self._linear is not None:
-            return self._linear(self._windows(signal_tc))
+            block = self._linear.block
+            return self._in_blocks(signal_tc, block) if block else self._linear(self._windows(signal_tc))
         image_bchw = signal_tc.T[None, :, None, :]
         if self._packed:
             out_bchw = torch.ops.mkldnn._convolution_pointwise(
@@ -80,12 +91,35 @@ class PackedConv:
             out_bchw = F.conv2d(image_bchw, self._weight, self._bias, self._strides, 0, self._dilations)
         return out_bchw[0, :, 0, :].T
 
+    def _in_blocks(self, signal_tc: Tensor, block: int) -> Tensor:
+        """The same with `block` windows in each product. It is the signal that is filled up: one layout for all."""
+        assert self._linear is not None
+        count, step = (len(signal_tc) - self.span) // self.stride + 1, block * self.stride
+        length = step - self.stride + self.span
+        pieces = (signal_tc[begin : begin + length] for begin in range(0, count * self.stride, step))
+        return torch.cat([self._linear(self._windows(_filled(piece_tc, length))) for piece_tc in pieces])[:count]
+
     def _windows(self, signal_tc: Tensor) -> Tensor:
         """The windows [n, kernel * c_in] as rows; they overlap in memory, nothing is copied."""
         signal_tc = signal_tc.contiguous()
         samples, width = signal_tc.shape
         count = (samples - self.span) // self.stride + 1
         return signal_tc.as_strided((count, self._kernel * width), (self.stride * width, 1))
+
+
+def is_cut(dtype: torch.dtype, products: int) -> bool:
+    """Whether kernels may cut a sum of so many products into parts."""
+    return dtype != torch.float32 and products > _UNCUT
+
+
+def block_rows(c_out: int, products: int) -> int:
+    """Rows of one half-precision product: enough that the call itself costs little, 64 to 8192."""
+    return min(8192, max(64, 1 << ((1 << 28) // (c_out * products)).bit_length() - 1))
+
+
+def _filled(rows_tc: Tensor, count: int) -> Tensor:
+    """With rows of zeros behind, up to `count`."""
+    return F.pad(rows_tc, (0, 0, 0, count - len(rows_tc))) if len(rows_tc) < count else rows_tc
 
 
 def _own(bias_o: Tensor | None) -> Tensor | None:

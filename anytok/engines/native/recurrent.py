@@ -20,6 +20,7 @@ from .packed import PackedLinear, can_pack
 
 __all__ = ["Layer", "State", "Sweep", "layers_of", "single_layers"]
 
+ROWS = 16  # clips abreast at most, and rows of each half-precision product
 _BLOCK = 50  # frames whose inputs are projected in one product: they stay in cache
 
 
@@ -84,7 +85,8 @@ class PackedLayer:
         Only functions that give a number the same bits wherever it lies: torch's sigmoid, say, ends a row differently.
         """
         frames, clips, _ = heard_tbc.shape
-        unheard = (0, 0, 0, 1 if clips == 1 else 0)  # a second row: see packed.py
+        rows = max(clips, 2 if self._dtype == torch.float32 else ROWS)  # see packed.py
+        unheard = (0, 0, 0, rows - clips)
         gates_tbg = F.pad(self._hear(heard_tbc.flatten(0, 1)).view(frames, clips, -1), unheard)
         out_tbc = F.pad(hidden_bc, unheard).repeat(frames + 1, 1, 1)
         for frame, heard_bg in enumerate(gates_tbg.unbind()):
