@@ -119,7 +119,7 @@ def fold_weight_norm(model: nn.Module) -> None:
 
 
 def _split_weight(conv: Conv | UpConv) -> None:
-    """Weight norm as published: the weight's direction and its gain, apart."""
+    """Weight norm as published: the weight's direction and its gain, apart; a gain of 1 until weights are loaded."""
     weight = conv.weight
     del conv.weight
     conv.weight_v, conv.weight_g = weight, nn.Parameter(weight.new_ones(len(weight), 1, 1))

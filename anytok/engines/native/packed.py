@@ -24,7 +24,7 @@ _USUAL_LENGTH = 1600
 # From so many channels, or products in a sum, a convolution is computed as a product of its windows: rows are few,
 # and a few of them alone would otherwise be summed in another order.
 _WIDE, _LONG = 512, 2048
-_UNCUT = 8  # sums of up to so many products are not cut in half precision
+_UNCUT = 8  # half-precision sums of more products go in blocks: of 160, and in a decoder of at most 128, changed
 
 
 def can_pack(device: torch.device) -> bool:
