@@ -26,7 +26,7 @@ from seeded import write_checkpoint
 from speed import cut
 
 import anytok
-from anytok.engines.native import fast_codec
+from anytok.engines.native import packing
 from anytok.engines.native.fast_codec import FastCodec
 from anytok.engines.native.packed import PackedConv
 from anytok.engines.native.recurrent import PackedLayer
@@ -67,7 +67,7 @@ def watched() -> Clock:
     clock = Clock()
     clock.watch(PackedConv, "__call__", "convolutions", _conv_operations)
     clock.watch(PackedLayer, "run", "LSTM", _lstm_operations)
-    clock.watch(fast_codec, "_elu", "activations")
+    clock.watch(packing, "_elu", "activations")
     clock.watch(FastCodec, "_quantize", "quantizer")
     clock.watch(FastCodec, "dequantize", "quantizer")
     return clock

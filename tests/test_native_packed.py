@@ -76,9 +76,9 @@ def test_a_convolution_in_tiles_is_the_whole_one_in_every_bit(threads, c_in, c_o
 
 
 @packed_only
-@pytest.mark.parametrize(("c_in", "c_out"), [(1024, 4096), (8192, 1024), (1024, 256), (512, 2048), (64, 64)])
+@pytest.mark.parametrize(("c_in", "c_out"), [(1024, 4096), (2048, 4096), (512, 2048), (128, 512), (64, 256)])
 @torch.inference_mode()
-def test_a_half_precision_product_is_made_in_blocks_of_one_size(threads, c_in, c_out):
+def test_a_row_of_a_half_precision_product_is_the_same_in_any_company(threads, c_in, c_out):
     torch.manual_seed(0)
     linear = PackedLinear((torch.randn(c_out, c_in) / c_in**0.5).bfloat16(), torch.randn(c_out).bfloat16())
     rows = torch.randn(820, c_in).bfloat16()
@@ -86,22 +86,29 @@ def test_a_half_precision_product_is_made_in_blocks_of_one_size(threads, c_in, c
     for count in (1, 2, 7, 16, 33, 64, 65, 200, 256):
         assert torch.equal(linear(rows[:count]), whole[:count])
         assert torch.equal(linear(rows[-count:]), whole[-count:])
+    torch.set_num_threads(1)
+    assert torch.equal(linear(rows), whole)
 
 
 @packed_only
-@pytest.mark.parametrize(("c_in", "c_out", "kernel", "stride"), [(128, 256, 8, 4), (256, 512, 2, 1), (128, 64, 3, 1)])
+@pytest.mark.parametrize(
+    ("c_in", "c_out", "kernel", "stride"),
+    [(128, 256, 8, 4), (256, 512, 2, 1), (128, 64, 3, 1), (512, 1024, 16, 8), (1024, 512, 7, 1), (128, 1024, 7, 1)],
+)
 @torch.inference_mode()
 def test_a_half_precision_convolution_in_tiles_is_the_whole_one(threads, c_in, c_out, kernel, stride):
     torch.manual_seed(0)
     weight, bias = torch.randn(c_out, c_in, kernel) / (c_in * kernel) ** 0.5, torch.randn(c_out)
     conv = PackedConv(weight.bfloat16(), bias.bfloat16(), stride)
-    count = 5000
+    count = 2000
     signal = torch.randn((count - 1) * stride + conv.span, c_in).bfloat16()
     whole = conv(signal)
     plain = F.conv1d(signal.float().T[None], weight.bfloat16().float(), bias, stride)[0].T
     torch.testing.assert_close(whole.float(), plain, atol=0.03, rtol=0.01)
-    for begin, end in [(0, 1), (3, 11), (0, 50), (50, 137), (4992, 5000), (100, 1700)]:
+    for begin, end in [(0, 1), (3, 11), (0, 50), (50, 137), (1992, 2000), (100, 1700)]:
         assert torch.equal(conv(signal[begin * stride : (end - 1) * stride + conv.span]), whole[begin:end])
+    torch.set_num_threads(1)
+    assert torch.equal(conv(signal), whole)
 
 
 @torch.inference_mode()

@@ -100,6 +100,13 @@ def test_norms_hear_the_whole_segment(normed_pair, monkeypatch):
         assert (made_cs - plain_cs).abs().max() <= 1e-5 * plain_cs.abs().max()
 
 
+@pytest.fixture
+def threads_restored():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 def test_a_batch_of_any_lengths_equals_its_items(pair):
     tokenizer, _ = pair
     clips = [noise(samples, tokenizer.spec.sample_rate, samples) for samples in lengths(tokenizer.spec.hop_length)]
@@ -111,12 +118,14 @@ def test_a_batch_of_any_lengths_equals_its_items(pair):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "mixed"])
 @pytest.mark.parametrize("name", FOLDERS)
-def test_half_precision_has_other_codes_but_the_same_in_any_batch_and_tile(name, dtype, monkeypatch):
+def test_half_precision_has_other_codes_but_always_the_same(name, dtype, threads_restored, monkeypatch):
+    """In any batch, in any tile, on any number of threads."""
     tokenizer = anytok.load_tokenizer(name, checkpoint=GOLDEN / FOLDERS[name], dtype=dtype)
     clips = [noise(samples, tokenizer.spec.sample_rate, samples) for samples in lengths(tokenizer.spec.hop_length)]
     codes = tokenizer.encode_batch(clips)
     waves = [made.wave for made in tokenizer.decode_batch(codes)]
-    for tile, chunk in ((200, 1000), (7, 30), (1, 1)):
+    for count, tile, chunk in ((1, 200, 1000), (2, 7, 30), (3, 1, 1)):
+        torch.set_num_threads(count)
         for constant in ("TILE_FRAMES", "HALF_TILE_FRAMES"):
             monkeypatch.setattr(fast_codec, constant, tile)
         monkeypatch.setattr(fast_codec, "CHUNK_FRAMES", chunk)
@@ -126,17 +135,13 @@ def test_half_precision_has_other_codes_but_the_same_in_any_batch_and_tile(name,
             np.testing.assert_array_equal(tokenizer.decode(item).wave, wave)
 
 
-def test_threads_do_not_change_codes(pair):
+def test_threads_do_not_change_codes(pair, threads_restored):
     tokenizer, _ = pair
     audio = noise(100 * tokenizer.spec.hop_length + 5, tokenizer.spec.sample_rate)
-    before = torch.get_num_threads()
-    try:
-        codes = []
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            codes.append(tokenizer.encode(audio))
-    finally:
-        torch.set_num_threads(before)
+    codes = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        codes.append(tokenizer.encode(audio))
     assert codes[0] == codes[1] == codes[2]
 
 

@@ -7,8 +7,8 @@ more than the arithmetic. So the weights are reordered once, here.
 Every output row is summed in one order, whatever rows stand beside it and however many threads there are: that is
 what lets tiles, batches and threads change nothing. tests/test_native_packed.py holds it to that, bit by bit.
 
-Half-precision kernels cut long sums differently for another number of rows. So these are computed for one number of
-rows only, in blocks, the last one filled up; for another number of threads they still differ.
+Half-precision kernels sum a few rows in another order than many, and matrix units (AMX) every number of rows in its
+own. What is few is filled up; with matrix units products of rows are made for one number only.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["PackedConv", "PackedLinear", "can_pack", "pack_up_weights"]
+__all__ = ["PackedConv", "PackedLinear", "can_pack", "least_rows", "pack_up_weights"]
 
 # The length that convolutions are packed for; where another length wants another layout, torch reorders again.
 _USUAL_LENGTH = 1600
 # From so many channels, or products in a sum, a convolution is computed as a product of its windows: rows are few,
 # and a few of them alone would otherwise be summed in another order.
 _WIDE, _LONG = 512, 2048
-_UNCUT = 8  # half-precision sums of more products go in blocks: of 160, and in a decoder of at most 128, changed
+_HAS_MATRIX_UNITS = torch.cpu._is_amx_tile_supported()
+_HALF_ROWS = 64  # of each half-precision product on matrix units
+# The fewest windows of a half-precision convolution; sums were seen to change below 56, and elsewhere below 16.
+_HALF_WINDOWS = 64 if _HAS_MATRIX_UNITS else 16
 
 
 def can_pack(device: torch.device) -> bool:
@@ -32,27 +35,32 @@ def can_pack(device: torch.device) -> bool:
     return device.type == "cpu" and torch.backends.mkldnn.is_available()
 
 
+def least_rows(dtype: torch.dtype) -> int:
+    """How many rows `PackedLinear.plus` must be given at least, and up to 16 of them change nothing."""
+    return 16 if dtype != torch.float32 and _HAS_MATRIX_UNITS else 2
+
+
 class PackedLinear:
     """[t, c_in] → [t, c_out]: x W^T + b, or x W^T + y."""
 
     def __init__(self, weight_oi: Tensor, bias_o: Tensor | None = None) -> None:
         self._packed = can_pack(weight_oi.device)
-        self.block = block_rows(*weight_oi.shape) if self._packed and is_cut(weight_oi.dtype, weight_oi.shape[1]) else 0
+        self._in_blocks = weight_oi.dtype != torch.float32 and _HAS_MATRIX_UNITS
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_oi.contiguous()) if self._packed else weight_oi
         self._bias = _own(bias_o)
 
     def __call__(self, rows_tc: Tensor) -> Tensor:
         if not self._packed:
             return F.linear(rows_tc, self._weight, self._bias)
-        if self.block and len(rows_tc) != self.block:
-            blocks = rows_tc.split(self.block)
-            return torch.cat([self(_filled(rows, self.block))[: len(rows)] for rows in blocks])
+        if self._in_blocks and len(rows_tc) != _HALF_ROWS:
+            blocks = rows_tc.split(_HALF_ROWS)
+            return torch.cat([self(_filled(rows, _HALF_ROWS))[: len(rows)] for rows in blocks])
         if len(rows_tc) == 1:  # a lone row of a long sum would be split among threads
             return self(rows_tc.expand(2, -1).contiguous())[:1]
         return torch.ops.mkldnn._linear_pointwise(rows_tc, self._weight, self._bias, "none", [], "")
 
     def plus(self, rows_tc: Tensor, other_tc: Tensor) -> Tensor:
-        """x W^T + y in one pass, without the bias; at least two rows, in half precision always the same number."""
+        """x W^T + y in one pass, without the bias; for `least_rows` to 16 rows."""
         return torch.ops.mkldnn._linear_pointwise.binary(rows_tc, other_tc, self._weight, None, "add")
 
 
@@ -66,9 +74,9 @@ class PackedConv:
         self._strides, self._dilations = [1, stride], [1, dilation]
         self._linear: PackedLinear | None = None
         self._packed = can_pack(self.device)
-        products = c_in * self._kernel
-        as_rows = c_in >= _WIDE or products > _LONG or self._kernel == stride or is_cut(self.dtype, products)
-        if self._packed and dilation == 1 and as_rows:
+        self._is_half = self.dtype != torch.float32
+        as_rows = c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride
+        if self._packed and dilation == 1 and as_rows and not self._is_half:
             self._linear = PackedLinear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
             return
         self._weight, self._bias = weight_oik.contiguous().unsqueeze(2), _own(bias_o)
@@ -80,8 +88,10 @@ class PackedConv:
 
     def __call__(self, signal_tc: Tensor) -> Tensor:
         if self._linear is not None:
-            block = self._linear.block
-            return self._in_blocks(signal_tc, block) if block else self._linear(self._windows(signal_tc))
+            return self._linear(self._windows(signal_tc))
+        count = (len(signal_tc) - self.span) // self.stride + 1
+        if self._packed and self._is_half:
+            signal_tc = _filled(signal_tc, (_half_windows(count) - 1) * self.stride + self.span)
         image_bchw = signal_tc.T[None, :, None, :]
         if self._packed:
             out_bchw = torch.ops.mkldnn._convolution_pointwise(
@@ -89,15 +99,7 @@ class PackedConv:
             )
         else:
             out_bchw = F.conv2d(image_bchw, self._weight, self._bias, self._strides, 0, self._dilations)
-        return out_bchw[0, :, 0, :].T
-
-    def _in_blocks(self, signal_tc: Tensor, block: int) -> Tensor:
-        """The same with `block` windows in each product. It is the signal that is filled up: one layout for all."""
-        assert self._linear is not None
-        count, step = (len(signal_tc) - self.span) // self.stride + 1, block * self.stride
-        length = step - self.stride + self.span
-        pieces = (signal_tc[begin : begin + length] for begin in range(0, count * self.stride, step))
-        return torch.cat([self._linear(self._windows(_filled(piece_tc, length))) for piece_tc in pieces])[:count]
+        return out_bchw[0, :, 0, :count].T
 
     def _windows(self, signal_tc: Tensor) -> Tensor:
         """The windows [n, kernel * c_in] as rows; they overlap in memory, nothing is copied."""
@@ -107,14 +109,10 @@ class PackedConv:
         return signal_tc.as_strided((count, self._kernel * width), (self.stride * width, 1))
 
 
-def is_cut(dtype: torch.dtype, products: int) -> bool:
-    """Whether kernels may cut a sum of so many products into parts."""
-    return dtype != torch.float32 and products > _UNCUT
-
-
-def block_rows(c_out: int, products: int) -> int:
-    """Rows of one half-precision product: enough that the call itself costs little, 64 to 8192."""
-    return min(8192, max(64, 1 << ((1 << 28) // (c_out * products)).bit_length() - 1))
+def _half_windows(count: int) -> int:
+    """How many windows to compute instead: matrix units are up to twice as slow for a few that are not 16, 32, ..."""
+    even = -(-count // 16) * 16 if _HAS_MATRIX_UNITS and count < 1000 else count
+    return max(_HALF_WINDOWS, even)
 
 
 def _filled(rows_tc: Tensor, count: int) -> Tensor:

@@ -21,6 +21,8 @@ __all__ = ["Packer", "Start"]
 
 Start: TypeAlias = Callable[[], Stream]
 
+_IN_CACHE = 1 << 18  # numbers that an activation in half precision turns into float32 at a time
+
 
 class Packer:
     """Packs the layers of one codec, and keeps nothing of them.
@@ -105,9 +107,12 @@ def _elu(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
     the number of threads, too. In float32 the difference of e^x and 1 is as near: at most 6e-8 off."""
     if signal_tc.dtype == torch.float32:
         low_tc = torch.clamp_max(signal_tc, 0, out=signal_tc.new_empty(0) if out_tc is signal_tc else out_tc)
-    else:
-        low_tc = signal_tc.float().clamp_max_(0)
-    return torch.maximum(signal_tc, low_tc.exp_().sub_(1).to(out_tc.dtype), out=out_tc)
+        return torch.maximum(signal_tc, low_tc.exp_().sub_(1), out=out_tc)
+    rows = max(1, _IN_CACHE // signal_tc.shape[1])
+    for piece_tc, out_piece_tc in zip(signal_tc.split(rows), out_tc.split(rows), strict=True):
+        low_tc = piece_tc.float().clamp_max_(0).exp_().sub_(1)
+        torch.maximum(piece_tc, low_tc.to(piece_tc.dtype), out=out_piece_tc)
+    return out_tc
 
 
 def _nothing(signal_tc: Tensor, out_tc: Tensor) -> Tensor:

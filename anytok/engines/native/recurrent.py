@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .packed import PackedLinear, can_pack
+from .packed import PackedLinear, can_pack, least_rows
 
 __all__ = ["Layer", "State", "Sweep", "layers_of", "single_layers"]
 
-ROWS = 16  # clips abreast at most, and rows of each half-precision product
+ROWS = 16  # clips abreast at most
 _BLOCK = 50  # frames whose inputs are projected in one product: they stay in cache
 
 
@@ -85,7 +85,7 @@ class PackedLayer:
         Only functions that give a number the same bits wherever it lies: torch's sigmoid, say, ends a row differently.
         """
         frames, clips, _ = heard_tbc.shape
-        rows = max(clips, 2 if self._dtype == torch.float32 else ROWS)  # see packed.py
+        rows = max(clips, least_rows(self._dtype))
         unheard = (0, 0, 0, rows - clips)
         gates_tbg = F.pad(self._hear(heard_tbc.flatten(0, 1)).view(frames, clips, -1), unheard)
         out_tbc = F.pad(hidden_bc, unheard).repeat(frames + 1, 1, 1)

@@ -57,8 +57,7 @@ class SeanetCodec(Tokenizer):
         """Load the published files in `checkpoint` (fetched once if None).
 
         `dtype` "float32" gives the originals' codes; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs,
-        "float16" are faster and change some; on a CPU these also depend a little on the number of threads, float32's
-        do not. `compile` (GPUs) compiles the convolutions on first use.
+        "float16" are faster and change some. `compile` (GPUs) compiles the convolutions on first use.
         `num_codebooks` keeps the first n layers only and computes no others; `bandwidth` (kbit/s, EnCodec) says the
         same in the field's other unit; by default all layers are there. `resampler` "soxr" replaces the published
         pipelines' own ("functional" or "transform"), which changes codes, too.
