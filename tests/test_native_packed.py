@@ -150,13 +150,13 @@ def test_elu_is_torchs_and_the_same_for_any_number_of_threads(threads):
 
 
 @packed_only
-@pytest.mark.parametrize("width", [1024, 256, 20])
+@pytest.mark.parametrize("width", [2048, 1024, 256, 20])
 @torch.inference_mode()
 def test_clips_abreast_hear_what_each_would_hear_alone(threads, width):
     torch.manual_seed(0)
     lstm = nn.LSTM(width, width)
     ((layer,),) = layers_of(lstm)
-    pieces = [torch.randn(frames, width) for frames in (70, 1, 33, 70, 5, 50)]
+    pieces = [torch.randn(frames, width) for frames in (70, 1, 33, 70, 5, 50, *[6] * 11)]
     together = layer.run([Sweep(layer, piece) for piece in pieces])
     for piece, (heard, state) in zip(pieces, together, strict=True):
         ((alone, after),) = layer.run([Sweep(layer, piece)])

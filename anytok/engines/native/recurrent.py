@@ -55,10 +55,9 @@ class PackedLayer:
         self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
         self._hear = PackedLinear(weight_ih, bias_ih + bias_hh)
         self._recall = PackedLinear(weight_hh)
-        # One tanh serves all gates: 1 / (1 + e^-x) = tanh(x / 2) / 2 + 1 / 2.
-        is_sigmoid_g = torch.tensor([1.0, 1.0, 0.0, 1.0]).repeat_interleave(self._width)
-        self._shift_g = 0.5 * is_sigmoid_g
-        self._scale_g = 1 - self._shift_g
+        # At the end of each thread's share torch's sigmoid computes what is left over of 32 numbers in another way. The
+        # share is all of up to 2^15 numbers, and half of up to 2^16; rows that are no whole 32 must go one by one.
+        self._rows_at_once = max(1, (1 << 16) // (4 * self._width)) if self._width % 8 == 0 else 1
 
     def run(self, sweeps: Sequence[Sweep]) -> list[tuple[Tensor, State]]:
         zeros_c = torch.zeros(self._width)
@@ -80,22 +79,25 @@ class PackedLayer:
         return [(torch.cat(pieces), state) for pieces, state in zip(said, states, strict=True)]
 
     def _steps(self, heard_tbc: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs [t, b, c] of all frames, and the cells after them.
-
-        Only functions that give a number the same bits wherever it lies: torch's sigmoid, say, ends a row differently.
-        """
+        """Outputs [t, b, c] of all frames, and the cells after them: only by functions that give a number the same bits
+        wherever it lies."""
         frames, clips, _ = heard_tbc.shape
         rows = max(clips, least_rows(self._dtype))
-        unheard = (0, 0, 0, rows - clips)
-        gates_tbg = F.pad(self._hear(heard_tbc.flatten(0, 1)).view(frames, clips, -1), unheard)
-        out_tbc = F.pad(hidden_bc, unheard).repeat(frames + 1, 1, 1)
-        for frame, heard_bg in enumerate(gates_tbg.unbind()):
-            gates_bg = self._recall.plus(out_tbc[frame], heard_bg)[:clips].float()
-            gates_bg.mul_(self._scale_g).tanh_().mul_(self._scale_g).add_(self._shift_g)
+        gates_tbg = self._hear(heard_tbc.flatten(0, 1)).view(frames, clips, -1)
+        if clips < rows:
+            gates_tbg = F.pad(gates_tbg, (0, 0, 0, rows - clips))
+        out_tbc = hidden_bc.new_zeros(frames + 1, rows, self._width)
+        out_tbc[0, :clips] = hidden_bc
+        said_tbc = out_tbc[1:, :clips]
+        for heard_bg, before_bc, after_bc in zip(gates_tbg.unbind(), out_tbc.unbind(), said_tbc.unbind(), strict=False):
+            gates_bg = self._recall.plus(before_bc, heard_bg)[:clips].float()
             entry_bc, forget_bc, candidate_bc, output_bc = gates_bg.chunk(4, dim=1)
+            candidate_bc = candidate_bc.tanh()
+            for rows_bg in gates_bg.split(self._rows_at_once):
+                rows_bg.sigmoid_()
             cell_bc = forget_bc.mul_(cell_bc).add_(candidate_bc.mul_(entry_bc))
-            out_tbc[frame + 1, :clips] = torch.tanh(cell_bc).mul_(output_bc)
-        return out_tbc[1:, :clips], cell_bc
+            torch.mul(torch.tanh(cell_bc), output_bc, out=after_bc)
+        return said_tbc, cell_bc
 
 
 class TorchLayer:
