@@ -5,10 +5,12 @@ Legend: t time, c channels, i and o input and output channels, k kernel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.codec import Codec
@@ -21,7 +23,7 @@ __all__ = ["Packer", "Start"]
 
 Start: TypeAlias = Callable[[], Stream]
 
-_IN_CACHE = 1 << 18  # numbers that an activation in half precision turns into float32 at a time
+_SHARE = 1 << 17  # numbers of each thread at a time: they stay in its cache
 
 
 class Packer:
@@ -103,15 +105,20 @@ class Packer:
 
 
 def _elu(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
-    """max(x, e^min(x, 0) - 1). torch's own ELU, and expm1 alone, are five times slower; ELU changes its last bit with
-    the number of threads, too. In float32 the difference of e^x and 1 is as near: at most 6e-8 off."""
-    if signal_tc.dtype == torch.float32:
-        low_tc = torch.clamp_max(signal_tc, 0, out=signal_tc.new_empty(0) if out_tc is signal_tc else out_tc)
-        return torch.maximum(signal_tc, low_tc.exp_().sub_(1), out=out_tc)
-    rows = max(1, _IN_CACHE // signal_tc.shape[1])
+    """max(x, 2^(min(x, 0) log2 e) - 1), at most 6e-8 off: exp2 is the fastest of torch's exponentials.
+
+    Like torch's ELU it computes what is left over of 32 numbers in another way at the end of each thread's share. So it
+    is always given as many numbers, the same whole share for each thread, whatever part of them is wanted.
+    """
+    if signal_tc.device.type != "cpu":
+        return out_tc.copy_(F.elu(signal_tc))
+    room = torch.empty(torch.get_num_threads() * _SHARE)
+    rows = len(room) // signal_tc.shape[1]
     for piece_tc, out_piece_tc in zip(signal_tc.split(rows), out_tc.split(rows), strict=True):
-        low_tc = piece_tc.float().clamp_max_(0).exp_().sub_(1)
-        torch.maximum(piece_tc, low_tc.to(piece_tc.dtype), out=out_piece_tc)
+        low_tc = room[: piece_tc.numel()].view(piece_tc.shape)
+        low_tc.copy_(piece_tc).clamp_max_(0).mul_(math.log2(math.e))
+        room.exp2_()
+        torch.maximum(piece_tc, low_tc.sub_(1).to(piece_tc.dtype), out=out_piece_tc)
     return out_tc
 
 
