@@ -1,6 +1,6 @@
 """Trained recipes → folders in the published file formats, which every engine loads like the published weights.
 
-Weights are stored in float16: they are rounded once, here, and computed with in float32.
+Weights are stored in float16, but for a few: they are rounded once, here, and computed with in float32.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ from .vae import VaeRecipe
 __all__ = ["export_encodec", "export_seed", "export_speech", "export_unclip", "export_vae"]
 
 State = dict[str, Tensor]
+
+# What stays exact: weight norm's factors, with which a weight is its float16 direction, and what `centred` has moved.
+_WIDE = (
+    "weight_g", "original0", "quantize.embedding.weight", "encode_task_layer.2.bias", "decode_task_layer.0.bias",
+)  # fmt: skip
 
 
 def export_speech(recipe: CodecRecipe, folder: Path) -> None:
@@ -74,8 +79,7 @@ def _encodec_config(model: CodecConfig, sample_rate: int) -> dict[str, Any]:
 def export_seed(recipe: ImageRecipe, folder: Path) -> None:
     """SEED's form: seed_quantizer.safetensors with the ViT inside, and config.json with the sizes."""
     state: State = {}
-    own = recipe.seed.state_dict() | {"codebook_nd": recipe.quantizer.books[0].codes_nd}
-    for key, tensor in own.items():
+    for key, tensor in centred(recipe.seed.state_dict() | {"codebook_nd": recipe.quantizer.books[0].codes_nd}).items():
         if key.startswith("visual_encoder.") and key.endswith(".attn.qkv.bias"):
             # EVA has no key bias, and none is missed: it adds the same to all scores of a query
             query, _, value = tensor.chunk(3)
@@ -87,6 +91,22 @@ def export_seed(recipe: ImageRecipe, folder: Path) -> None:
         else:
             state[published_name(key)] = tensor
     _write(folder, "seed_quantizer.safetensors", state, recipe.sizes)
+
+
+def centred(state: Mapping[str, Tensor]) -> State:
+    """The same SEED with its codebook's mean moved into the layers on both sides of it.
+
+    Training leaves the latents wherever they began, far from zero, and engines that compute distances as
+    |z|^2 + |e|^2 - 2 z.e lose in the sums what tells close rows apart.
+    """
+    mean_d = state["codebook_nd"].mean(0)
+    hearing = state["decode_task_layer.0.weight"].half().float()  # what will be read back
+    return {
+        **state,
+        "codebook_nd": state["codebook_nd"] - mean_d,
+        "encode_task_layer.2.bias": state["encode_task_layer.2.bias"] - mean_d,
+        "decode_task_layer.0.bias": state["decode_task_layer.0.bias"] + hearing @ mean_d,
+    }
 
 
 def export_vae(recipe: VaeRecipe, folder: Path) -> None:
@@ -163,8 +183,7 @@ def _write(folder: Path, name: str, state: Mapping[str, Tensor], config: Mapping
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    # the norms stay exact: with them a weight is its float16 direction, unchanged
-    wide = {key for key in state if key.endswith(("weight_g", "original0"))}
-    stored = {k: v.detach().to(torch.float32 if k in wide else torch.float16).contiguous() for k, v in state.items()}
+    kinds = {key: torch.float32 if key.endswith(_WIDE) else torch.float16 for key in state}
+    stored = {key: tensor.detach().to(kinds[key]).contiguous() for key, tensor in state.items()}
     save_file(stored, folder / name, metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
