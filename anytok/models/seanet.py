@@ -59,6 +59,12 @@ class Conv(nn.Conv1d):
         if weight_norm:
             _split_weight(self)
 
+    def reset_parameters(self) -> None:
+        if (
+            not self.weight.is_meta
+        ):  # where there is nothing to fill, going through it doubles the time to build a codec
+            super().reset_parameters()
+
     def forward(self, signal_bct: Tensor) -> Tensor:
         sides = padding(signal_bct.shape[-1], self.kernel_size[0], self.stride[0], self.dilation[0], self.causal)
         out_bct = self._conv_forward(pad(signal_bct, *sides, self.pad_mode), folded(self), self.bias)
@@ -80,6 +86,10 @@ class UpConv(nn.ConvTranspose1d):
         self.norm = nn.GroupNorm(1, c_out) if norm else None
         if weight_norm:
             _split_weight(self)
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
 
     def forward(self, signal_bct: Tensor, output_size: list[int] | None = None) -> Tensor:
         out_bct = F.conv_transpose1d(signal_bct, folded(self), self.bias, self.stride)

@@ -82,8 +82,8 @@ class PackedConv:
         self._weight, self._bias = weight_oik.contiguous().unsqueeze(2), _own(bias_o)
         if self._packed:
             shape = [1, c_in, 1, max(_USUAL_LENGTH, self.span)]
-            self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(
-                self._weight.to_mkldnn(), [0, 0], self._strides, self._dilations, 1, shape
+            self._weight = torch.ops.mkldnn._reorder_convolution_weight(
+                self._weight, [0, 0], self._strides, self._dilations, 1, shape
             )
 
     def __call__(self, signal_tc: Tensor) -> Tensor:
