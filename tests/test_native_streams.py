@@ -14,7 +14,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 import anytok
 from anytok.checkpoints.report import load_state
 from anytok.checkpoints.seanet import model_state, read_codec
-from anytok.engines.native import fast_codec, pieces
+from anytok.engines.native import fast_codec, pieces, precision
+from anytok.errors import UsageError
 from anytok.models.codec import Codec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -133,6 +134,14 @@ def test_half_precision_has_other_codes_but_always_the_same(name, dtype, threads
         assert [tokenizer.encode(clip) for clip in clips] == codes
         for item, wave in zip(codes, waves, strict=True):
             np.testing.assert_array_equal(tokenizer.decode(item).wave, wave)
+
+
+def test_a_cpu_without_half_precision_kernels_is_told_so(monkeypatch):
+    monkeypatch.setattr(precision, "_has_half_kernels", lambda: False)
+    with pytest.raises(UsageError, match=r"no bfloat16 kernels.*float32"):
+        precision.codec_dtypes("mixed", "cpu")
+    assert precision.codec_dtypes("float32", "cpu") == (torch.float32, torch.float32)
+    assert precision.codec_dtypes("bfloat16", "cuda") == (torch.bfloat16, torch.bfloat16)
 
 
 def test_threads_do_not_change_codes(pair, threads_restored):

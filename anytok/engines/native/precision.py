@@ -25,13 +25,19 @@ def torch_dtype(dtype: str, device: str) -> torch.dtype:
 
 def codec_dtypes(dtype: str, device: str) -> tuple[torch.dtype, torch.dtype]:
     """The types of a codec's convolutions and of its LSTMs; besides the three there is "mixed", which keeps the
-    convolutions in float32. The quantizer is always float32."""
+    convolutions in float32. The quantizer is always float32. Raises UsageError on CPUs without kernels for it."""
+    if dtype in ("mixed", "bfloat16") and torch.device(device).type == "cpu" and not _has_half_kernels():
+        raise UsageError(f"dtype {dtype!r}: this CPU has no bfloat16 kernels (AVX-512 or AVX-NE-CONVERT); use float32")
     if dtype == "mixed":
         return torch.float32, torch.bfloat16
     if dtype not in _DTYPES:
         raise UsageError(f"dtype {dtype!r}; expected one of {', '.join(_DTYPES)}, mixed")
     both = torch_dtype(dtype, device)
     return both, both
+
+
+def _has_half_kernels() -> bool:
+    return not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @contextmanager
