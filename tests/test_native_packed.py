@@ -56,6 +56,7 @@ def test_a_row_of_a_product_is_the_same_in_any_company(threads, c_in, c_out):
         (64, 128, 8, 4, 1),
         (32, 16, 3, 1, 2),
         (512, 99, 16, 8, 1),
+        (512, 256, 3, 1, 9),
     ],
 )
 @torch.inference_mode()

@@ -76,7 +76,7 @@ class PackedConv:
         self._packed = can_pack(self.device)
         self._is_half = self.dtype != torch.float32
         as_rows = c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride
-        if self._packed and dilation == 1 and as_rows and not self._is_half:
+        if self._packed and as_rows and not self._is_half:
             self._linear = PackedLinear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
             return
         self._weight, self._bias = weight_oik.contiguous().unsqueeze(2), _own(bias_o)
@@ -102,11 +102,11 @@ class PackedConv:
         return out_bchw[0, :, 0, :count].T
 
     def _windows(self, signal_tc: Tensor) -> Tensor:
-        """The windows [n, kernel * c_in] as rows; they overlap in memory, nothing is copied."""
+        """The windows [n, kernel * c_in] as rows; they overlap in memory, nothing is copied unless they are dilated."""
         signal_tc = signal_tc.contiguous()
         samples, width = signal_tc.shape
-        count = (samples - self.span) // self.stride + 1
-        return signal_tc.as_strided((count, self._kernel * width), (self.stride * width, 1))
+        shape = ((samples - self.span) // self.stride + 1, self._kernel, width)
+        return signal_tc.as_strided(shape, (self.stride * width, self._dilations[1] * width, 1)).flatten(1)
 
 
 def _half_windows(count: int) -> int:
