@@ -188,6 +188,7 @@ def main() -> None:
         folder = options.speech if name.startswith("speech") else options.music
         picture = name == "seed-mini"
         row = picture_row(options.images, options.codes) if picture else codec_row(name, folder, options.codes)
+        row["commit"] = machine()["commit"]  # rows of other runs stay
         print(json.dumps(row), flush=True)
         rows.append(row)
         RESULT.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")

@@ -144,7 +144,7 @@ def parity() -> str:
         codes, equal = _codes(members)
         use = min(row["least_use"] for row in members)
         error = max(row["decode_error"] for row in members)
-        share = f"{equal / codes:.2%}".replace("100.00%", "100 %").replace("%", " %").replace("  ", " ")
+        share = "all" if equal == codes else f"all but {codes - equal:,}"
         rows.append((f"`{name}`", original, str(len(members)), f"{codes:,}", share, f"{use:.0%}", f"{error:.0e}"))
     head = ("tokenizer", "original", "clips", "codes", "equal", "least codebook use", "decode error")
     return f"{table(head, rows)}\n\n{_measured_on(measured)}"
