@@ -23,8 +23,6 @@ __all__ = ["Packer", "Start"]
 
 Start: TypeAlias = Callable[[], Stream]
 
-_SHARE = 1 << 17  # numbers of each thread at a time: they stay in its cache
-
 
 class Packer:
     """Packs the layers of one codec, and keeps nothing of them.
@@ -112,7 +110,7 @@ def _elu(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
     """
     if signal_tc.device.type != "cpu":
         return out_tc.copy_(F.elu(signal_tc))
-    room = torch.empty(torch.get_num_threads() * _SHARE)
+    room = torch.empty(_room(torch.get_num_threads()))
     rows = len(room) // signal_tc.shape[1]
     for piece_tc, out_piece_tc in zip(signal_tc.split(rows), out_tc.split(rows), strict=True):
         low_tc = room[: piece_tc.numel()].view(piece_tc.shape)
@@ -120,6 +118,12 @@ def _elu(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
         room.exp2_()
         torch.maximum(piece_tc, low_tc.sub_(1).to(piece_tc.dtype), out=out_piece_tc)
     return out_tc
+
+
+def _room(threads: int) -> int:
+    """Numbers that give each thread the same whole share: in its cache, and not below what torch gives one thread."""
+    share = max(1 << 15, min(1 << 17, (1 << 20) // threads))
+    return threads * (share // 32 * 32)
 
 
 def _nothing(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
