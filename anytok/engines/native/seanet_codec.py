@@ -71,11 +71,9 @@ class SeanetCodec(Tokenizer):
             raise UsageError(f"{spec.name} has norms over whole segments: no tiles of one shape to compile")
         card = with_id(card, fingerprint(files.state), dtype)
         plain, report = _plain(files)
-        on_cpu = torch.device(device).type == "cpu"
-        if not on_cpu:  # even to stay where it is takes a while for so many modules
-            plain.to(device)
+        plain.to(device)
         fast: FastCodec | TiledCodec
-        if files.sizes.norm or on_cpu:
+        if files.sizes.norm or torch.device(device).type == "cpu":
             fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
         else:
             fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, compile)
