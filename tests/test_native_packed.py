@@ -16,7 +16,7 @@ from anytok.engines.native.normed import NormedConv
 from anytok.engines.native.packed import PackedConv, PackedLinear, can_pack
 from anytok.engines.native.packing import _elu
 from anytok.engines.native.precision import full_float32
-from anytok.engines.native.recurrent import Sweep, TorchLayer, layers_of
+from anytok.engines.native.recurrent import FusedLayer, PackedLayer, SteppedLayer, Sweep, TorchLayer, layers_of
 from anytok.models.seanet import Conv, UpConv, fold_weight_norm, folded
 from anytok.models.segments import normalize
 
@@ -94,8 +94,19 @@ def test_a_row_of_a_half_precision_product_is_the_same_in_any_company(threads, c
 @packed_only
 @pytest.mark.parametrize(
     ("c_in", "c_out", "kernel", "stride"),
-    [(128, 256, 8, 4), (256, 512, 2, 1), (128, 64, 3, 1), (512, 1024, 16, 8), (1024, 512, 7, 1), (128, 1024, 7, 1)],
+    [
+        (128, 256, 8, 4),
+        (256, 512, 2, 1),
+        (128, 64, 3, 1),
+        (256, 512, 10, 5),
+        (256, 512, 16, 8),
+        (512, 1024, 16, 8),
+        (1024, 128, 7, 1),
+        (1024, 512, 7, 1),
+        (128, 1024, 7, 1),
+    ],
 )
+@pytest.mark.parametrize("threads", [1, 2, 3, 4], indirect=True)
 @torch.inference_mode()
 def test_a_half_precision_convolution_in_tiles_is_the_whole_one(threads, c_in, c_out, kernel, stride):
     torch.manual_seed(0)
@@ -151,29 +162,37 @@ def test_elu_is_torchs_and_the_same_for_any_number_of_threads(threads):
         assert torch.equal(_elu(signal, torch.empty_like(signal)), once)
 
 
+def layer_of(kind: type[PackedLayer], lstm: nn.LSTM) -> PackedLayer:
+    return kind(lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0)
+
+
 @packed_only
+@pytest.mark.parametrize("kind", [SteppedLayer, FusedLayer])
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 2e-6), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("width", [2048, 1024, 256, 20])
 @torch.inference_mode()
-def test_clips_abreast_hear_what_each_would_hear_alone(threads, width):
+def test_clips_abreast_hear_what_each_would_hear_alone(threads, width, dtype, within, kind):
     torch.manual_seed(0)
-    lstm = nn.LSTM(width, width)
-    ((layer,),) = layers_of(lstm)
+    lstm = nn.LSTM(width, width).to(dtype)
+    if kind is FusedLayer and dtype == torch.bfloat16 and not recurrent._is_fused_better(*lstm._flat_weights[:2]):
+        pytest.skip("the fused layer is not used for half precision on this CPU")
+    layer = layer_of(kind, lstm)
     pieces = [torch.randn(frames, width) for frames in (70, 1, 33, 70, 5, 50, *[6] * 11)]
     together = layer.run([Sweep(layer, piece) for piece in pieces])
     for piece, (heard, state) in zip(pieces, together, strict=True):
         ((alone, after),) = layer.run([Sweep(layer, piece)])
         assert torch.equal(heard, alone) and torch.equal(state.cell_c, after.cell_c)
-        torch.testing.assert_close(heard, lstm(piece)[0], atol=2e-6, rtol=0)
+        torch.testing.assert_close(heard, lstm.float()(piece)[0], atol=within, rtol=0)
     torch.set_num_threads(1)
     assert torch.equal(layer.run([Sweep(layer, pieces[0])])[0][0], together[0][0])
 
 
 @packed_only
+@pytest.mark.parametrize("kind", [SteppedLayer, FusedLayer])
 @torch.inference_mode()
-def test_state_is_carried_from_piece_to_piece():
+def test_state_is_carried_from_piece_to_piece(kind):
     torch.manual_seed(0)
-    lstm = nn.LSTM(24, 24, bidirectional=True)
-    ((layer, _),) = layers_of(lstm)
+    layer = layer_of(kind, nn.LSTM(24, 24))
     signal = torch.randn(120, 24)
     ((whole, end),) = layer.run([Sweep(layer, signal)])
     ((head, state),) = layer.run([Sweep(layer, signal[:37])])

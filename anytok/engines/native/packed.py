@@ -76,7 +76,7 @@ class PackedConv:
         self._packed = can_pack(self.device)
         self._is_half = self.dtype != torch.float32
         as_rows = c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride
-        if self._packed and as_rows and not self._is_half:
+        if self._packed and as_rows and not (self._is_half and _HAS_MATRIX_UNITS):
             self._linear = PackedLinear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
             return
         self._weight, self._bias = weight_oik.contiguous().unsqueeze(2), _own(bias_o)

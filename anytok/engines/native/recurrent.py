@@ -8,6 +8,7 @@ Legend: t time, b clips abreast, c channels, g gates (4 c).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +23,7 @@ __all__ = ["Layer", "State", "Sweep", "layers_of", "single_layers"]
 
 ROWS = 16  # clips abreast at most
 _BLOCK = 50  # frames whose inputs are projected in one product: they stay in cache
+_WIDE = 1024  # from this width on a float32 step is the reading of its weights, and SteppedLayer is as fast or faster
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,15 @@ class Layer(Protocol):
         """The output [t, c] and the state after it of each sweep, every clip as if it were alone."""
 
 
-class PackedLayer:
+class PackedLayer(ABC):
     """All clips take each step together; the rows of a packed product never mix."""
 
-    def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
-        self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
-        self._hear = PackedLinear(weight_ih, bias_ih + bias_hh)
-        self._recall = PackedLinear(weight_hh)
-        # At the end of each thread's share torch's sigmoid computes what is left over of 32 numbers in another way. The
-        # share is all of up to 2^15 numbers, and half of up to 2^16; rows that are no whole 32 must go one by one.
-        self._rows_at_once = max(1, (1 << 16) // (4 * self._width)) if self._width % 8 == 0 else 1
+    _width: int
+    _dtype: torch.dtype
+
+    @abstractmethod
+    def _steps(self, heard_tbc: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [t, b, c] of all frames, and the cells after them."""
 
     def run(self, sweeps: Sequence[Sweep]) -> list[tuple[Tensor, State]]:
         zeros_c = torch.zeros(self._width)
@@ -77,6 +78,18 @@ class PackedLayer:
             running = [i for i in running if len(sweeps[i].piece_tc) > end]
             begin = end
         return [(torch.cat(pieces), state) for pieces, state in zip(said, states, strict=True)]
+
+
+class SteppedLayer(PackedLayer):
+    """One product for all steps' inputs, and one a step for what is recalled."""
+
+    def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
+        self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
+        self._hear = PackedLinear(weight_ih, bias_ih + bias_hh)
+        self._recall = PackedLinear(weight_hh)
+        # At the end of each thread's share torch's sigmoid computes what is left over of 32 numbers in another way. The
+        # share is all of up to 2^15 numbers, and half of up to 2^16; rows that are no whole 32 must go one by one.
+        self._rows_at_once = max(1, (1 << 16) // (4 * self._width)) if self._width % 8 == 0 else 1
 
     def _steps(self, heard_tbc: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs [t, b, c] of all frames, and the cells after them: only by functions that give a number the same bits
@@ -98,6 +111,39 @@ class PackedLayer:
             cell_bc = forget_bc.mul_(cell_bc).add_(candidate_bc.mul_(entry_bc))
             torch.mul(torch.tanh(cell_bc), output_bc, out=after_bc)
         return said_tbc, cell_bc
+
+
+class FusedLayer(PackedLayer):
+    """oneDNN's LSTM, all steps in one call. It sums a lone row in another order, so a lone clip gets a second row."""
+
+    def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
+        self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
+        shape = [_BLOCK, ROWS, weight_ih.shape[1]]
+        weights = torch.ops.mkldnn._reorder_mkldnn_rnn_layer_weight(
+            weight_ih, weight_hh, self._width, reverse=False, has_biases=True, batch_first=False, input_size=shape
+        )
+        self._parameters = (*weights, bias_ih.clone(), bias_hh.clone())
+
+    def _steps(self, heard_tbc: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
+        clips = heard_tbc.shape[1]
+        if clips == 1:
+            heard_tbc, hidden_bc, cell_bc = (F.pad(one, (0, 0, 0, 1)) for one in (heard_tbc, hidden_bc, cell_bc))
+        out_tbc, _, cell_1bc, _ = torch.ops.aten.mkldnn_rnn_layer(
+            heard_tbc,
+            *self._parameters,
+            hidden_bc[None],
+            cell_bc[None],
+            reverse=False,
+            batch_sizes=[],
+            mode=2,  # LSTM
+            hidden_size=self._width,
+            num_layers=1,
+            has_biases=True,
+            bidirectional=False,
+            batch_first=False,
+            train=False,
+        )
+        return out_tbc[:, :clips], cell_1bc[0, :clips]
 
 
 class TorchLayer:
@@ -124,7 +170,25 @@ def layers_of(lstm: nn.LSTM) -> list[list[Layer]]:
     """An LSTM as single layers: [depth][0 forward, and 1 backward if it hears both ways]."""
     if not can_pack(next(lstm.parameters()).device):
         return [list(directions) for directions in single_layers(lstm)]
-    return [[PackedLayer(*weights) for weights in directions] for directions in _weights(lstm)]
+    return [[_packed(*weights) for weights in directions] for directions in _weights(lstm)]
+
+
+def _packed(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> PackedLayer:
+    kind = FusedLayer if _is_fused_better(weight_ih, weight_hh) else SteppedLayer
+    return kind(weight_ih, weight_hh, bias_ih, bias_hh)
+
+
+def _is_fused_better(weight_ih: Tensor, weight_hh: Tensor) -> bool:
+    """In half precision, and where weights are so small that a step's many operations show; never for inputs wider
+    than the layer, which it does not project for all steps at once.
+
+    It must have kernels here, and none for matrix units, which sum every number of rows in an order of their own.
+    """
+    if weight_ih.shape != weight_hh.shape:
+        return False
+    if weight_hh.dtype == torch.float32:
+        return weight_hh.shape[1] < _WIDE and torch.cpu._is_avx2_supported()
+    return torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
 
 
 def single_layers(lstm: nn.LSTM) -> list[list[TorchLayer]]:
