@@ -12,6 +12,7 @@ from torch import nn
 
 from anytok.engines.native import recurrent
 from anytok.engines.native.abreast import abreast
+from anytok.engines.native.fast_codec import _first_largest
 from anytok.engines.native.normed import NormedConv
 from anytok.engines.native.packed import PackedConv, PackedLinear, can_pack
 from anytok.engines.native.packing import _elu
@@ -160,6 +161,14 @@ def test_elu_is_torchs_and_the_same_for_any_number_of_threads(threads):
     for count in (1, 12, 50):
         torch.set_num_threads(count)
         assert torch.equal(_elu(signal, torch.empty_like(signal)), once)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 96, 1000, 1024])
+def test_the_first_of_the_nearest_rows_is_found(rows):
+    scores = torch.randint(0, 4, (500, rows), generator=torch.Generator().manual_seed(0)).float()
+    scores[3] = float("-inf")
+    scores[4, -1] = float("nan")
+    assert torch.equal(_first_largest(scores), torch.from_numpy(scores.numpy().argmax(1)))
 
 
 def layer_of(kind: type[PackedLayer], lstm: nn.LSTM) -> PackedLayer:

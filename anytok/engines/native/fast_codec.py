@@ -8,6 +8,7 @@ Legend: c channels, s samples, k codebooks, t frames, d latent dimension.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -123,7 +124,7 @@ class FastCodec:
         """Nearest rows, layer by layer: the largest p.e - |e|^2 / 2 wins, the first index among equals."""
         residual_td, codes = latents_td, []
         for layer in range(num_codebooks):
-            codes_t = self._searches[layer](residual_td).argmax(1)
+            codes_t = _first_largest(self._searches[layer](residual_td))
             codes.append(codes_t)
             if layer + 1 < num_codebooks:
                 residual_td = residual_td - self.codebooks_knd[layer][codes_t]
@@ -135,6 +136,16 @@ class FastCodec:
         for layer in range(1, len(codes_kt)):
             latents_td = latents_td + self.codebooks_knd[first + layer][codes_kt[layer]]
         return latents_td
+
+
+def _first_largest(scores_tn: Tensor) -> Tensor:
+    """`scores_tn.argmax(1)`, the first among equals. torch seeks places number by number, but maxima in vectors: so
+    first the block with the largest number, then the place in it."""
+    size = math.gcd(scores_tn.shape[1], 64)
+    blocks_tbn = scores_tn.unflatten(1, (-1, size))
+    block_t = blocks_tbn.amax(2).argmax(1)
+    every_t = torch.arange(len(scores_tn), device=scores_tn.device)
+    return block_t * size + blocks_tbn[every_t, block_t].argmax(1)
 
 
 class DecoderStream:
