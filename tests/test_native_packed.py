@@ -211,6 +211,22 @@ def test_state_is_carried_from_piece_to_piece(kind):
 
 
 @packed_only
+def test_the_fused_layer_is_kept_from_matrix_units_and_from_wide_inputs(monkeypatch):
+    """Neither can be tried on every machine; bits would change there, or time be lost."""
+
+    def kinds(lstm: nn.LSTM) -> list[type]:
+        return [type(layer) for directions in layers_of(lstm) for layer in directions]
+
+    monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert kinds(nn.LSTM(1024, 1024)) == [SteppedLayer]
+    narrow = nn.LSTM(64, 64, num_layers=2, bidirectional=True)
+    assert kinds(narrow) == [FusedLayer, FusedLayer, SteppedLayer, SteppedLayer]
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert kinds(nn.LSTM(64, 64).bfloat16()) == [SteppedLayer]
+
+
+@packed_only
 @torch.inference_mode()
 def test_where_there_is_nothing_to_pack_for_torch_serves(monkeypatch):
     torch.manual_seed(0)
