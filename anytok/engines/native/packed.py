@@ -22,7 +22,8 @@ __all__ = ["PackedConv", "PackedLinear", "can_pack", "least_rows", "pack_up_weig
 # The length that convolutions are packed for; where another length wants another layout, torch reorders again.
 _USUAL_LENGTH = 1600
 # From so many channels, or products in a sum, a convolution is computed as a product of its windows: rows are few,
-# and a few of them alone would otherwise be summed in another order.
+# and a few of them alone would otherwise be summed in another order; half-precision ones change with the number of
+# threads, too. With matrix units they did not, from _HALF_WINDOWS on, and stay convolutions.
 _WIDE, _LONG = 512, 2048
 _HAS_MATRIX_UNITS = torch.cpu._is_amx_tile_supported()
 _HALF_ROWS = 64  # of each half-precision product on matrix units
