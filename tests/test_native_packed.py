@@ -176,16 +176,15 @@ def layer_of(kind: type[PackedLayer], lstm: nn.LSTM) -> PackedLayer:
 
 
 @packed_only
-@pytest.mark.parametrize("kind", [SteppedLayer, FusedLayer])
+@pytest.mark.parametrize("taken", ["stepped", "here"])
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 2e-6), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("width", [2048, 1024, 256, 20])
 @torch.inference_mode()
-def test_clips_abreast_hear_what_each_would_hear_alone(threads, width, dtype, within, kind):
+def test_clips_abreast_hear_what_each_would_hear_alone(threads, width, dtype, within, taken):
+    """In the layer that this CPU takes, and in the stepped one, which another would."""
     torch.manual_seed(0)
     lstm = nn.LSTM(width, width).to(dtype)
-    if kind is FusedLayer and dtype == torch.bfloat16 and not recurrent._is_fused_better(*lstm._flat_weights[:2]):
-        pytest.skip("the fused layer is not used for half precision on this CPU")
-    layer = layer_of(kind, lstm)
+    layer = layer_of(SteppedLayer, lstm) if taken == "stepped" else layers_of(lstm)[0][0]
     pieces = [torch.randn(frames, width) for frames in (70, 1, 33, 70, 5, 50, *[6] * 11)]
     together = layer.run([Sweep(layer, piece) for piece in pieces])
     for piece, (heard, state) in zip(pieces, together, strict=True):
