@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from marks import half_kernels
 from torch import nn
 
 from anytok.engines.native import recurrent
@@ -78,6 +79,7 @@ def test_a_convolution_in_tiles_is_the_whole_one_in_every_bit(threads, c_in, c_o
 
 
 @packed_only
+@half_kernels
 @pytest.mark.parametrize(("c_in", "c_out"), [(1024, 4096), (2048, 4096), (512, 2048), (128, 512), (64, 256)])
 @torch.inference_mode()
 def test_a_row_of_a_half_precision_product_is_the_same_in_any_company(threads, c_in, c_out):
@@ -93,6 +95,7 @@ def test_a_row_of_a_half_precision_product_is_the_same_in_any_company(threads, c
 
 
 @packed_only
+@half_kernels
 @pytest.mark.parametrize(
     ("c_in", "c_out", "kernel", "stride"),
     [
@@ -177,7 +180,9 @@ def layer_of(kind: type[PackedLayer], lstm: nn.LSTM) -> PackedLayer:
 
 @packed_only
 @pytest.mark.parametrize("taken", ["stepped", "here"])
-@pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 2e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize(
+    ("dtype", "within"), [(torch.float32, 2e-6), pytest.param(torch.bfloat16, 1e-2, marks=half_kernels)]
+)
 @pytest.mark.parametrize("width", [2048, 1024, 256, 20])
 @torch.inference_mode()
 def test_clips_abreast_hear_what_each_would_hear_alone(threads, width, dtype, within, taken):
@@ -213,16 +218,18 @@ def test_state_is_carried_from_piece_to_piece(kind):
 def test_the_fused_layer_is_kept_from_matrix_units_and_from_wide_inputs(monkeypatch):
     """Neither can be tried on every machine; bits would change there, or time be lost."""
 
-    def kinds(lstm: nn.LSTM) -> list[type]:
-        return [type(layer) for directions in layers_of(lstm) for layer in directions]
+    def fused(lstm: nn.LSTM) -> list[bool]:
+        weights = [weights for directions in recurrent._weights(lstm) for weights in directions]
+        return [recurrent._is_fused_better(weight_ih, weight_hh) for weight_ih, weight_hh, *_ in weights]
 
     monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    assert kinds(nn.LSTM(1024, 1024)) == [SteppedLayer]
+    assert fused(nn.LSTM(1024, 1024)) == [False]
     narrow = nn.LSTM(64, 64, num_layers=2, bidirectional=True)
-    assert kinds(narrow) == [FusedLayer, FusedLayer, SteppedLayer, SteppedLayer]
+    assert fused(narrow) == [True, True, False, False]
+    assert fused(nn.LSTM(64, 64).bfloat16()) == [True]
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert kinds(nn.LSTM(64, 64).bfloat16()) == [SteppedLayer]
+    assert fused(nn.LSTM(64, 64).bfloat16()) == [False]
 
 
 @packed_only

@@ -9,7 +9,7 @@ import torch
 
 from ...errors import UsageError
 
-__all__ = ["codec_dtypes", "full_float32", "torch_dtype"]
+__all__ = ["codec_dtypes", "full_float32", "has_half_kernels", "torch_dtype"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -26,7 +26,7 @@ def torch_dtype(dtype: str, device: str) -> torch.dtype:
 def codec_dtypes(dtype: str, device: str) -> tuple[torch.dtype, torch.dtype]:
     """The types of a codec's convolutions and of its LSTMs; besides the three there is "mixed", which keeps the
     convolutions in float32. The quantizer is always float32. Raises UsageError on CPUs without kernels for it."""
-    if dtype in ("mixed", "bfloat16") and torch.device(device).type == "cpu" and not _has_half_kernels():
+    if dtype in ("mixed", "bfloat16") and torch.device(device).type == "cpu" and not has_half_kernels():
         raise UsageError(f"dtype {dtype!r}: this CPU has no bfloat16 kernels (AVX-512 or AVX-NE-CONVERT); use float32")
     if dtype == "mixed":
         return torch.float32, torch.bfloat16
@@ -36,7 +36,8 @@ def codec_dtypes(dtype: str, device: str) -> tuple[torch.dtype, torch.dtype]:
     return both, both
 
 
-def _has_half_kernels() -> bool:
+def has_half_kernels() -> bool:
+    """Whether codecs can run in bfloat16 on this CPU."""
     return not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
