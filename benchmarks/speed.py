@@ -25,6 +25,7 @@ from seeded import write_checkpoint
 from sounds import real_waves, synthetic_waves
 
 import anytok
+from anytok.engines.native.precision import has_half_kernels
 from anytok.registry import find
 
 RESULT = Path(__file__).parent / "results" / "speed.json"
@@ -43,7 +44,7 @@ def codec_rows(name: str, folder: Path | None, seconds: float, batch: int, round
             "device": device,
         }
         original = anytok.load_tokenizer(name, engine="reference", **options)
-        natives = {f"native {dtype}": anytok.load_tokenizer(name, dtype=dtype, **options) for dtype in POLICIES}
+        natives = {f"native {dtype}": anytok.load_tokenizer(name, dtype=dtype, **options) for dtype in policies(device)}
         if name.startswith("speech"):
             natives["native float32, layer 1"] = anytok.load_tokenizer(name, num_codebooks=1, **options)
     codes = {engine: tokenizer.encode_batch(clips) for engine, tokenizer in natives.items()}
@@ -61,6 +62,11 @@ def codec_rows(name: str, folder: Path | None, seconds: float, batch: int, round
         if row["way"] == "encode" and row["engine"] != "original":
             row["equal"] = agreement(expected, codes[row["engine"].partition(", batch")[0]])
     return rows
+
+
+def policies(device: str) -> tuple[str, ...]:
+    """The precisions that codecs have on this device."""
+    return POLICIES if device != "cpu" or has_half_kernels() else POLICIES[:1]
 
 
 def cut(name: str, folder: Path | None, seconds: float, batch: int) -> list[anytok.Audio]:
