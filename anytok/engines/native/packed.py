@@ -13,6 +13,8 @@ own. What is few is filled up; with matrix units products of rows are made for o
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,7 +22,9 @@ from torch import Tensor
 __all__ = ["PackedConv", "PackedLinear", "can_pack", "least_rows", "pack_up_weights"]
 
 # The length that convolutions are packed for; where another length wants another layout, torch reorders again.
+# With AVX2 alone that is so, at nearly every call, from so many output channels on: those are products of windows.
 _USUAL_LENGTH = 1600
+_FICKLE = 256 if torch.cpu._is_avx2_supported() and not torch.cpu._is_avx512_supported() else math.inf
 # From so many channels, or products in a sum, a convolution is computed as a product of its windows: rows are few,
 # and a few of them alone would otherwise be summed in another order; half-precision ones change with the number of
 # threads, too. With matrix units they did not, from _HALF_WINDOWS on, and stay convolutions.
@@ -76,7 +80,7 @@ class PackedConv:
         self._linear: PackedLinear | None = None
         self._packed = can_pack(self.device)
         self._is_half = self.dtype != torch.float32
-        as_rows = c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride
+        as_rows = c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride or self.channels >= _FICKLE
         if self._packed and as_rows and not (self._is_half and _HAS_MATRIX_UNITS):
             self._linear = PackedLinear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
             return
