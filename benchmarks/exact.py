@@ -181,8 +181,9 @@ def main() -> None:
         parser.add_argument(f"--{kind}", type=Path, help=f"a folder of real {kind} (default: synthetic)")
     parser.add_argument("--codes", type=int, default=100_000, help="codes for each tokenizer, at least")
     parser.add_argument("--only", nargs="+", choices=(*CODECS, "seed-mini"), default=(*CODECS, "seed-mini"))
+    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    before = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
+    before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     rows = [row for row in before if row["tokenizer"] not in options.only]
     for name in options.only:
         folder = options.speech if name.startswith("speech") else options.music
@@ -191,7 +192,7 @@ def main() -> None:
         row["commit"] = machine()["commit"]  # rows of other runs stay
         print(json.dumps(row), flush=True)
         rows.append(row)
-        RESULT.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        options.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
     wrong = [row["tokenizer"] for row in rows if any(row["differences"].values()) or row.get("unexplained")]
     raise SystemExit(f"differences: {', '.join(wrong)}" if wrong else 0)
 
