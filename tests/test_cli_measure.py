@@ -14,6 +14,7 @@ from PIL import Image
 import anytok
 from anytok import Codes, Spec, Tokenizer, UsageError
 from anytok.cli import doctor, main
+from anytok.engines.native import precision
 from anytok.metrics.evaluate import evaluate, speed
 
 SPEECH = ["--tokenizer", "speechtokenizer", "--checkpoint", str(GOLDEN / "speechtokenizer")]
@@ -75,6 +76,15 @@ def test_bench_says_how_fast(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["bench", "a.wav", *SPEECH, "--rounds", "0"]) == 2
     with pytest.raises(UsageError):
         speed(Perfect(), [])
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_doctor_says_where_bfloat16_is_not_for_this_cpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kernels: bool
+) -> None:
+    monkeypatch.setattr(precision, "has_half_kernels", lambda: kernels)
+    main(["doctor"])
+    assert ("bfloat16 is for other CPUs" in capsys.readouterr().out) is not kernels
 
 
 def test_doctor_reports_what_fails_and_goes_on(

@@ -50,9 +50,12 @@ def examine() -> list[Finding]:
 def _torch() -> tuple[bool, str]:
     import torch
 
+    from ..engines.native.precision import has_half_kernels
+
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     devices = ", ".join(gpus) if gpus else "no GPU (device='cpu')"
-    return True, f"{torch.__version__}, {torch.get_num_threads()} threads, {devices}"
+    half = "" if has_half_kernels() else "; bfloat16 is for other CPUs: codecs refuse it here, pictures take longer"
+    return True, f"{torch.__version__}, {torch.get_num_threads()} threads, {devices}{half}"
 
 
 def _torchaudio() -> tuple[bool, str]:

@@ -19,7 +19,7 @@ def torch_dtype(dtype: str, device: str) -> torch.dtype:
     if dtype not in _DTYPES:
         raise UsageError(f"dtype {dtype!r}; expected one of {', '.join(_DTYPES)}")
     if dtype == "float16" and torch.device(device).type == "cpu":
-        raise UsageError("float16 is for GPUs; on a CPU use bfloat16, which is faster there, or float32")
+        raise UsageError("float16 is for GPUs; on a CPU use float32, or bfloat16 if it has kernels for it")
     return _DTYPES[dtype]
 
 
