@@ -20,7 +20,7 @@ from anytok.engines.native.packing import _elu
 from anytok.engines.native.precision import full_float32
 from anytok.engines.native.recurrent import FusedLayer, PackedLayer, SteppedLayer, Sweep, TorchLayer, layers_of
 from anytok.models.seanet import Conv, UpConv, fold_weight_norm, folded
-from anytok.models.segments import normalize
+from anytok.models.segments import normalize, overlap_add
 
 packed_only = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this CPU has no oneDNN to pack for")
 
@@ -153,6 +153,21 @@ def test_a_segments_loudness_is_the_same_for_any_number_of_threads(threads):
         assert scale == pytest.approx(float(segment.mean(0).square().mean().sqrt()) + 1e-8, rel=1e-6)
     torch.set_num_threads(1)
     assert scales == [normalize(segment)[1] for segment in segments]
+
+
+@pytest.mark.parametrize(("stride", "total"), [(99, 100), (99, 199), (99, 330), (50, 260), (40, 300)])
+def test_joined_segments_are_the_weighted_mean_of_all(stride, total):
+    """Divided stretch by stretch as they come, but the same as all at once."""
+    generator = torch.Generator().manual_seed(0)
+    begins = range(0, total, stride)
+    segments = [torch.randn(2, min(100, total - begin), generator=generator) for begin in begins]
+    weight = torch.arange(1, 101).minimum(torch.arange(100, 0, -1)).double()
+    sums, weights = torch.zeros(2, total).double(), torch.zeros(total).double()
+    for begin, segment in zip(begins, segments, strict=True):
+        length = segment.shape[1]
+        sums[:, begin : begin + length] += weight[:length] * segment
+        weights[begin : begin + length] += weight[:length]
+    torch.testing.assert_close(overlap_add(segments, stride, total), (sums / weights).float(), atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()

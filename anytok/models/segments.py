@@ -10,6 +10,7 @@ from itertools import chain
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["normalize", "overlap_add"]
@@ -26,16 +27,21 @@ def normalize(segment_cs: Tensor) -> tuple[Tensor, float]:
 def overlap_add(segments: Iterable[Tensor], stride: int, total: int) -> Tensor:
     """Segments [c, s], one every `stride` samples and the longest first, as one wave [c, total].
 
-    They are blended with triangular weights that are divided out again.
+    They are blended with triangular weights that are divided out again, each stretch as soon as no later segment
+    reaches it: the weights of a whole wave would be half as many numbers again as a wave in stereo.
     """
     each = iter(segments)
     first_cs = next(each)
     ramp_s = torch.linspace(0, 1, first_cs.shape[1] + 2, dtype=first_cs.dtype)[1:-1]
     weight_s = 0.5 - (ramp_s - 0.5).abs()
-    sum_cs = first_cs.new_zeros(first_cs.shape[0], total)
-    weights_s = first_cs.new_zeros(total)
-    for i, segment_cs in enumerate(chain([first_cs], each)):
-        place = slice(i * stride, i * stride + segment_cs.shape[1])
-        sum_cs[:, place] += weight_s[: segment_cs.shape[1]] * segment_cs
-        weights_s[place] += weight_s[: segment_cs.shape[1]]
-    return sum_cs.div_(weights_s)
+    wave_cs = first_cs.new_zeros(first_cs.shape[0], total)
+    open_cs = wave_cs  # what is not yet divided, from where the next segment begins
+    sum_s = torch.zeros_like(weight_s)  # of the weights there
+    for segment_cs in chain([first_cs], each):
+        length = segment_cs.shape[1]
+        open_cs[:, :length] += weight_s[:length] * segment_cs
+        sum_s[:length] += weight_s[:length]
+        open_cs[:, :stride] /= sum_s[: min(stride, open_cs.shape[1])]
+        open_cs, sum_s = open_cs[:, stride:], F.pad(sum_s[stride:], (0, stride))
+    open_cs /= sum_s[: open_cs.shape[1]]
+    return wave_cs
