@@ -41,7 +41,8 @@ def overlap_add(segments: Iterable[Tensor], stride: int, total: int) -> Tensor:
         length = segment_cs.shape[1]
         open_cs[:, :length] += weight_s[:length] * segment_cs
         sum_s[:length] += weight_s[:length]
-        open_cs[:, :stride] /= sum_s[: min(stride, open_cs.shape[1])]
+        settled_cs = open_cs[:, :stride]
+        settled_cs /= sum_s[: settled_cs.shape[1]]
         open_cs, sum_s = open_cs[:, stride:], F.pad(sum_s[stride:], (0, stride))
     open_cs /= sum_s[: open_cs.shape[1]]
     return wave_cs

@@ -22,7 +22,7 @@ from torch import Tensor
 __all__ = ["PackedConv", "PackedLinear", "can_pack", "least_rows", "pack_up_weights"]
 
 # The length that convolutions are packed for; where another length wants another layout, torch reorders again.
-# With AVX2 alone that is so, at nearly every call, from so many output channels on: those are products of windows.
+# With AVX2 alone many lengths do, from so many output channels on: those are products of windows.
 _USUAL_LENGTH = 1600
 _FICKLE = 256 if torch.cpu._is_avx2_supported() and not torch.cpu._is_avx512_supported() else math.inf
 # From so many channels, or products in a sum, a convolution is computed as a product of its windows: rows are few,
