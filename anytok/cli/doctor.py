@@ -54,7 +54,7 @@ def _torch() -> tuple[bool, str]:
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     devices = ", ".join(gpus) if gpus else "no GPU (device='cpu')"
-    half = "" if has_half_kernels() else "; bfloat16 is for other CPUs: codecs refuse it here, pictures take longer"
+    half = "" if has_half_kernels() else "; no bfloat16 kernels on this CPU: codecs refuse it, pictures take longer"
     return True, f"{torch.__version__}, {torch.get_num_threads()} threads, {devices}{half}"
 
 
