@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...models.codec import Codec
 from ...models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, folded
+from . import kernels
 from .normed import NormedConv
 from .packed import PackedConv, can_pack, pack_up_weights
 from .streams import Activate, ConvStream, ResidualStream, Stream, UpConvStream
@@ -103,13 +104,20 @@ class Packer:
 
 
 def _elu(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
+    if signal_tc.device.type != "cpu":
+        return out_tc.copy_(F.elu(signal_tc))
+    if signal_tc.dtype != torch.float32 or kernels.missing():
+        return _elu_by_exp2(signal_tc, out_tc)
+    kernels.elu(signal_tc.contiguous(), out_tc)
+    return out_tc
+
+
+def _elu_by_exp2(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
     """max(x, 2^(min(x, 0) log2 e) - 1), at most 6e-8 off: exp2 is the fastest of torch's exponentials.
 
     Like torch's ELU it computes what is left over of 32 numbers in another way at the end of each thread's share. So it
     is always given as many numbers, the same whole share for each thread, whatever part of them is wanted.
     """
-    if signal_tc.device.type != "cpu":
-        return out_tc.copy_(F.elu(signal_tc))
     room = torch.empty(_room(torch.get_num_threads()))
     rows = len(room) // signal_tc.shape[1]
     for piece_tc, out_piece_tc in zip(signal_tc.split(rows), out_tc.split(rows), strict=True):

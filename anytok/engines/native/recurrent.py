@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import kernels
 from .packed import PackedLinear, can_pack, least_rows
 
 __all__ = ["Layer", "State", "Sweep", "layers_of", "single_layers"]
@@ -78,6 +79,23 @@ class PackedLayer(ABC):
             running = [i for i in running if len(sweeps[i].piece_tc) > end]
             begin = end
         return [(torch.cat(pieces), state) for pieces, state in zip(said, states, strict=True)]
+
+
+class CompiledLayer(PackedLayer):
+    """One product for all steps' inputs, and our own kernel for the steps: float32, of a width that it fits."""
+
+    def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
+        self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
+        self._hear = PackedLinear(weight_ih, bias_ih + bias_hh)
+        self._recall = kernels.lstm_pack(weight_hh)
+
+    def _steps(self, heard_tbc: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
+        frames, clips, _ = heard_tbc.shape
+        gates_tbg = self._hear(heard_tbc.flatten(0, 1)).view(frames, clips, -1)
+        out_tbc, cell_bc = hidden_bc.new_empty(frames + 1, clips, self._width), cell_bc.clone()
+        out_tbc[0] = hidden_bc
+        kernels.lstm(self._recall, gates_tbg, out_tbc, cell_bc)
+        return out_tbc[1:], cell_bc
 
 
 class SteppedLayer(PackedLayer):
@@ -174,7 +192,9 @@ def layers_of(lstm: nn.LSTM) -> list[list[Layer]]:
 
 
 def _packed(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> PackedLayer:
-    kind = FusedLayer if _is_fused_better(weight_ih, weight_hh) else SteppedLayer
+    kind: type[PackedLayer] = FusedLayer if _is_fused_better(weight_ih, weight_hh) else SteppedLayer
+    if kernels.lstm_fits(weight_hh):
+        kind = CompiledLayer
     return kind(weight_ih, weight_hh, bias_ih, bias_hh)
 
 

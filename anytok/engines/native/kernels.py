@@ -1,0 +1,76 @@
+"""Our own kernels for CPUs (kernels.c), compiled when anytok was installed.
+
+Where they are missing, torch's operations serve: slower, and equal but for the last bits of sigmoid, tanh and exp.
+
+Legend: t time, b clips abreast, c channels, g gates (4 c).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+__all__ = ["elu", "lstm", "lstm_fits", "lstm_pack", "missing"]
+
+
+def missing() -> str | None:
+    """Why there are no kernels on this machine; None where there are."""
+    found = _library()
+    return found if isinstance(found, str) else None
+
+
+def lstm_fits(weight_hh: Tensor) -> bool:
+    """Whether `lstm` can compute a layer with these recurrent weights [g, c]: its units must fill whole registers."""
+    return weight_hh.dtype == torch.float32 and not missing() and weight_hh.shape[1] % _call("lanes") == 0
+
+
+def lstm_pack(weight_hh: Tensor) -> Tensor:
+    """The recurrent weights [g, c] in the order that `lstm` reads them in."""
+    packed = torch.empty_like(weight_hh, memory_format=torch.contiguous_format)
+    _call("lstm_pack", weight_hh.shape[1], weight_hh.contiguous(), packed, torch.get_num_threads())
+    return packed
+
+
+def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
+    """Take all steps. `heard_tbg` is what inputs and biases give; `hidden_tbc` has one frame more, of which the first is
+    given and the others are written; `cell_bc` is replaced. All float32 and contiguous."""
+    sizes = (*heard_tbg.shape[:2], cell_bc.shape[1])
+    _call("lstm", *sizes, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
+
+
+def elu(signal: Tensor, out: Tensor) -> None:
+    """x, or e^x - 1 below zero, into `out`, which may be `signal`. Both float32 and contiguous."""
+    _call("elu", signal.numel(), signal, out, torch.get_num_threads())
+
+
+def _call(name: str, *arguments: Tensor | int) -> int:
+    library = _library()
+    assert isinstance(library, ctypes.CDLL), library
+    assert all(one.is_contiguous() and one.dtype == torch.float32 for one in arguments if isinstance(one, Tensor))
+    function = library[name]
+    function.restype = ctypes.c_int64
+    passed = [
+        ctypes.c_void_p(one.data_ptr()) if isinstance(one, Tensor) else ctypes.c_int64(one) for one in arguments
+    ]
+    return function(*passed)
+
+
+@cache
+def _library() -> ctypes.CDLL | str:
+    if torch.cpu._is_avx512_supported():
+        kind = "x86-64-v4"
+    elif torch.cpu._is_avx2_supported():
+        kind = "x86-64-v3"
+    else:
+        return "this CPU has no AVX2"
+    path = Path(__file__).with_name(f"kernels-{kind}.so")
+    if not path.exists():
+        return "anytok was installed without a C compiler"
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        return str(error)

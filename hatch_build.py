@@ -1,0 +1,38 @@
+"""Compiles anytok's kernels into the wheel, once for each kind of CPU. Without a compiler the wheel has none, and anytok
+runs without them, only slower; `anytok doctor` says which it is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+SOURCE = "anytok/engines/native/kernels.c"
+# Not linked with OpenMP: its functions are found in the copy that torch has loaded, and so the threads are torch's.
+FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-nodefaultlibs", "-shared"]
+KINDS = ("x86-64-v3", "x86-64-v4")
+
+
+class Kernels(BuildHookInterface):
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if self.target_name != "wheel" or (sys.platform, platform.machine()) != ("linux", "x86_64"):
+            return
+        source = Path(self.root, SOURCE)
+        for kind in KINDS:
+            built = source.with_name(f"kernels-{kind}.so")
+            command = [os.environ.get("CC", "gcc"), *FLAGS, f"-march={kind}", str(source), "-o", str(built)]
+            try:
+                subprocess.run(command, check=True, capture_output=True, text=True)
+            except (OSError, subprocess.CalledProcessError) as error:
+                built.unlink(missing_ok=True)
+                self.app.display_warning(f"no kernels for {kind}: {getattr(error, 'stderr', '') or error}")
+                continue
+            build_data["artifacts"].append(f"/{built.relative_to(self.root)}")
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
