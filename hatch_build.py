@@ -1,5 +1,7 @@
-"""Compiles anytok's kernels into the wheel, once for each kind of CPU. Without a compiler the wheel has none, and anytok
-runs without them, only slower; `anytok doctor` says which it is."""
+"""Compiles anytok's kernels into the wheel, once for each kind of CPU.
+
+Without a compiler the wheel has none, and anytok works without them, only slower; `anytok doctor` says which it is.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 SOURCE = "anytok/engines/native/kernels.c"
 # Not linked with OpenMP: its functions are found in the copy that torch has loaded, and so the threads are torch's.
 FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-nodefaultlibs", "-shared"]
-KINDS = ("x86-64-v3", "x86-64-v4")
+KINDS = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]}
 
 
 class Kernels(BuildHookInterface):
@@ -24,11 +26,13 @@ class Kernels(BuildHookInterface):
         if self.target_name != "wheel" or (sys.platform, platform.machine()) != ("linux", "x86_64"):
             return
         source = Path(self.root, SOURCE)
-        for kind in KINDS:
+        for kind, flags in KINDS.items():
             built = source.with_name(f"kernels-{kind}.so")
-            command = [os.environ.get("CC", "gcc"), *FLAGS, f"-march={kind}", str(source), "-o", str(built)]
+            fresh = built.with_suffix(".new")
+            command = [os.environ.get("CC", "gcc"), *FLAGS, *flags, str(source), "-o", str(fresh)]
             try:
                 subprocess.run(command, check=True, capture_output=True, text=True)
+                fresh.replace(built)  # a process that runs the old ones keeps them
             except (OSError, subprocess.CalledProcessError) as error:
                 built.unlink(missing_ok=True)
                 self.app.display_warning(f"no kernels for {kind}: {getattr(error, 'stderr', '') or error}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from marks import half_kernels
+from marks import compiled_only, half_kernels
 from torch import nn
 
 from anytok.engines.native import recurrent
@@ -18,7 +18,15 @@ from anytok.engines.native.normed import NormedConv
 from anytok.engines.native.packed import PackedConv, PackedLinear, can_pack
 from anytok.engines.native.packing import _elu
 from anytok.engines.native.precision import full_float32
-from anytok.engines.native.recurrent import FusedLayer, PackedLayer, SteppedLayer, Sweep, TorchLayer, layers_of
+from anytok.engines.native.recurrent import (
+    CompiledLayer,
+    FusedLayer,
+    PackedLayer,
+    SteppedLayer,
+    Sweep,
+    TorchLayer,
+    layers_of,
+)
 from anytok.models.seanet import Conv, UpConv, fold_weight_norm, folded
 from anytok.models.segments import normalize, overlap_add
 
@@ -217,12 +225,12 @@ def test_clips_abreast_hear_what_each_would_hear_alone(threads, width, dtype, wi
 
 
 @packed_only
-@pytest.mark.parametrize("kind", [SteppedLayer, FusedLayer])
+@pytest.mark.parametrize("kind", [SteppedLayer, FusedLayer, pytest.param(CompiledLayer, marks=compiled_only)])
 @torch.inference_mode()
 def test_state_is_carried_from_piece_to_piece(kind):
     torch.manual_seed(0)
-    layer = layer_of(kind, nn.LSTM(24, 24))
-    signal = torch.randn(120, 24)
+    layer = layer_of(kind, nn.LSTM(32, 32))
+    signal = torch.randn(120, 32)
     ((whole, end),) = layer.run([Sweep(layer, signal)])
     ((head, state),) = layer.run([Sweep(layer, signal[:37])])
     ((tail, after),) = layer.run([Sweep(layer, signal[37:], state)])

@@ -29,6 +29,7 @@ def examine() -> list[Finding]:
     looks: dict[str, Callable[[], tuple[bool, str]]] = {
         "python": lambda: (sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
         "torch": _torch,
+        "kernels": _kernels,
         "torchaudio": _torchaudio,
         "media": lambda: _extra("media", {"av": "m4a, mp4, webm", "soxr": "the soxr resampler", "pillow_heif": "HEIC"}),
         "hf": lambda: _extra("hf", {"transformers": "text tokenizers"}),
@@ -56,6 +57,14 @@ def _torch() -> tuple[bool, str]:
     devices = ", ".join(gpus) if gpus else "no GPU (device='cpu')"
     half = "" if has_half_kernels() else "; no bfloat16 kernels on this CPU: codecs refuse it, pictures take longer"
     return True, f"{torch.__version__}, {torch.get_num_threads()} threads, {devices}{half}"
+
+
+def _kernels() -> tuple[bool, str]:
+    from ..engines.native import kernels
+
+    if (why := kernels.missing()) is None:
+        return True, "anytok's own, compiled for this CPU"
+    return True, f"none of anytok's own ({why}): codecs on the CPU work, and take up to twice as long"
 
 
 def _torchaudio() -> tuple[bool, str]:

@@ -1,20 +1,21 @@
-/* The two things that torch's operations leave slow in a codec on a CPU: the steps of an LSTM, and ELU.
+/* What torch's operations leave slow in a codec on a CPU: the steps of an LSTM, and activations.
 
    Every number is summed in one order, by one thread, and by the same instructions, whatever lies beside it and
    however many threads there are: that is what lets batches, tiles and threads change nothing.
 
-   hatch_build.py compiles this once for each width of vector registers; kernels.py calls it. Vectors are the compiler's own
-   (GCC's vector extensions), a * b + c is one rounding (-ffp-contract=fast), threads are torch's (OpenMP). */
+   hatch_build.py compiles this once for each width of vector registers; kernels.py calls it. Vectors are the compiler's
+   own (GCC's vector extensions), a * b + c is one rounding (-ffp-contract=fast), threads are torch's (OpenMP). */
 
 #include <stdint.h>
 #include <string.h>
 
 #ifdef __AVX512F__
-enum { LANES = 16, TILE = 6 }; /* floats in a register; rows whose sums all lie in registers: 4 a row of 32, */
+enum { LANES = 16, TILE = 6 }; /* floats in a register, and rows whose sums, four registers each, fit into the 32 */
 #else
-enum { LANES = 8, TILE = 3 }; /* or of 16 */
+enum { LANES = 8, TILE = 3 }; /* … into the 16 */
 #endif
-enum { GATES = 4, ROWS = 16, CHUNK = 64, LINE = 16, SMALL = 1 << 15 };
+enum { GATES = 4, ROWS = 16, CHUNK = 64, LINE = 16 };
+enum { SMALL = 1 << 15 }; /* numbers; waking a thread would take longer */
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
@@ -26,11 +27,13 @@ INLINE vec all(float x) { return x - (vec){0}; }
 INLINE vec where(ints is, vec a, vec b) { return (vec)((is & (ints)a) | (~is & (ints)b)); }
 INLINE vec clamp(vec x, float most) { return where(x > most, all(most), where(x < -most, all(-most), x)); }
 
+/* The nearest whole number, up to 2^22: added and taken away again, 1.5 * 2^23 leaves no room for a fraction. */
+INLINE vec nearest(vec x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
+
 /* e^x - 1 to about one unit in the last place, by Cody and Waite: x = n ln 2 + r, and a Taylor polynomial of r. */
 INLINE vec exp_less_1(vec x) {
     x = clamp(x, 87);
-    vec whole = all(0x1.8p23f); /* added and taken away again, it rounds to whole numbers */
-    vec n = (x * 0x1.715476p0f + whole) - whole;
+    vec n = nearest(x * 0x1.715476p0f);
     vec r = x - n * 0x1.62e4p-1f - n * 0x1.7f7d1cp-20f; /* ln 2 in two parts, the first so short that n times it is exact */
     vec p = all(1.0f / 5040);
     p = p * r + 1.0f / 720;
@@ -46,8 +49,24 @@ INLINE vec exp_less_1(vec x) {
 INLINE vec sigmoid(vec x) { return 1 / (2 + exp_less_1(-x)); }
 
 INLINE vec tanh_(vec x) {
-    vec e = exp_less_1(clamp(x, 40) * 2);
+    vec e = exp_less_1(x * 2);
     return e / (e + 2);
+}
+
+/* sin(x)^2, of which every half turn is the same: x = n pi + r, and a Taylor polynomial of sin r. */
+INLINE vec sine_squared(vec x) {
+    vec n = nearest(x * 0x1.45f306p-2f);
+    vec r = x - n * 0x1.921fb6p1f - n * -0x1.777a5cp-24f; /* pi in two parts */
+    r = clamp(r, 0x1.921fb6p0f); /* where floats are too coarse for n */
+    vec q = r * r;
+    vec p = all(1.0f / 6227020800);
+    p = p * q - 1.0f / 39916800;
+    p = p * q + 1.0f / 362880;
+    p = p * q - 1.0f / 5040;
+    p = p * q + 1.0f / 120;
+    p = p * q - 1.0f / 6;
+    p = p * (q * r) + r;
+    return p * p;
 }
 
 /* sum += W h over the inputs from `begin` to `end`, for `rows` rows; the compiler unrolls it, so rows is a constant. */
@@ -104,7 +123,7 @@ INLINE void step(int64_t rows, int64_t width, const float *weight, const float *
     }
 }
 
-int64_t lanes(void) { return LANES; }
+int lanes(void) { return LANES; }
 
 /* Recurrent weights as torch has them, [GATES][width][width inputs] → [width / LANES][width inputs][GATES][LANES]. */
 void lstm_pack(int64_t width, const float *weight, float *packed, int64_t threads) {
@@ -149,4 +168,16 @@ void elu(int64_t count, const float *in, float *out, int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (count > SMALL)
     for (int64_t i = 0; i < even; i += LANES) elu_some(LANES, in + i, out + i);
     elu_some(count - even, in + even, out + even);
+}
+
+/* x + sin(alpha x)^2 / alpha of [rows][channels], with as many channels as fill whole registers; `out` may be `in`. */
+void snake(int64_t rows, int64_t channels, const float *alpha, const float *inverse, const float *in, float *out,
+           int64_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows * channels > SMALL)
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t c = 0; c < channels; c += LANES) {
+            vec x = *(const anywhere *)(in + row * channels + c);
+            vec wave = sine_squared(x * *(const anywhere *)(alpha + c));
+            *(anywhere *)(out + row * channels + c) = wave * *(const anywhere *)(inverse + c) + x;
+        }
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["elu", "lstm", "lstm_fits", "lstm_pack", "missing"]
+__all__ = ["elu", "fits", "lstm", "lstm_pack", "missing", "snake"]
 
 
 def missing() -> str | None:
@@ -23,9 +23,9 @@ def missing() -> str | None:
     return found if isinstance(found, str) else None
 
 
-def lstm_fits(weight_hh: Tensor) -> bool:
-    """Whether `lstm` can compute a layer with these recurrent weights [g, c]: its units must fill whole registers."""
-    return weight_hh.dtype == torch.float32 and not missing() and weight_hh.shape[1] % _call("lanes") == 0
+def fits(width: int) -> bool:
+    """Whether `lstm` and `snake` can compute so many channels: they must fill whole registers."""
+    return not missing() and width % _call("lanes") == 0
 
 
 def lstm_pack(weight_hh: Tensor) -> Tensor:
@@ -36,8 +36,8 @@ def lstm_pack(weight_hh: Tensor) -> Tensor:
 
 
 def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
-    """Take all steps. `heard_tbg` is what inputs and biases give; `hidden_tbc` has one frame more, of which the first is
-    given and the others are written; `cell_bc` is replaced. All float32 and contiguous."""
+    """Take all steps. `heard_tbg` is what inputs and biases give; `hidden_tbc` has one frame more, of which the first
+    is given and the others are written; `cell_bc` is replaced. All float32 and contiguous."""
     sizes = (*heard_tbg.shape[:2], cell_bc.shape[1])
     _call("lstm", *sizes, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
 
@@ -47,24 +47,25 @@ def elu(signal: Tensor, out: Tensor) -> None:
     _call("elu", signal.numel(), signal, out, torch.get_num_threads())
 
 
+def snake(signal_tc: Tensor, alpha_c: Tensor, inverse_c: Tensor, out_tc: Tensor) -> None:
+    """x + sin(alpha x)^2 * inverse into `out_tc`, which may be `signal_tc`. All float32 and contiguous."""
+    _call("snake", *signal_tc.shape, alpha_c, inverse_c, signal_tc, out_tc, torch.get_num_threads())
+
+
 def _call(name: str, *arguments: Tensor | int) -> int:
     library = _library()
     assert isinstance(library, ctypes.CDLL), library
     assert all(one.is_contiguous() and one.dtype == torch.float32 for one in arguments if isinstance(one, Tensor))
-    function = library[name]
-    function.restype = ctypes.c_int64
-    passed = [
-        ctypes.c_void_p(one.data_ptr()) if isinstance(one, Tensor) else ctypes.c_int64(one) for one in arguments
-    ]
-    return function(*passed)
+    passed = (ctypes.c_void_p(one.data_ptr()) if isinstance(one, Tensor) else ctypes.c_int64(one) for one in arguments)
+    return getattr(library, name)(*passed)
 
 
 @cache
 def _library() -> ctypes.CDLL | str:
     if torch.cpu._is_avx512_supported():
-        kind = "x86-64-v4"
+        kind = "avx512"
     elif torch.cpu._is_avx2_supported():
-        kind = "x86-64-v3"
+        kind = "avx2"
     else:
         return "this CPU has no AVX2"
     path = Path(__file__).with_name(f"kernels-{kind}.so")

@@ -91,8 +91,12 @@ class Packer:
             return _elu
         alpha_c = layer.alpha[0, :, 0].to(self._dtype, copy=True)  # no view: see _conv
         inverse_c = (1 / (layer.alpha[0, :, 0] + 1e-9)).to(self._dtype)
+        compiled = alpha_c.device.type == "cpu" and self._dtype == torch.float32 and kernels.fits(len(alpha_c))
 
         def snake(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
+            if compiled:
+                kernels.snake(signal_tc.contiguous(), alpha_c, inverse_c, out_tc)
+                return out_tc
             wave_tc = (signal_tc * alpha_c).sin_().square_().mul_(inverse_c)
             return torch.add(signal_tc, wave_tc, out=out_tc)
 

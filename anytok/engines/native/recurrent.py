@@ -192,15 +192,15 @@ def layers_of(lstm: nn.LSTM) -> list[list[Layer]]:
 
 
 def _packed(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> PackedLayer:
-    kind: type[PackedLayer] = FusedLayer if _is_fused_better(weight_ih, weight_hh) else SteppedLayer
-    if kernels.lstm_fits(weight_hh):
-        kind = CompiledLayer
-    return kind(weight_ih, weight_hh, bias_ih, bias_hh)
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    if weight_hh.dtype == torch.float32 and kernels.fits(weight_hh.shape[1]):
+        return CompiledLayer(*weights)
+    return FusedLayer(*weights) if _is_fused_better(weight_ih, weight_hh) else SteppedLayer(*weights)
 
 
 def _is_fused_better(weight_ih: Tensor, weight_hh: Tensor) -> bool:
-    """In half precision, and where weights are so small that a step's many operations show; never for inputs wider
-    than the layer, which it does not project for all steps at once.
+    """In half precision, and, without kernels of our own, where weights are so small that a step's many operations
+    show; never for inputs wider than the layer, which it does not project for all steps at once.
 
     It must have kernels here, and none for matrix units, which sum every number of rows in an order of their own.
     """

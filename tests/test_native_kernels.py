@@ -1,0 +1,198 @@
+"""The compiled kernels: what they compute, that company changes no bit, and that anytok works without them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from marks import compiled_only
+from torch import Tensor
+
+import anytok
+from anytok.engines.native import kernels, packing, recurrent
+
+ROOT = Path(__file__).parent.parent
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None or not torch.cpu._is_avx2_supported(), reason="nothing to compile with")
+def test_an_installation_with_a_compiler_has_kernels():
+    assert kernels.missing() is None
+
+
+@compiled_only
+@torch.inference_mode()
+def test_elu_is_elu_to_the_last_bits():
+    signal = torch.cat([-torch.logspace(-30, 2, 100_001), torch.logspace(-30, 2, 100_000)])
+    exact = F.elu(signal.double())
+    made = torch.empty_like(signal)
+    kernels.elu(signal, made)
+    assert ((made - exact) / exact).abs().max() < 1e-7
+    edges = torch.tensor([NAN, INF, -INF, 0.0, -0.0])
+    kernels.elu(edges, edges)
+    torch.testing.assert_close(edges, torch.tensor([NAN, INF, -1.0, 0.0, -0.0]), equal_nan=True)
+    assert torch.signbit(edges[4])
+
+
+@compiled_only
+@pytest.mark.parametrize("count", [1, 7, 8, 15, 16, 31, 100_015])
+@torch.inference_mode()
+def test_elu_of_a_number_is_the_same_wherever_it_lies(count):
+    signal = -torch.rand(count, generator=torch.Generator().manual_seed(0))
+    made, elsewhere = torch.empty(count), torch.empty(count + 5)
+    kernels.elu(signal, made)
+    kernels.elu(F.pad(signal, (3, 2)), elsewhere)
+    assert torch.equal(made, elsewhere[3:-2]) and made.max() < 0
+
+
+@compiled_only
+@torch.inference_mode()
+def test_snake_is_snake():
+    generator = torch.Generator().manual_seed(0)
+    signal, alpha = 30 * torch.randn(3000, 64, generator=generator), 4 * torch.rand(64, generator=generator) + 0.1
+    made = torch.empty_like(signal)
+    kernels.snake(signal, alpha, 1 / alpha, made)
+    exact = signal + torch.sin((signal * alpha).double()).square() / alpha
+    assert ((made - exact) / exact.abs().clamp_min(1)).abs().max() < 3e-6
+    for row in (0, 1, 2999):
+        alone = signal[row : row + 1].clone()
+        kernels.snake(alone, alpha, 1 / alpha, alone)
+        assert torch.equal(alone, made[row : row + 1])
+    far = torch.tensor([[1e30, -1e30, INF, NAN, *[1e7] * 60]])
+    kernels.snake(far, alpha, 1 / alpha, far)
+    assert far[0, :2].tolist() == [pytest.approx(1e30), pytest.approx(-1e30)]
+    assert far[0, 2:4].isnan().all() and far[0, 4:].isfinite().all()
+
+
+def steps_of(width: int, rows: int, frames: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Recurrent weights, what is heard, the states before."""
+    generator = torch.Generator().manual_seed(width)
+    weight = torch.randn(4 * width, width, generator=generator) / width**0.5
+    heard = 3 * torch.randn(frames, rows, 4 * width, generator=generator)
+    return weight, heard, *torch.randn(2, rows, width, generator=generator)
+
+
+def run(weight: Tensor, heard: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    states, cell = hidden.new_full((len(heard) + 1, *hidden.shape), NAN), cell.clone()
+    states[0] = hidden
+    kernels.lstm(kernels.lstm_pack(weight), heard, states, cell)
+    return states[1:], cell
+
+
+@compiled_only
+@pytest.mark.parametrize("width", [16, 48, 1024])
+@torch.inference_mode()
+def test_lstm_steps_are_the_formula(width):
+    """In float64, hidden and cell states after each step (Hochreiter and Schmidhuber 1997, with a forget gate)."""
+    weight, heard, hidden, cell = steps_of(width, 5)
+    made, last = run(weight, heard, hidden, cell)
+    hidden, cell = hidden.double(), cell.double()
+    for frame, heard_bg in enumerate(heard):
+        entry, forget, candidate, output = (hidden @ weight.double().T + heard_bg).chunk(4, dim=1)
+        cell = forget.sigmoid() * cell + entry.sigmoid() * candidate.tanh()
+        hidden = output.sigmoid() * cell.tanh()
+        torch.testing.assert_close(made[frame].double(), hidden, atol=2e-6, rtol=0)
+    torch.testing.assert_close(last.double(), cell, atol=2e-6, rtol=0)
+
+
+@compiled_only
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("width", [16, 528, 1024])
+@torch.inference_mode()
+def test_lstm_steps_of_a_clip_are_the_same_in_any_company(width, threads):
+    """Up to more clips than are taken at once, with whole and broken tiles of rows."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    weight, heard, hidden, cell = steps_of(width, 19)
+    alone = [run(weight, heard[:, [i]].contiguous(), hidden[[i]], cell[[i]]) for i in range(19)]
+    torch.set_num_threads(threads)
+    for rows in (1, 2, 3, 4, 5, 6, 7, 13, 16, 17, 19):
+        made, last = run(weight, heard[:, :rows].contiguous(), hidden[:rows], cell[:rows])
+        for i in range(rows):
+            assert torch.equal(made[:, [i]], alone[i][0]) and torch.equal(last[[i]], alone[i][1])
+    torch.set_num_threads(before)
+
+
+@compiled_only
+@torch.inference_mode()
+def test_gates_far_out_saturate_and_do_not_overflow():
+    weight, heard = torch.zeros(64, 16), torch.zeros(1, 1, 64)
+    heard[..., :16], heard[..., 16:32], heard[..., 32:48], heard[..., 48:] = 1e30, -INF, INF, 200
+    made, cell = run(weight, heard, torch.zeros(1, 16), torch.full((1, 16), 5.0))
+    torch.testing.assert_close(cell, torch.ones(1, 16))
+    torch.testing.assert_close(made[0], torch.ones(1, 16).tanh())
+    assert run(weight, heard * NAN, torch.zeros(1, 16), torch.zeros(1, 16))[0].isnan().all()
+
+
+@compiled_only
+def test_what_a_kernel_cannot_take_is_never_passed_on():
+    """A strided or half-precision tensor would be read as something else."""
+    with pytest.raises(AssertionError):
+        kernels.elu(torch.zeros(8, 8).T, torch.zeros(8, 8))
+    with pytest.raises(AssertionError):
+        kernels.elu(torch.zeros(8).bfloat16(), torch.zeros(8))
+    assert kernels.fits(1024) and not kernels.fits(1028)
+
+
+@pytest.fixture
+def no_kernels(monkeypatch):
+    monkeypatch.setattr(kernels, "missing", lambda: "for this test")
+
+
+@pytest.mark.parametrize("name", ["speech-mini", "music-mini"])
+def test_without_kernels_the_codes_are_the_same(name, no_kernels, monkeypatch):
+    """But for near ties, which these clips do not have; and torch's operations were used."""
+    rate = anytok.load_tokenizer(name).spec.sample_rate
+    noise = np.random.default_rng(0).normal(0, 0.1, (3, 2 * rate)).astype(np.float32)
+    clips = [anytok.Audio(wave[: rate // step], rate) for step, wave in enumerate(noise, start=1)]
+    monkeypatch.setattr(recurrent.CompiledLayer, "__init__", None)  # would be seen if it were made
+    plain = anytok.load_tokenizer(name)
+    without = [plain.encode(clip) for clip in clips]
+    sounds = plain.decode_batch(without)
+    monkeypatch.undo()
+    usual = anytok.load_tokenizer(name)
+    for codes, others, sound in zip(without, usual.encode_batch(clips), sounds, strict=True):
+        assert np.array_equal(codes.values, others.values) and len(np.unique(codes.values)) > 10
+        np.testing.assert_allclose(usual.decode(others).wave, sound.wave, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_elu_by_torchs_operations_is_elu_too(no_kernels):
+    signal = torch.randn(3001, 65, generator=torch.Generator().manual_seed(0))
+    once = packing._elu(signal, torch.empty_like(signal))
+    torch.testing.assert_close(once, F.elu(signal), atol=2e-7, rtol=0)
+    before = torch.get_num_threads()
+    for count in (1, 3, 12, 50):
+        torch.set_num_threads(count)
+        assert torch.equal(packing._elu(signal, torch.empty_like(signal)), once)
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "no-such-compiler"])
+def test_a_wheel_has_kernels_for_its_platform_or_none_for_any(tmp_path, compiler):
+    if shutil.which(compiler) is None and compiler == "gcc":
+        pytest.skip("no gcc")
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "anytok", source / "anytok", ignore=shutil.ignore_patterns("*.so", "__pycache__", "weights"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "hatch_build.py", ".gitignore"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    done = subprocess.run(command, cwd=source, env={**os.environ, "CC": compiler}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    built = [Path(name).name for name in ZipFile(wheel).namelist() if name.endswith(".so")]
+    if compiler == "gcc" and platform.machine() == "x86_64" and sys.platform == "linux":
+        assert sorted(built) == ["kernels-avx2.so", "kernels-avx512.so"]
+        assert wheel.stem.endswith("-py3-none-linux_x86_64")
+    else:
+        assert not built and wheel.stem.endswith("-py3-none-any")
+        assert platform.machine() != "x86_64" or "no kernels" in done.stdout + done.stderr
