@@ -10,14 +10,16 @@ import platform
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = "anytok/engines/native/kernels.c"
-# Not linked with OpenMP: its functions are found in the copy that torch has loaded, and so the threads are torch's.
-FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-nodefaultlibs", "-shared"]
+COMPILE = ["-c", "-std=gnu11", "-O3", "-ffp-contract=fast", "-fopenmp", "-fPIC"]
+# Not with OpenMP: its functions are found in the copy that torch has loaded, and so the threads are torch's.
+LINK = ["-shared"]
 KINDS = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]}
 
 
@@ -28,11 +30,8 @@ class Kernels(BuildHookInterface):
         source = Path(self.root, SOURCE)
         for kind, flags in KINDS.items():
             built = source.with_name(f"kernels-{kind}.so")
-            fresh = built.with_suffix(".new")
-            command = [os.environ.get("CC", "gcc"), *FLAGS, *flags, str(source), "-o", str(fresh)]
             try:
-                subprocess.run(command, check=True, capture_output=True, text=True)
-                fresh.replace(built)  # a process that runs the old ones keeps them
+                self._build(source, flags, built)
             except (OSError, subprocess.CalledProcessError) as error:
                 built.unlink(missing_ok=True)
                 self.app.display_warning(f"no kernels for {kind}: {getattr(error, 'stderr', '') or error}")
@@ -40,3 +39,11 @@ class Kernels(BuildHookInterface):
             build_data["artifacts"].append(f"/{built.relative_to(self.root)}")
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+
+    def _build(self, source: Path, flags: list[str], built: Path) -> None:
+        compiler = os.environ.get("CC", "gcc")
+        with tempfile.TemporaryDirectory(dir=source.parent) as place:
+            compiled, linked = Path(place, "kernels.o"), Path(place, "kernels.so")
+            for command in ([*COMPILE, *flags, source, "-o", compiled], [*LINK, compiled, "-o", linked]):
+                subprocess.run([compiler, *map(str, command)], check=True, capture_output=True, text=True)
+            linked.replace(built)  # a process that runs the old ones keeps them

@@ -73,6 +73,22 @@ def test_snake_is_snake():
     assert far[0, 2:4].isnan().all() and far[0, 4:].isfinite().all()
 
 
+@compiled_only
+@torch.inference_mode()
+def test_half_precision_rounds_once_to_even():
+    """Every bfloat16 number there is, against the float32 kernel and torch's rounding."""
+    every = torch.arange(1 << 16).to(torch.int16).view(torch.bfloat16)
+    made, wide, out = every.clone(), every.float(), torch.empty(1 << 16)
+    kernels.elu(made, made)
+    kernels.elu(wide, out)
+    assert torch.equal(made.isnan(), every.isnan()) and torch.equal(made.nan_to_num(7), out.bfloat16().nan_to_num(7))
+    rows_tc = torch.cat([every.roll(shift) for shift in range(64)]).view(-1, 256)  # so many that some lie half-way
+    alpha, inverse = torch.rand(2, 256, generator=torch.Generator().manual_seed(0)) + 0.5
+    rounded_tc = kernels.snake(rows_tc.float(), alpha, inverse, torch.empty(rows_tc.shape)).bfloat16()
+    kernels.snake(rows_tc, alpha, inverse, rows_tc)
+    assert torch.equal(rows_tc.nan_to_num(7), rounded_tc.nan_to_num(7))
+
+
 def steps_of(width: int, rows: int, frames: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Recurrent weights, what is heard, the states before."""
     generator = torch.Generator().manual_seed(width)
@@ -134,12 +150,38 @@ def test_gates_far_out_saturate_and_do_not_overflow():
 
 
 @compiled_only
+@pytest.mark.parametrize("rows", [1, 2, 16])
+@torch.inference_mode()
+def test_a_step_whose_products_are_done_is_the_same_step(rows):
+    """In bfloat16 the gates come and the hidden states go as such; what is between is the same."""
+    weight, heard, hidden, cell = steps_of(512, rows, frames=1)
+    heard = heard.bfloat16().float()
+    said, last = run(0 * weight, heard, hidden, cell)
+    for dtype in (torch.float32, torch.bfloat16):
+        made, now = torch.empty(rows, 512, dtype=dtype), cell.clone()
+        kernels.lstm_say(heard[0].to(dtype), now, made)
+        assert torch.equal(now, last) and torch.equal(made, said[0].to(dtype))
+
+
+@compiled_only
+@torch.inference_mode()
+def test_activations_take_tensors_in_any_order_of_memory():
+    signal, alpha = torch.randn(64, 32), torch.rand(64) + 0.1
+    made_tc = kernels.elu(signal.T, torch.empty(64, 32).T)
+    torch.testing.assert_close(made_tc, F.elu(signal.T), atol=2e-7, rtol=0)
+    snakes = [kernels.snake(signal.T, alpha, 1 / alpha, out) for out in (torch.empty(64, 32).T, torch.empty(32, 64))]
+    assert torch.equal(*snakes) and not torch.equal(snakes[0], signal.T)
+
+
+@compiled_only
 def test_what_a_kernel_cannot_take_is_never_passed_on():
-    """A strided or half-precision tensor would be read as something else."""
+    """It would be read as something else."""
     with pytest.raises(AssertionError):
-        kernels.elu(torch.zeros(8, 8).T, torch.zeros(8, 8))
-    with pytest.raises(AssertionError):
+        kernels.lstm_say(torch.zeros(64, 1).T, torch.zeros(2, 16).T, torch.zeros(1, 16))
+    with pytest.raises(ValueError):
         kernels.elu(torch.zeros(8).bfloat16(), torch.zeros(8))
+    with pytest.raises(AssertionError):
+        kernels.elu(torch.zeros(8).half(), torch.zeros(8).half())
     assert kernels.fits(1024) and not kernels.fits(1028)
 
 

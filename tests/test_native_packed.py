@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from marks import compiled_only, half_kernels
 from torch import nn
 
-from anytok.engines.native import recurrent
+from anytok.engines.native import kernels, recurrent
 from anytok.engines.native.abreast import abreast
 from anytok.engines.native.fast_codec import _first_largest
 from anytok.engines.native.normed import NormedConv
@@ -203,17 +203,19 @@ def layer_of(kind: type[PackedLayer], lstm: nn.LSTM) -> PackedLayer:
 
 
 @packed_only
-@pytest.mark.parametrize("taken", ["stepped", "here"])
+@pytest.mark.parametrize("taken", ["stepped", "stepped, without kernels", "here"])
 @pytest.mark.parametrize(
     ("dtype", "within"), [(torch.float32, 2e-6), pytest.param(torch.bfloat16, 1e-2, marks=half_kernels)]
 )
 @pytest.mark.parametrize("width", [2048, 1024, 256, 20])
 @torch.inference_mode()
-def test_clips_abreast_hear_what_each_would_hear_alone(threads, width, dtype, within, taken):
+def test_clips_abreast_hear_what_each_would_hear_alone(threads, width, dtype, within, taken, monkeypatch):
     """In the layer that this CPU takes, and in the stepped one, which another would."""
     torch.manual_seed(0)
+    if "without" in taken:
+        monkeypatch.setattr(kernels, "missing", lambda: "for this test")
     lstm = nn.LSTM(width, width).to(dtype)
-    layer = layer_of(SteppedLayer, lstm) if taken == "stepped" else layers_of(lstm)[0][0]
+    layer = layer_of(SteppedLayer, lstm) if "stepped" in taken else layers_of(lstm)[0][0]
     pieces = [torch.randn(frames, width) for frames in (70, 1, 33, 70, 5, 50, *[6] * 11)]
     together = layer.run([Sweep(layer, piece) for piece in pieces])
     for piece, (heard, state) in zip(pieces, together, strict=True):

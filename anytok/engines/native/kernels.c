@@ -15,17 +15,32 @@ enum { LANES = 16, TILE = 6 }; /* floats in a register, and rows whose sums, fou
 enum { LANES = 8, TILE = 3 }; /* … into the 16 */
 #endif
 enum { GATES = 4, ROWS = 16, CHUNK = 64, LINE = 16 };
-enum { SMALL = 1 << 15 }; /* numbers; waking a thread would take longer */
+enum { PART = 1 << 12, SMALL = 1 << 15 }; /* numbers: one piece of work, and what is not worth waking threads for */
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
-typedef float anywhere __attribute__((vector_size(4 * LANES), aligned(4), may_alias)); /* a vec in memory */
+
+typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec all(float x) { return x - (vec){0}; }
 INLINE vec where(ints is, vec a, vec b) { return (vec)((is & (ints)a) | (~is & (ints)b)); }
 INLINE vec clamp(vec x, float most) { return where(x > most, all(most), where(x < -most, all(-most), x)); }
+
+/* Up to LANES numbers of `size` bytes: floats, or bfloat16, which are the upper halves of floats. */
+INLINE vec load(const int size, int64_t count, const void *from) {
+    vec x = {0};
+    halves upper = {0};
+    memcpy(size == 4 ? (void *)&x : (void *)&upper, from, count * size);
+    return size == 4 ? x : (vec)(__builtin_convertvector(upper, ints) << 16);
+}
+
+INLINE void store(const int size, int64_t count, vec x, void *to) {
+    ints bits = (ints)x, odd = bits >> 16 & 1;
+    halves upper = __builtin_convertvector((bits + 0x7fff + odd) >> 16, halves); /* to the nearest, or to the even one */
+    memcpy(to, size == 4 ? (void *)&x : (void *)&upper, count * size);
+}
 
 /* The nearest whole number, up to 2^22: added and taken away again, 1.5 * 2^23 leaves no room for a fraction. */
 INLINE vec nearest(vec x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
@@ -77,7 +92,7 @@ INLINE void add_products(const int rows, int64_t width, int64_t begin, int64_t e
         for (int gate = 0; gate < GATES; gate++) held[row][gate] = sum[row][gate];
     for (int64_t k = begin; k < end; k++)
         for (int gate = 0; gate < GATES; gate++) {
-            vec w = *(const anywhere *)(weight + (k * GATES + gate) * LANES);
+            vec w = load(4, LANES, weight + (k * GATES + gate) * LANES);
             for (int row = 0; row < rows; row++) held[row][gate] += w * hidden[row * width + k];
         }
     for (int row = 0; row < rows; row++)
@@ -98,6 +113,15 @@ static void add_tile(int64_t rows, int64_t width, int64_t begin, int64_t end, co
     }
 }
 
+/* The new states of LANES units, from their gates in torch's order. */
+INLINE void say(const int size, const vec *gates, float *cell, void *hidden) {
+    vec entry = sigmoid(gates[0]), forget = sigmoid(gates[1]), candidate = tanh_(gates[2]), output = sigmoid(gates[3]);
+    vec heard = entry * candidate;
+    vec now = forget * load(4, LANES, cell) + heard;
+    store(4, LANES, now, cell);
+    store(size, LANES, output * tanh_(now), hidden);
+}
+
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* LANES units of up to ROWS clips, one frame on. A chunk of weights is read from memory once and stays in the cache for
@@ -111,15 +135,9 @@ INLINE void step(int64_t rows, int64_t width, const float *weight, const float *
         for (int64_t row = 0; row < rows; row += TILE)
             add_tile(least(TILE, rows - row), width, begin, least(begin + CHUNK, width), weight, before + row * width,
                      sum + row);
-    for (int64_t row = 0; row < rows; row++, heard += GATES * width, cell += width, after += width) {
-        vec entry = sigmoid(sum[row][0] + *(const anywhere *)heard);
-        vec forget = sigmoid(sum[row][1] + *(const anywhere *)(heard + width));
-        vec candidate = tanh_(sum[row][2] + *(const anywhere *)(heard + 2 * width));
-        vec output = sigmoid(sum[row][3] + *(const anywhere *)(heard + 3 * width));
-        vec now = entry * candidate;
-        now = forget * *(anywhere *)cell + now;
-        *(anywhere *)cell = now;
-        *(anywhere *)after = output * tanh_(now);
+    for (int64_t row = 0; row < rows; row++, heard += GATES * width) {
+        for (int gate = 0; gate < GATES; gate++) sum[row][gate] += load(4, LANES, heard + gate * width);
+        say(4, sum[row], cell + row * width, after + row * width);
     }
 }
 
@@ -140,7 +158,7 @@ void lstm_pack(int64_t width, const float *weight, float *packed, int64_t thread
 
 /* All steps of an LSTM layer over `rows` clips abreast. `weight` [width / LANES][width][GATES][LANES], `heard` (what the
    inputs and biases give) [frames][rows][GATES][width], `hidden` [1 + frames][rows][width], of which the first is given,
-   `cell` [rows][width], which is replaced; gates in torch's order: entry, forget, candidate, output. */
+   `cell` [rows][width], which is replaced. */
 void lstm(int64_t frames, int64_t rows, int64_t width, const float *weight, const float *heard, float *hidden,
           float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)
@@ -155,29 +173,61 @@ void lstm(int64_t frames, int64_t rows, int64_t width, const float *weight, cons
     }
 }
 
-INLINE void elu_some(size_t count, const float *in, float *out) {
-    vec x = {0};
-    memcpy(&x, in, count * sizeof *in);
-    vec y = where(x < 0, exp_less_1(x), x);
-    memcpy(out, &y, count * sizeof *in);
+/* One step, of which the products are done: `gates` [rows][GATES][width] and `hidden` [rows][width] have `size` bytes a
+   number, `cell` [rows][width] is float and replaced. */
+void lstm_say(int64_t size, int64_t rows, int64_t width, const char *gates, float *cell, char *hidden, int64_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (GATES * rows * width > SMALL)
+    for (int64_t unit = 0; unit < width; unit += LANES)
+        for (int64_t row = 0; row < rows; row++) {
+            const char *from = gates + (row * GATES * width + unit) * size;
+            int64_t at = row * width + unit;
+            vec all[GATES];
+            for (int gate = 0; gate < GATES; gate++, from += width * size)
+                all[gate] = size == 4 ? load(4, LANES, from) : load(2, LANES, from);
+            if (size == 4)
+                say(4, all, cell + at, hidden + at * size);
+            else
+                say(2, all, cell + at, hidden + at * size);
+        }
 }
 
-/* x, or e^x - 1 where x is below zero; `out` may be `in`. */
-void elu(int64_t count, const float *in, float *out, int64_t threads) {
-    int64_t even = count / LANES * LANES;
+INLINE void elu_some(const int size, int64_t count, const char *in, char *out) {
+    vec x = load(size, count, in);
+    store(size, count, where(x < 0, exp_less_1(x), x), out);
+}
+
+INLINE void elu_part(const int size, int64_t count, const char *in, char *out) {
+    int64_t whole = count / LANES * LANES;
+    for (int64_t i = 0; i < whole; i += LANES) elu_some(size, LANES, in + i * size, out + i * size);
+    elu_some(size, count - whole, in + whole * size, out + whole * size);
+}
+
+/* x, or e^x - 1 where x is below zero, of numbers of `size` bytes; `out` may be `in`. */
+void elu(int64_t size, int64_t count, const char *in, char *out, int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (count > SMALL)
-    for (int64_t i = 0; i < even; i += LANES) elu_some(LANES, in + i, out + i);
-    elu_some(count - even, in + even, out + even);
+    for (int64_t i = 0; i < count; i += PART)
+        if (size == 4)
+            elu_part(4, least(PART, count - i), in + i * 4, out + i * 4);
+        else
+            elu_part(2, least(PART, count - i), in + i * 2, out + i * 2);
 }
 
-/* x + sin(alpha x)^2 / alpha of [rows][channels], with as many channels as fill whole registers; `out` may be `in`. */
-void snake(int64_t rows, int64_t channels, const float *alpha, const float *inverse, const float *in, float *out,
-           int64_t threads) {
+INLINE void snake_row(const int size, int64_t channels, const float *alpha, const float *inverse, const char *in,
+                      char *out) {
+    for (int64_t c = 0; c < channels; c += LANES) {
+        vec x = load(size, LANES, in + c * size);
+        vec wave = sine_squared(x * load(4, LANES, alpha + c));
+        store(size, LANES, wave * load(4, LANES, inverse + c) + x, out + c * size);
+    }
+}
+
+/* x + sin(alpha x)^2 * inverse of [rows][channels], with as many channels as fill whole registers; else as elu. */
+void snake(int64_t size, int64_t rows, int64_t channels, const float *alpha, const float *inverse, const char *in,
+           char *out, int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (rows * channels > SMALL)
     for (int64_t row = 0; row < rows; row++)
-        for (int64_t c = 0; c < channels; c += LANES) {
-            vec x = *(const anywhere *)(in + row * channels + c);
-            vec wave = sine_squared(x * *(const anywhere *)(alpha + c));
-            *(anywhere *)(out + row * channels + c) = wave * *(const anywhere *)(inverse + c) + x;
-        }
+        if (size == 4)
+            snake_row(4, channels, alpha, inverse, in + row * channels * 4, out + row * channels * 4);
+        else
+            snake_row(2, channels, alpha, inverse, in + row * channels * 2, out + row * channels * 2);
 }

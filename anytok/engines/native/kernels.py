@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["elu", "fits", "lstm", "lstm_pack", "missing", "snake"]
+__all__ = ["elu", "fits", "lstm", "lstm_pack", "lstm_say", "missing", "snake"]
 
 
 def missing() -> str | None:
@@ -30,6 +30,7 @@ def fits(width: int) -> bool:
 
 def lstm_pack(weight_hh: Tensor) -> Tensor:
     """The recurrent weights [g, c] in the order that `lstm` reads them in."""
+    assert _size(weight_hh) == 4
     packed = torch.empty_like(weight_hh, memory_format=torch.contiguous_format)
     _call("lstm_pack", weight_hh.shape[1], weight_hh.contiguous(), packed, torch.get_num_threads())
     return packed
@@ -38,24 +39,49 @@ def lstm_pack(weight_hh: Tensor) -> Tensor:
 def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
     """Take all steps. `heard_tbg` is what inputs and biases give; `hidden_tbc` has one frame more, of which the first
     is given and the others are written; `cell_bc` is replaced. All float32 and contiguous."""
+    assert _size(packed, heard_tbg, hidden_tbc, cell_bc) == 4
     sizes = (*heard_tbg.shape[:2], cell_bc.shape[1])
     _call("lstm", *sizes, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
 
 
-def elu(signal: Tensor, out: Tensor) -> None:
-    """x, or e^x - 1 below zero, into `out`, which may be `signal`. Both float32 and contiguous."""
-    _call("elu", signal.numel(), signal, out, torch.get_num_threads())
+def lstm_say(gates_bg: Tensor, cell_bc: Tensor, hidden_bc: Tensor) -> None:
+    """One step, of which the products are done: the new `cell_bc`, float32, in place of the old, and `hidden_bc`."""
+    sizes = (_size(gates_bg, hidden_bc), *cell_bc.shape)
+    assert _size(cell_bc) == 4
+    _call("lstm_say", *sizes, gates_bg, cell_bc, hidden_bc, torch.get_num_threads())
 
 
-def snake(signal_tc: Tensor, alpha_c: Tensor, inverse_c: Tensor, out_tc: Tensor) -> None:
-    """x + sin(alpha x)^2 * inverse into `out_tc`, which may be `signal_tc`. All float32 and contiguous."""
-    _call("snake", *signal_tc.shape, alpha_c, inverse_c, signal_tc, out_tc, torch.get_num_threads())
+def elu(signal: Tensor, out: Tensor) -> Tensor:
+    """x, or e^x - 1 below zero, into `out`, which may be `signal`. Both float32 or both bfloat16."""
+    made = _whole(out)
+    _call("elu", _size(signal, out), signal.numel(), signal.contiguous(), made, torch.get_num_threads())
+    return out if made is out else out.copy_(made)
+
+
+def snake(signal_tc: Tensor, alpha_c: Tensor, inverse_c: Tensor, out_tc: Tensor) -> Tensor:
+    """x + sin(alpha x)^2 * inverse into `out_tc`, which may be `signal_tc`; as in `elu`, the vectors float32."""
+    made_tc, sizes = _whole(out_tc), (_size(signal_tc, out_tc), *signal_tc.shape)
+    assert _size(alpha_c, inverse_c) == 4
+    _call("snake", *sizes, alpha_c, inverse_c, signal_tc.contiguous(), made_tc, torch.get_num_threads())
+    return out_tc if made_tc is out_tc else out_tc.copy_(made_tc)
+
+
+def _whole(out: Tensor) -> Tensor:
+    """Itself, or memory in one piece of its shape."""
+    return out if out.is_contiguous() else torch.empty(out.shape, dtype=out.dtype)
+
+
+def _size(*tensors: Tensor) -> int:
+    """The bytes of a number: 4 in float32, 2 in bfloat16."""
+    (dtype,) = {tensor.dtype for tensor in tensors}
+    assert dtype in (torch.float32, torch.bfloat16), dtype
+    return dtype.itemsize
 
 
 def _call(name: str, *arguments: Tensor | int) -> int:
     library = _library()
     assert isinstance(library, ctypes.CDLL), library
-    assert all(one.is_contiguous() and one.dtype == torch.float32 for one in arguments if isinstance(one, Tensor))
+    assert all(one.is_contiguous() for one in arguments if isinstance(one, Tensor))
     passed = (ctypes.c_void_p(one.data_ptr()) if isinstance(one, Tensor) else ctypes.c_int64(one) for one in arguments)
     return getattr(library, name)(*passed)
 

@@ -89,15 +89,14 @@ class Packer:
     def _activation(self, layer: Activation) -> Activate:
         if layer.alpha is None:
             return _elu
-        alpha_c = layer.alpha[0, :, 0].to(self._dtype, copy=True)  # no view: see _conv
-        inverse_c = (1 / (layer.alpha[0, :, 0] + 1e-9)).to(self._dtype)
-        compiled = alpha_c.device.type == "cpu" and self._dtype == torch.float32 and kernels.fits(len(alpha_c))
+        alpha_c = layer.alpha[0, :, 0].clone()  # no view: see _conv
+        inverse_c = 1 / (alpha_c + 1e-9)
+        if alpha_c.device.type == "cpu" and kernels.fits(len(alpha_c)):
+            return lambda signal_tc, out_tc: kernels.snake(signal_tc, alpha_c, inverse_c, out_tc)
+        low_alpha_c, low_inverse_c = alpha_c.to(self._dtype), inverse_c.to(self._dtype)
 
         def snake(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
-            if compiled:
-                kernels.snake(signal_tc.contiguous(), alpha_c, inverse_c, out_tc)
-                return out_tc
-            wave_tc = (signal_tc * alpha_c).sin_().square_().mul_(inverse_c)
+            wave_tc = (signal_tc * low_alpha_c).sin_().square_().mul_(low_inverse_c)
             return torch.add(signal_tc, wave_tc, out=out_tc)
 
         return snake
@@ -110,10 +109,9 @@ class Packer:
 def _elu(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
     if signal_tc.device.type != "cpu":
         return out_tc.copy_(F.elu(signal_tc))
-    if signal_tc.dtype != torch.float32 or kernels.missing():
+    if kernels.missing():
         return _elu_by_exp2(signal_tc, out_tc)
-    kernels.elu(signal_tc.contiguous(), out_tc)
-    return out_tc
+    return kernels.elu(signal_tc, out_tc)
 
 
 def _elu_by_exp2(signal_tc: Tensor, out_tc: Tensor) -> Tensor:

@@ -105,6 +105,7 @@ class SteppedLayer(PackedLayer):
         self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
         self._hear = PackedLinear(weight_ih, bias_ih + bias_hh)
         self._recall = PackedLinear(weight_hh)
+        self._compiled = kernels.fits(self._width)
         # At the end of each thread's share torch's sigmoid computes what is left over of 32 numbers in another way. The
         # share is all of up to 2^15 numbers, and half of up to 2^16; rows that are no whole 32 must go one by one.
         self._rows_at_once = max(1, (1 << 16) // (4 * self._width)) if self._width % 8 == 0 else 1
@@ -119,14 +120,18 @@ class SteppedLayer(PackedLayer):
             gates_tbg = F.pad(gates_tbg, (0, 0, 0, rows - clips))
         out_tbc = hidden_bc.new_zeros(frames + 1, rows, self._width)
         out_tbc[0, :clips] = hidden_bc
-        said_tbc = out_tbc[1:, :clips]
+        said_tbc, cell_bc = out_tbc[1:, :clips], cell_bc.clone()
         for heard_bg, before_bc, after_bc in zip(gates_tbg.unbind(), out_tbc.unbind(), said_tbc.unbind(), strict=False):
-            gates_bg = self._recall.plus(before_bc, heard_bg)[:clips].float()
+            gates_bg = self._recall.plus(before_bc, heard_bg)[:clips]
+            if self._compiled:
+                kernels.lstm_say(gates_bg, cell_bc, after_bc)
+                continue
+            gates_bg = gates_bg.float()
             entry_bc, forget_bc, candidate_bc, output_bc = gates_bg.chunk(4, dim=1)
             candidate_bc = candidate_bc.tanh()
             for rows_bg in gates_bg.split(self._rows_at_once):
                 rows_bg.sigmoid_()
-            cell_bc = forget_bc.mul_(cell_bc).add_(candidate_bc.mul_(entry_bc))
+            cell_bc.mul_(forget_bc).add_(candidate_bc.mul_(entry_bc))
             torch.mul(torch.tanh(cell_bc), output_bc, out=after_bc)
         return said_tbc, cell_bc
 
