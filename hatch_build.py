@@ -17,7 +17,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = "anytok/engines/native/kernels.c"
-COMPILE = ["-c", "-std=gnu11", "-O3", "-ffp-contract=fast", "-fopenmp", "-fPIC"]
+COMPILE = ["-c", "-std=gnu11", "-O3", "-fwrapv", "-ffp-contract=fast", "-fopenmp", "-fPIC"]
 # Not with OpenMP: its functions are found in the copy that torch has loaded, and so the threads are torch's.
 LINK = ["-shared"]
 KINDS = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]}

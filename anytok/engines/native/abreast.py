@@ -14,8 +14,9 @@ from typing import TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
+from .packed import ROWS
 from .pieces import Pieces
-from .recurrent import ROWS, Layer, State, Sweep
+from .recurrent import Layer, State, Sweep
 
 __all__ = ["Carried", "Work", "abreast", "both_ways"]
 

@@ -19,7 +19,6 @@ enum { PART = 1 << 12, SMALL = 1 << 15 }; /* numbers: one piece of work, and wha
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
-
 typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 
 #define INLINE static inline __attribute__((always_inline))
@@ -38,7 +37,7 @@ INLINE vec load(const int size, int64_t count, const void *from) {
 
 INLINE void store(const int size, int64_t count, vec x, void *to) {
     ints bits = (ints)x, odd = bits >> 16 & 1;
-    halves upper = __builtin_convertvector((bits + 0x7fff + odd) >> 16, halves); /* to the nearest, or to the even one */
+    halves upper = __builtin_convertvector((bits + 0x7fff + odd) >> 16, halves); /* halves to even */
     memcpy(to, size == 4 ? (void *)&x : (void *)&upper, count * size);
 }
 
@@ -49,7 +48,7 @@ INLINE vec nearest(vec x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
 INLINE vec exp_less_1(vec x) {
     x = clamp(x, 87);
     vec n = nearest(x * 0x1.715476p0f);
-    vec r = x - n * 0x1.62e4p-1f - n * 0x1.7f7d1cp-20f; /* ln 2 in two parts, the first so short that n times it is exact */
+    vec r = x - n * 0x1.62e4p-1f - n * 0x1.7f7d1cp-20f; /* ln 2 in two parts, n times the first is exact */
     vec p = all(1.0f / 5040);
     p = p * r + 1.0f / 720;
     p = p * r + 1.0f / 120;
@@ -181,13 +180,13 @@ void lstm_say(int64_t size, int64_t rows, int64_t width, const char *gates, floa
         for (int64_t row = 0; row < rows; row++) {
             const char *from = gates + (row * GATES * width + unit) * size;
             int64_t at = row * width + unit;
-            vec all[GATES];
+            vec sum[GATES];
             for (int gate = 0; gate < GATES; gate++, from += width * size)
-                all[gate] = size == 4 ? load(4, LANES, from) : load(2, LANES, from);
+                sum[gate] = size == 4 ? load(4, LANES, from) : load(2, LANES, from);
             if (size == 4)
-                say(4, all, cell + at, hidden + at * size);
+                say(4, sum, cell + at, hidden + at * size);
             else
-                say(2, all, cell + at, hidden + at * size);
+                say(2, sum, cell + at, hidden + at * size);
         }
 }
 

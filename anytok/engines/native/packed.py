@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["PackedConv", "PackedLinear", "can_pack", "least_rows", "pack_up_weights"]
+__all__ = ["ROWS", "PackedConv", "PackedLinear", "can_pack", "least_rows", "pack_up_weights"]
 
 # The length that convolutions are packed for; where another length wants another layout, torch reorders again.
 # With AVX2 alone many lengths do, from so many output channels on: those are products of windows.
@@ -30,6 +30,7 @@ _FICKLE = 256 if torch.cpu._is_avx2_supported() and not torch.cpu._is_avx512_sup
 # threads, too. With matrix units they did not, from _HALF_WINDOWS on, and stay convolutions.
 _WIDE, _LONG = 512, 2048
 _HAS_MATRIX_UNITS = torch.cpu._is_amx_tile_supported()
+ROWS = 16  # of `PackedLinear.plus`, at most
 _HALF_ROWS = 64  # of each half-precision product on matrix units
 # The fewest windows of a half-precision convolution; sums were seen to change below 56, and elsewhere below 16.
 _HALF_WINDOWS = 64 if _HAS_MATRIX_UNITS else 16
@@ -41,8 +42,8 @@ def can_pack(device: torch.device) -> bool:
 
 
 def least_rows(dtype: torch.dtype) -> int:
-    """How many rows `PackedLinear.plus` must be given at least, and up to 16 of them change nothing."""
-    return 16 if dtype != torch.float32 and _HAS_MATRIX_UNITS else 2
+    """How many rows `PackedLinear.plus` must be given at least, and up to ROWS of them change nothing."""
+    return ROWS if dtype != torch.float32 and _HAS_MATRIX_UNITS else 2
 
 
 class PackedLinear:
@@ -65,7 +66,7 @@ class PackedLinear:
         return torch.ops.mkldnn._linear_pointwise(rows_tc, self._weight, self._bias, "none", [], "")
 
     def plus(self, rows_tc: Tensor, other_tc: Tensor) -> Tensor:
-        """x W^T + y in one pass, without the bias; for `least_rows` to 16 rows."""
+        """x W^T + y in one pass, without the bias; for `least_rows` to ROWS rows."""
         return torch.ops.mkldnn._linear_pointwise.binary(rows_tc, other_tc, self._weight, None, "add")
 
 

@@ -18,11 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import kernels
-from .packed import PackedLinear, can_pack, least_rows
+from .packed import ROWS, PackedLinear, can_pack, least_rows
 
 __all__ = ["Layer", "State", "Sweep", "layers_of", "single_layers"]
 
-ROWS = 16  # clips abreast at most
 _BLOCK = 50  # frames whose inputs are projected in one product: they stay in cache
 _WIDE = 1024  # from this width on a float32 step is the reading of its weights, and SteppedLayer is as fast or faster
 
