@@ -155,9 +155,9 @@ void lstm_pack(int64_t width, const float *weight, float *packed, int64_t thread
                 }
 }
 
-/* All steps of an LSTM layer over `rows` clips abreast. `weight` [width / LANES][width][GATES][LANES], `heard` (what the
-   inputs and biases give) [frames][rows][GATES][width], `hidden` [1 + frames][rows][width], of which the first is given,
-   `cell` [rows][width], which is replaced. */
+/* All steps of an LSTM layer over `rows` clips abreast. `weight` [width / LANES][width][GATES][LANES], `heard` [frames]
+   [rows][GATES][width] (what the inputs and biases give), `hidden` [1 + frames][rows][width], of which the first frame
+   is given, `cell` [rows][width], which is replaced. */
 void lstm(int64_t frames, int64_t rows, int64_t width, const float *weight, const float *heard, float *hidden,
           float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)
@@ -174,7 +174,8 @@ void lstm(int64_t frames, int64_t rows, int64_t width, const float *weight, cons
 
 /* One step, of which the products are done: `gates` [rows][GATES][width] and `hidden` [rows][width] have `size` bytes a
    number, `cell` [rows][width] is float and replaced. */
-void lstm_say(int64_t size, int64_t rows, int64_t width, const char *gates, float *cell, char *hidden, int64_t threads) {
+void lstm_say(int64_t size, int64_t rows, int64_t width, const char *gates, float *cell, char *hidden,
+              int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (GATES * rows * width > SMALL)
     for (int64_t unit = 0; unit < width; unit += LANES)
         for (int64_t row = 0; row < rows; row++) {

@@ -96,7 +96,7 @@ def _library() -> ctypes.CDLL | str:
         return "this CPU has no AVX2"
     path = Path(__file__).with_name(f"kernels-{kind}.so")
     if not path.exists():
-        return "anytok was installed without a C compiler"
+        return "not compiled when anytok was installed, which takes Linux on x86-64 and gcc 9 or newer"
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
