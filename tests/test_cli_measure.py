@@ -14,7 +14,7 @@ from PIL import Image
 import anytok
 from anytok import Codes, Spec, Tokenizer, UsageError
 from anytok.cli import doctor, main
-from anytok.engines.native import precision
+from anytok.engines.native import kernels, precision
 from anytok.metrics.evaluate import evaluate, speed
 
 SPEECH = ["--tokenizer", "speechtokenizer", "--checkpoint", str(GOLDEN / "speechtokenizer")]
@@ -78,13 +78,24 @@ def test_bench_says_how_fast(here: Path, capsys: pytest.CaptureFixture[str]) -> 
         speed(Perfect(), [])
 
 
-@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("there", [True, False])
 def test_doctor_says_where_bfloat16_is_not_for_this_cpu(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kernels: bool
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
-    monkeypatch.setattr(precision, "has_half_kernels", lambda: kernels)
+    monkeypatch.setattr(precision, "has_half_kernels", lambda: there)
     main(["doctor"])
-    assert ("no bfloat16 kernels" in capsys.readouterr().out) is not kernels
+    assert ("no bfloat16 kernels" in capsys.readouterr().out) is not there
+
+
+def test_doctor_says_why_there_are_no_kernels(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "missing", lambda: "a reason")
+    assert main(["doctor"]) == 0
+    assert "none of anytok's own (a reason)" in capsys.readouterr().out
+    monkeypatch.setattr(kernels, "missing", lambda: None)
+    assert main(["doctor"]) == 0
+    assert "a reason" not in (said := capsys.readouterr().out) and "compiled for this CPU" in said
 
 
 def test_doctor_reports_what_fails_and_goes_on(
