@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -41,9 +42,9 @@ class Kernels(BuildHookInterface):
             build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
     def _build(self, source: Path, flags: list[str], built: Path) -> None:
-        compiler = os.environ.get("CC", "gcc")
+        compiler = shlex.split(os.environ.get("CC", "gcc"))
         with tempfile.TemporaryDirectory(dir=source.parent) as place:
             compiled, linked = Path(place, "kernels.o"), Path(place, "kernels.so")
             for command in ([*COMPILE, *flags, source, "-o", compiled], [*LINK, compiled, "-o", linked]):
-                subprocess.run([compiler, *map(str, command)], check=True, capture_output=True, text=True)
+                subprocess.run([*compiler, *map(str, command)], check=True, capture_output=True, text=True)
             linked.replace(built)  # a process that runs the old ones keeps them

@@ -121,18 +121,20 @@ class SteppedLayer(PackedLayer):
         out_tbc[0, :clips] = hidden_bc
         said_tbc, cell_bc = out_tbc[1:, :clips], cell_bc.clone()
         for heard_bg, before_bc, after_bc in zip(gates_tbg.unbind(), out_tbc.unbind(), said_tbc.unbind(), strict=False):
-            gates_bg = self._recall.plus(before_bc, heard_bg)[:clips]
-            if self._compiled:
-                kernels.lstm_say(gates_bg, cell_bc, after_bc)
-                continue
-            gates_bg = gates_bg.float()
-            entry_bc, forget_bc, candidate_bc, output_bc = gates_bg.chunk(4, dim=1)
-            candidate_bc = candidate_bc.tanh()
-            for rows_bg in gates_bg.split(self._rows_at_once):
-                rows_bg.sigmoid_()
-            cell_bc.mul_(forget_bc).add_(candidate_bc.mul_(entry_bc))
-            torch.mul(torch.tanh(cell_bc), output_bc, out=after_bc)
+            self._say(self._recall.plus(before_bc, heard_bg)[:clips], cell_bc, after_bc)
         return said_tbc, cell_bc
+
+    def _say(self, gates_bg: Tensor, cell_bc: Tensor, after_bc: Tensor) -> None:
+        """The states after a step, of which the products are done; the cells take the place of the old ones."""
+        if self._compiled:
+            return kernels.lstm_say(gates_bg, cell_bc, after_bc)
+        gates_bg = gates_bg.float()
+        entry_bc, forget_bc, candidate_bc, output_bc = gates_bg.chunk(4, dim=1)
+        candidate_bc = candidate_bc.tanh()
+        for rows_bg in gates_bg.split(self._rows_at_once):
+            rows_bg.sigmoid_()
+        cell_bc.mul_(forget_bc).add_(candidate_bc.mul_(entry_bc))
+        torch.mul(torch.tanh(cell_bc), output_bc, out=after_bc)
 
 
 class FusedLayer(PackedLayer):
