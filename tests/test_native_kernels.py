@@ -18,15 +18,21 @@ from marks import compiled_only
 from torch import Tensor
 
 import anytok
-from anytok.engines.native import kernels, packing, recurrent
+from anytok.engines.native import kernels, recurrent
 
 ROOT = Path(__file__).parent.parent
 INF, NAN = float("inf"), float("nan")
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None or not torch.cpu._is_avx2_supported(), reason="nothing to compile with")
+# Where kernels are compiled at all; elsewhere there is nothing that these tests could look at.
+compiling = pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64") or shutil.which("gcc") is None, reason="no gcc for x86-64"
+)
+
+
+@compiling
 def test_an_installation_with_a_compiler_has_kernels():
-    assert kernels.missing() is None
+    assert kernels.missing() in (None, "this CPU has no AVX2")
 
 
 @compiled_only
@@ -121,12 +127,10 @@ def test_lstm_steps_are_the_formula(width):
 
 
 @compiled_only
-@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("width", [16, 528, 1024])
 @torch.inference_mode()
 def test_lstm_steps_of_a_clip_are_the_same_in_any_company(width, threads):
     """Up to more clips than are taken at once, with whole and broken tiles of rows."""
-    before = torch.get_num_threads()
     torch.set_num_threads(1)
     weight, heard, hidden, cell = steps_of(width, 19)
     alone = [run(weight, heard[:, [i]].contiguous(), hidden[[i]], cell[[i]]) for i in range(19)]
@@ -135,7 +139,6 @@ def test_lstm_steps_of_a_clip_are_the_same_in_any_company(width, threads):
         made, last = run(weight, heard[:, :rows].contiguous(), hidden[:rows], cell[:rows])
         for i in range(rows):
             assert torch.equal(made[:, [i]], alone[i][0]) and torch.equal(last[[i]], alone[i][1])
-    torch.set_num_threads(before)
 
 
 @compiled_only
@@ -185,14 +188,11 @@ def test_what_a_kernel_cannot_take_is_never_passed_on():
     assert kernels.fits(1024) and not kernels.fits(1028)
 
 
-@pytest.fixture
-def no_kernels(monkeypatch):
-    monkeypatch.setattr(kernels, "missing", lambda: "for this test")
-
-
+@compiled_only
 @pytest.mark.parametrize("name", ["speech-mini", "music-mini"])
-def test_without_kernels_the_codes_are_the_same(name, no_kernels, monkeypatch):
+def test_without_kernels_the_codes_are_the_same(name, monkeypatch):
     """But for near ties, which these clips do not have; and torch's operations were used."""
+    monkeypatch.setattr(kernels, "missing", lambda: "for this test")
     rate = anytok.load_tokenizer(name).spec.sample_rate
     noise = np.random.default_rng(0).normal(0, 0.1, (3, 2 * rate)).astype(np.float32)
     clips = [anytok.Audio(wave[: rate // step], rate) for step, wave in enumerate(noise, start=1)]
@@ -207,22 +207,8 @@ def test_without_kernels_the_codes_are_the_same(name, no_kernels, monkeypatch):
         np.testing.assert_allclose(usual.decode(others).wave, sound.wave, atol=1e-5)
 
 
-@torch.inference_mode()
-def test_elu_by_torchs_operations_is_elu_too(no_kernels):
-    signal = torch.randn(3001, 65, generator=torch.Generator().manual_seed(0))
-    once = packing._elu(signal, torch.empty_like(signal))
-    torch.testing.assert_close(once, F.elu(signal), atol=2e-7, rtol=0)
-    before = torch.get_num_threads()
-    for count in (1, 3, 12, 50):
-        torch.set_num_threads(count)
-        assert torch.equal(packing._elu(signal, torch.empty_like(signal)), once)
-    torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("compiler", ["gcc", "no-such-compiler"])
+@pytest.mark.parametrize("compiler", [pytest.param("gcc", marks=compiling), "no-such-compiler"])
 def test_a_wheel_has_kernels_for_its_platform_or_none_for_any(tmp_path, compiler):
-    if shutil.which(compiler) is None and compiler == "gcc":
-        pytest.skip("no gcc")
     source = tmp_path / "source"
     shutil.copytree(ROOT / "anytok", source / "anytok", ignore=shutil.ignore_patterns("*.so", "__pycache__", "weights"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "hatch_build.py", ".gitignore"):
@@ -232,9 +218,10 @@ def test_a_wheel_has_kernels_for_its_platform_or_none_for_any(tmp_path, compiler
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     built = [Path(name).name for name in ZipFile(wheel).namelist() if name.endswith(".so")]
-    if compiler == "gcc" and platform.machine() == "x86_64" and sys.platform == "linux":
+    if compiler == "gcc":
         assert sorted(built) == ["kernels-avx2.so", "kernels-avx512.so"]
         assert wheel.stem.endswith("-py3-none-linux_x86_64")
     else:
         assert not built and wheel.stem.endswith("-py3-none-any")
-        assert platform.machine() != "x86_64" or "no kernels" in done.stdout + done.stderr
+        elsewhere = (sys.platform, platform.machine()) != ("linux", "x86_64")  # there none were tried
+        assert elsewhere or "no kernels for avx2" in done.stdout + done.stderr

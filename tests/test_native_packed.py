@@ -33,14 +33,6 @@ from anytok.models.segments import normalize, overlap_add
 packed_only = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this CPU has no oneDNN to pack for")
 
 
-@pytest.fixture(params=[1, 2, 3])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
 @packed_only
 @pytest.mark.parametrize(("c_in", "c_out"), [(1024, 4096), (8192, 1024), (128, 2048), (64, 64), (32, 5)])
 @torch.inference_mode()
@@ -178,8 +170,11 @@ def test_joined_segments_are_the_weighted_mean_of_all(stride, total):
     torch.testing.assert_close(overlap_add(segments, stride, total), (sums / weights).float(), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=compiled_only), False])
 @torch.inference_mode()
-def test_elu_is_torchs_and_the_same_for_any_number_of_threads(threads):
+def test_elu_is_torchs_and_the_same_for_any_number_of_threads(threads, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(kernels, "missing", lambda: "for this test")
     signal = torch.randn(3001, 65, generator=torch.Generator().manual_seed(0))
     once = _elu(signal, torch.empty_like(signal))
     torch.testing.assert_close(once, F.elu(signal), atol=2e-7, rtol=0)
