@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from marks import compiled_only
+
+from anytok.engines.native import kernels
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -13,3 +16,11 @@ def threads(request):
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=[pytest.param(True, marks=compiled_only, id="kernels"), pytest.param(False, id="no kernels")])
+def compiled(request, monkeypatch):
+    """Whether our own kernels are used, if this machine has any."""
+    if not request.param:
+        monkeypatch.setattr(kernels, "missing", lambda: "for this test")
+    return request.param

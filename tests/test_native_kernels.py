@@ -95,6 +95,20 @@ def test_half_precision_rounds_once_to_even():
     assert torch.equal(rows_tc.nan_to_num(7), rounded_tc.nan_to_num(7))
 
 
+@compiled_only
+@pytest.mark.parametrize(("rows", "depth", "outputs"), [(1, 1, 64), (7, 63, 128), (200, 65, 64), (61, 300, 192)])
+@torch.inference_mode()
+def test_products_are_the_formula_also_of_rows_that_overlap(threads, rows, depth, outputs):
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(outputs, depth, generator=generator), torch.randn(outputs, generator=generator)
+    signal = torch.randn(3 * rows + depth, generator=generator)
+    windows = signal.as_strided((rows, depth), (3, 1))
+    made = kernels.products(kernels.pack(weight), bias, windows)
+    torch.testing.assert_close(made.double(), windows.double() @ weight.double().T + bias, atol=1e-4, rtol=0)
+    assert torch.equal(made, kernels.products(kernels.pack(weight), bias, windows.contiguous()))
+    assert kernels.products(kernels.pack(weight), bias, windows[:0]).shape == (0, outputs)
+
+
 def steps_of(width: int, rows: int, frames: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Recurrent weights, what is heard, the states before."""
     generator = torch.Generator().manual_seed(width)
@@ -106,7 +120,7 @@ def steps_of(width: int, rows: int, frames: int = 4) -> tuple[Tensor, Tensor, Te
 def run(weight: Tensor, heard: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     states, cell = hidden.new_full((len(heard) + 1, *hidden.shape), NAN), cell.clone()
     states[0] = hidden
-    kernels.lstm(kernels.lstm_pack(weight), heard, states, cell)
+    kernels.lstm(kernels.pack(weight, gates=True), heard, states, cell)
     return states[1:], cell
 
 
@@ -185,7 +199,12 @@ def test_what_a_kernel_cannot_take_is_never_passed_on():
         kernels.elu(torch.zeros(8).bfloat16(), torch.zeros(8))
     with pytest.raises(AssertionError):
         kernels.elu(torch.zeros(8).half(), torch.zeros(8).half())
+    with pytest.raises(AssertionError):
+        kernels.products(kernels.pack(torch.zeros(64, 9)), torch.zeros(64), torch.zeros(9, 9).T)
+    with pytest.raises(AssertionError):
+        kernels.products(kernels.pack(torch.zeros(64, 9)), torch.zeros(64), torch.zeros(9, 8))
     assert kernels.fits(1024) and not kernels.fits(1028)
+    assert kernels.fits_outputs(1024) and not kernels.fits_outputs(1040)
 
 
 @compiled_only

@@ -36,12 +36,13 @@ packed_only = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this
 @packed_only
 @pytest.mark.parametrize(("c_in", "c_out"), [(1024, 4096), (8192, 1024), (128, 2048), (64, 64), (32, 5)])
 @torch.inference_mode()
-def test_a_row_of_a_product_is_the_same_in_any_company(threads, c_in, c_out):
+def test_a_row_of_a_product_is_the_same_in_any_company(threads, compiled, c_in, c_out):
     torch.manual_seed(0)
     linear = PackedLinear(torch.randn(c_out, c_in) / c_in**0.5, torch.randn(c_out))
-    rows = torch.randn(60, c_in)
+    assert linear._compiled == (compiled and c_out > 5)
+    rows = torch.randn(130, c_in)
     whole = linear(rows)
-    for count in (1, 2, 3, 7, 16, 33):
+    for count in (1, 2, 3, 7, 16, 33, 60, 61, 129):
         assert torch.equal(linear(rows[:count]), whole[:count])
         assert torch.equal(linear(rows[-count:]), whole[-count:])
     torch.set_num_threads(1)
@@ -63,7 +64,7 @@ def test_a_row_of_a_product_is_the_same_in_any_company(threads, c_in, c_out):
     ],
 )
 @torch.inference_mode()
-def test_a_convolution_in_tiles_is_the_whole_one_in_every_bit(threads, c_in, c_out, kernel, stride, dilation):
+def test_a_convolution_in_tiles_is_the_whole_one_in_every_bit(threads, compiled, c_in, c_out, kernel, stride, dilation):
     torch.manual_seed(0)
     weight, bias = torch.randn(c_out, c_in, kernel) / (c_in * kernel) ** 0.5, torch.randn(c_out)
     conv = PackedConv(weight, bias, stride, dilation)
@@ -170,11 +171,8 @@ def test_joined_segments_are_the_weighted_mean_of_all(stride, total):
     torch.testing.assert_close(overlap_add(segments, stride, total), (sums / weights).float(), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("compiled", [pytest.param(True, marks=compiled_only), False])
 @torch.inference_mode()
-def test_elu_is_torchs_and_the_same_for_any_number_of_threads(threads, compiled, monkeypatch):
-    if not compiled:
-        monkeypatch.setattr(kernels, "missing", lambda: "for this test")
+def test_elu_is_torchs_and_the_same_for_any_number_of_threads(threads, compiled):
     signal = torch.randn(3001, 65, generator=torch.Generator().manual_seed(0))
     once = _elu(signal, torch.empty_like(signal))
     torch.testing.assert_close(once, F.elu(signal), atol=2e-7, rtol=0)

@@ -1,4 +1,4 @@
-/* What torch's operations leave slow in a codec on a CPU: the steps of an LSTM, and activations.
+/* What torch's operations leave slow in a codec on a CPU: products, the steps of an LSTM, and activations.
 
    Every number is summed in one order, by one thread, and by the same instructions, whatever lies beside it and
    however many threads there are: that is what lets batches, tiles and threads change nothing.
@@ -14,7 +14,10 @@ enum { LANES = 16, TILE = 6 }; /* floats in a register, and rows whose sums, fou
 #else
 enum { LANES = 8, TILE = 3 }; /* … into the 16 */
 #endif
-enum { GATES = 4, ROWS = 16, CHUNK = 64, LINE = 16 };
+enum { GATES = 4, WIDE = GATES }; /* registers side by side, of one row */
+enum { CLIPS = 16, ROWS = 60 };   /* rows at once of an LSTM, and of other products: whole tiles */
+enum { LINE = 16, READ = 4 * LINE }; /* numbers: a line of the cache, and what is read of a row at once */
+enum { CHUNK = 1024 / LANES }; /* inputs: their weights fill half of a core's first cache */
 enum { PART = 1 << 12, SMALL = 1 << 15 }; /* numbers: one piece of work, and what is not worth waking threads for */
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
@@ -83,32 +86,54 @@ INLINE vec sine_squared(vec x) {
     return p * p;
 }
 
-/* sum += W h over the inputs from `begin` to `end`, for `rows` rows; the compiler unrolls it, so rows is a constant. */
-INLINE void add_products(const int rows, int64_t width, int64_t begin, int64_t end, const float *weight,
-                         const float *hidden, vec (*sum)[GATES]) {
-    vec held[TILE][GATES];
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* sum += W x over `count` inputs, for `rows` rows; the compiler unrolls it, so rows is a constant. */
+INLINE void add_products(const int rows, int64_t pitch, int64_t count, const float *weight, const float *in,
+                         vec (*sum)[WIDE]) {
+    vec held[TILE][WIDE];
     for (int row = 0; row < rows; row++)
-        for (int gate = 0; gate < GATES; gate++) held[row][gate] = sum[row][gate];
-    for (int64_t k = begin; k < end; k++)
-        for (int gate = 0; gate < GATES; gate++) {
-            vec w = load(4, LANES, weight + (k * GATES + gate) * LANES);
-            for (int row = 0; row < rows; row++) held[row][gate] += w * hidden[row * width + k];
+        for (int part = 0; part < WIDE; part++) held[row][part] = sum[row][part];
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < count; k++)
+        for (int part = 0; part < WIDE; part++) {
+            vec w = load(4, LANES, weight + (k * WIDE + part) * LANES);
+            for (int row = 0; row < rows; row++) held[row][part] += w * in[row * pitch + k];
         }
     for (int row = 0; row < rows; row++)
-        for (int gate = 0; gate < GATES; gate++) sum[row][gate] = held[row][gate];
+        for (int part = 0; part < WIDE; part++) sum[row][part] = held[row][part];
 }
 
-static void add_tile(int64_t rows, int64_t width, int64_t begin, int64_t end, const float *weight, const float *hidden,
-                     vec (*sum)[GATES]) {
+static void add_tile(int64_t rows, int64_t pitch, int64_t count, const float *weight, const float *in,
+                     vec (*sum)[WIDE]) {
     switch (rows) {
-        case 1: add_products(1, width, begin, end, weight, hidden, sum); break;
-        case 2: add_products(2, width, begin, end, weight, hidden, sum); break;
-        case 3: add_products(3, width, begin, end, weight, hidden, sum); break;
+        case 1: add_products(1, pitch, count, weight, in, sum); break;
+        case 2: add_products(2, pitch, count, weight, in, sum); break;
+        case 3: add_products(3, pitch, count, weight, in, sum); break;
 #if defined __AVX512F__
-        case 4: add_products(4, width, begin, end, weight, hidden, sum); break;
-        case 5: add_products(5, width, begin, end, weight, hidden, sum); break;
-        case 6: add_products(6, width, begin, end, weight, hidden, sum); break;
+        case 4: add_products(4, pitch, count, weight, in, sum); break;
+        case 5: add_products(5, pitch, count, weight, in, sum); break;
+        case 6: add_products(6, pitch, count, weight, in, sum); break;
 #endif
+    }
+}
+
+/* sum += W x over all inputs, for any number of rows, each of which begins `pitch` numbers after the one before.
+   `weight` [depth][WIDE][LANES]. A chunk of it stays in the cache for all rows, and meanwhile the next one is fetched;
+   for few rows there is hardly a meanwhile, and the processor fetches better by itself. */
+static void add_all(int64_t rows, int64_t pitch, int64_t depth, const float *weight, const float *in,
+                    vec (*sum)[WIDE]) {
+    for (int64_t begin = 0; begin < depth; begin += CHUNK) {
+        int64_t count = least(CHUNK, depth - begin), size = count * WIDE * LANES;
+        const float *ahead = weight + size, *fetched = ahead;
+        for (int64_t row = 0; row < rows; row += TILE) {
+            if (rows > 2 * TILE)
+                for (ahead += size * TILE / rows; fetched < ahead; fetched += LINE) __builtin_prefetch(fetched);
+            add_tile(least(TILE, rows - row), pitch, count, weight, in + row * pitch + begin, sum + row);
+        }
+        weight += size;
     }
 }
 
@@ -121,19 +146,13 @@ INLINE void say(const int size, const vec *gates, float *cell, void *hidden) {
     store(size, LANES, output * tanh_(now), hidden);
 }
 
-INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-/* LANES units of up to ROWS clips, one frame on. A chunk of weights is read from memory once and stays in the cache for
-   all clips. `weight` [width][GATES][LANES]; `heard` [rows][GATES][width] and all others [rows][width], from the units'
-   first on. */
+/* LANES units of up to CLIPS clips, one frame on. `weight` [width][GATES][LANES]; `heard` [rows][GATES][width] and all
+   others [rows][width], from the units' first on. */
 INLINE void step(int64_t rows, int64_t width, const float *weight, const float *heard, const float *before, float *cell,
                  float *after) {
-    vec sum[ROWS][GATES];
+    vec sum[CLIPS][GATES];
     memset(sum, 0, rows * sizeof *sum);
-    for (int64_t begin = 0; begin < width; begin += CHUNK)
-        for (int64_t row = 0; row < rows; row += TILE)
-            add_tile(least(TILE, rows - row), width, begin, least(begin + CHUNK, width), weight, before + row * width,
-                     sum + row);
+    add_all(rows, width, width, weight, before, sum);
     for (int64_t row = 0; row < rows; row++, heard += GATES * width) {
         for (int gate = 0; gate < GATES; gate++) sum[row][gate] += load(4, LANES, heard + gate * width);
         say(4, sum[row], cell + row * width, after + row * width);
@@ -142,17 +161,38 @@ INLINE void step(int64_t rows, int64_t width, const float *weight, const float *
 
 int lanes(void) { return LANES; }
 
-/* Recurrent weights as torch has them, [GATES][width][width inputs] → [width / LANES][width inputs][GATES][LANES]. */
-void lstm_pack(int64_t width, const float *weight, float *packed, int64_t threads) {
+/* Weights as torch has them, [outputs][depth] → [outputs / WIDE / LANES][depth][WIDE][LANES]. The first of a block's
+   WIDE * LANES outputs is `next` behind the last block's, and its WIDE runs of LANES outputs are `apart`. */
+void pack(int64_t outputs, int64_t depth, int64_t next, int64_t apart, const float *weight, float *packed,
+          int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t unit = 0; unit < width; unit += LANES)
-        for (int64_t begin = 0; begin < width; begin += LINE) /* of each row as much as came with its first number */
-            for (int64_t gate = 0; gate < GATES; gate++)
-                for (int64_t lane = 0; lane < LANES; lane++) {
-                    const float *from = weight + (gate * width + unit + lane) * width;
-                    for (int64_t k = begin; k < least(begin + LINE, width); k++)
-                        packed[(unit * width + k * LANES) * GATES + gate * LANES + lane] = from[k];
+    for (int64_t block = 0; block < outputs / WIDE / LANES; block++)
+        for (int64_t begin = 0; begin < depth; begin += READ)
+            for (int64_t part = 0; part < WIDE; part++) {
+                const float *from = weight + (block * next + part * apart) * depth;
+                for (int64_t k = begin; k < least(begin + READ, depth); k++) {
+                    vec column;
+                    for (int lane = 0; lane < LANES; lane++) column[lane] = from[lane * depth + k];
+                    store(4, LANES, column, packed + ((block * depth + k) * WIDE + part) * LANES);
                 }
+            }
+}
+
+/* out = W x + bias, [rows][outputs]. Rows of `in`, of `depth` numbers, begin `pitch` apart, so that they may be the
+   overlapping windows of a convolution. Whole blocks of outputs: a multiple of WIDE * LANES. */
+void products(int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const float *weight, const float *bias,
+              const float *in, float *out, int64_t threads) {
+    if (rows == 0) return;
+    int64_t blocks = outputs / WIDE / LANES, shares = most(up(rows, ROWS), up(threads, blocks));
+    int64_t share = up(rows, shares * TILE) * TILE; /* rows, at most ROWS */
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t part = 0; part < up(rows, share) * blocks; part++) {
+        int64_t row = part / blocks * share, block = part % blocks, count = least(share, rows - row);
+        vec sum[ROWS][WIDE];
+        for (int64_t i = 0; i < count; i++) memcpy(sum[i], bias + block * WIDE * LANES, sizeof *sum);
+        add_all(count, pitch, depth, weight + block * WIDE * LANES * depth, in + row * pitch, sum);
+        for (int64_t i = 0; i < count; i++) memcpy(out + (row + i) * outputs + block * WIDE * LANES, sum[i], sizeof *sum);
+    }
 }
 
 /* All steps of an LSTM layer over `rows` clips abreast. `weight` [width / LANES][width][GATES][LANES], `heard` [frames]
@@ -165,8 +205,8 @@ void lstm(int64_t frames, int64_t rows, int64_t width, const float *weight, cons
         const float *before = hidden + frame * rows * width;
 #pragma omp for schedule(static)
         for (int64_t unit = 0; unit < width; unit += LANES)
-            for (int64_t row = 0; row < rows; row += ROWS)
-                step(least(ROWS, rows - row), width, weight + unit * width * GATES,
+            for (int64_t row = 0; row < rows; row += CLIPS)
+                step(least(CLIPS, rows - row), width, weight + unit * width * GATES,
                      heard + (frame * rows + row) * GATES * width + unit, before + row * width,
                      cell + row * width + unit, hidden + ((frame + 1) * rows + row) * width + unit);
     }

@@ -2,7 +2,7 @@
 
 Where they are missing, torch's operations serve: slower, and equal but for the last bits of sigmoid, tanh and exp.
 
-Legend: t time, b clips abreast, c channels, g gates (4 c).
+Legend: t time, b clips abreast, c channels, g gates (4 c), i and o inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["elu", "fits", "lstm", "lstm_pack", "lstm_say", "missing", "snake"]
+__all__ = ["elu", "fits", "fits_outputs", "lstm", "lstm_say", "missing", "pack", "products", "snake"]
+
+_WIDE = 4  # as in kernels.c; an LSTM's gates stand side by side in the same way
 
 
 def missing() -> str | None:
@@ -28,12 +30,29 @@ def fits(width: int) -> bool:
     return not missing() and width % _call("lanes") == 0
 
 
-def lstm_pack(weight_hh: Tensor) -> Tensor:
-    """The recurrent weights [g, c] in the order that `lstm` reads them in."""
-    assert _size(weight_hh) == 4
-    packed = torch.empty_like(weight_hh, memory_format=torch.contiguous_format)
-    _call("lstm_pack", weight_hh.shape[1], weight_hh.contiguous(), packed, torch.get_num_threads())
+def fits_outputs(count: int) -> bool:
+    """Whether `products` can compute so many outputs: they must fill whole blocks of registers."""
+    return not missing() and count % (_WIDE * _call("lanes")) == 0
+
+
+def pack(weight_oi: Tensor, gates: bool = False) -> Tensor:
+    """Weights in the order that `products` reads them in, or, with `gates`, `lstm`, whose outputs are four gates."""
+    assert _size(weight_oi) == 4
+    outputs, depth = weight_oi.shape
+    lanes = _call("lanes")
+    order = (lanes, outputs // _WIDE) if gates else (_WIDE * lanes, lanes)
+    packed = torch.empty(outputs, depth)
+    _call("pack", outputs, depth, *order, weight_oi.contiguous(), packed, torch.get_num_threads())
     return packed
+
+
+def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
+    """x W^T + b, [t, i] → [t, o], all float32. The rows may overlap: windows of a signal that is not copied."""
+    assert _size(packed, bias_o, rows_ti) == 4 and rows_ti.stride(1) == 1 and rows_ti.shape[1] == packed.shape[1]
+    out_to = torch.empty(len(rows_ti), len(packed))
+    sizes, first_1i = (len(rows_ti), rows_ti.stride(0), *packed.T.shape), rows_ti[:1]
+    _call("products", *sizes, packed, bias_o, first_1i, out_to, torch.get_num_threads())
+    return out_to
 
 
 def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:

@@ -1,8 +1,9 @@
-"""Products whose weights lie ready in the layout that the CPU library computes in.
+"""Products whose weights lie ready in the layout that they are computed in.
 
-A signal is a [t, c] tensor, channels contiguous (channels-last), which is what oneDNN's fast kernels read. Left to
-itself, torch reorders the weights at every call, or uses slower kernels; for the wide layers of a codec that costs
-more than the arithmetic. So the weights are reordered once, here.
+A signal is a [t, c] tensor, channels contiguous (channels-last): the windows of a convolution are rows that overlap.
+In float32 our own kernel multiplies them, where outputs fill its registers. Else oneDNN does, for which torch, left to
+itself, reorders the weights at every call, or uses slower kernels; for the wide layers of a codec that costs more than
+the arithmetic. So the weights are reordered once, here.
 
 Every output row is summed in one order, whatever rows stand beside it and however many threads there are: that is
 what lets tiles, batches and threads change nothing. tests/test_native_packed.py holds it to that, bit by bit.
@@ -19,9 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import kernels
+
 __all__ = ["ROWS", "PackedConv", "PackedLinear", "can_pack", "least_rows", "pack_up_weights"]
 
-# The length that convolutions are packed for; where another length wants another layout, torch reorders again.
+# The length that oneDNN's convolutions are packed for; where another length wants another layout, torch reorders again.
 # With AVX2 alone many lengths do, from so many output channels on: those are products of windows.
 _USUAL_LENGTH = 1600
 _FICKLE = 256 if torch.cpu._is_avx2_supported() and not torch.cpu._is_avx512_supported() else math.inf
@@ -50,12 +53,19 @@ class PackedLinear:
     """[t, c_in] → [t, c_out]: x W^T + b, or x W^T + y."""
 
     def __init__(self, weight_oi: Tensor, bias_o: Tensor | None = None) -> None:
+        self._compiled = bias_o is not None and _has_kernel(weight_oi)
         self._packed = can_pack(weight_oi.device)
         self._in_blocks = weight_oi.dtype != torch.float32 and _HAS_MATRIX_UNITS
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_oi.contiguous()) if self._packed else weight_oi
-        self._bias = _own(bias_o)
+        self._weight, self._bias = weight_oi, _own(bias_o)
+        if self._compiled:
+            self._weight = kernels.pack(weight_oi)
+        elif self._packed:
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_oi.contiguous())
 
     def __call__(self, rows_tc: Tensor) -> Tensor:
+        if self._compiled:
+            assert self._bias is not None
+            return kernels.products(self._weight, self._bias, rows_tc)
         if not self._packed:
             return F.linear(rows_tc, self._weight, self._bias)
         if self._in_blocks and len(rows_tc) != _HALF_ROWS:
@@ -66,7 +76,7 @@ class PackedLinear:
         return torch.ops.mkldnn._linear_pointwise(rows_tc, self._weight, self._bias, "none", [], "")
 
     def plus(self, rows_tc: Tensor, other_tc: Tensor) -> Tensor:
-        """x W^T + y in one pass, without the bias; for `least_rows` to ROWS rows."""
+        """x W^T + y in one pass, if there is no bias; for `least_rows` to ROWS rows."""
         return torch.ops.mkldnn._linear_pointwise.binary(rows_tc, other_tc, self._weight, None, "add")
 
 
@@ -82,7 +92,8 @@ class PackedConv:
         self._packed = can_pack(self.device)
         self._is_half = self.dtype != torch.float32
         as_rows = c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride or self.channels >= _FICKLE
-        if self._packed and as_rows and not (self._is_half and _HAS_MATRIX_UNITS):
+        as_rows = as_rows and self._packed and not (self._is_half and _HAS_MATRIX_UNITS)
+        if as_rows or _has_kernel(weight_oik):
             self._linear = PackedLinear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
             return
         self._weight, self._bias = weight_oik.contiguous().unsqueeze(2), _own(bias_o)
@@ -113,6 +124,11 @@ class PackedConv:
         samples, width = signal_tc.shape
         shape = ((samples - self.span) // self.stride + 1, self._kernel, width)
         return signal_tc.as_strided(shape, (self.stride * width, self._dilations[1] * width, 1)).flatten(1)
+
+
+def _has_kernel(weight: Tensor) -> bool:
+    """Whether our own kernel can compute with these weights [o, ...]."""
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and kernels.fits_outputs(len(weight))
 
 
 def _half_windows(count: int) -> int:
