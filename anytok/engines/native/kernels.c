@@ -90,50 +90,58 @@ INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* sum += W x over `count` inputs, for `rows` rows; the compiler unrolls it, so rows is a constant. */
-INLINE void add_products(const int rows, int64_t pitch, int64_t count, const float *weight, const float *in,
-                         vec (*sum)[WIDE]) {
-    vec held[TILE][WIDE];
+/* Rows of numbers, each of which begins `pitch` numbers after the one before. */
+typedef struct {
+    float *at;
+    int64_t pitch;
+} Rows;
+
+INLINE Rows skip(Rows rows, int64_t count) { return (Rows){rows.at + count * rows.pitch, rows.pitch}; }
+
+/* to = W in + with, over `count` inputs, for `rows` rows; the compiler unrolls it, so rows is a constant. */
+INLINE void add_products(const int rows, int64_t count, const float *weight, Rows in, Rows with, Rows to) {
+    vec sum[TILE][WIDE];
     for (int row = 0; row < rows; row++)
-        for (int part = 0; part < WIDE; part++) held[row][part] = sum[row][part];
+        for (int part = 0; part < WIDE; part++) sum[row][part] = load(4, LANES, skip(with, row).at + part * LANES);
 #pragma GCC unroll 4
     for (int64_t k = 0; k < count; k++)
         for (int part = 0; part < WIDE; part++) {
             vec w = load(4, LANES, weight + (k * WIDE + part) * LANES);
-            for (int row = 0; row < rows; row++) held[row][part] += w * in[row * pitch + k];
+            for (int row = 0; row < rows; row++) sum[row][part] += w * skip(in, row).at[k];
         }
     for (int row = 0; row < rows; row++)
-        for (int part = 0; part < WIDE; part++) sum[row][part] = held[row][part];
+        for (int part = 0; part < WIDE; part++) store(4, LANES, sum[row][part], skip(to, row).at + part * LANES);
 }
 
-static void add_tile(int64_t rows, int64_t pitch, int64_t count, const float *weight, const float *in,
-                     vec (*sum)[WIDE]) {
+static void add_tile(int64_t rows, int64_t count, const float *weight, Rows in, Rows with, Rows to) {
     switch (rows) {
-        case 1: add_products(1, pitch, count, weight, in, sum); break;
-        case 2: add_products(2, pitch, count, weight, in, sum); break;
-        case 3: add_products(3, pitch, count, weight, in, sum); break;
+        case 1: add_products(1, count, weight, in, with, to); break;
+        case 2: add_products(2, count, weight, in, with, to); break;
+        case 3: add_products(3, count, weight, in, with, to); break;
 #if defined __AVX512F__
-        case 4: add_products(4, pitch, count, weight, in, sum); break;
-        case 5: add_products(5, pitch, count, weight, in, sum); break;
-        case 6: add_products(6, pitch, count, weight, in, sum); break;
+        case 4: add_products(4, count, weight, in, with, to); break;
+        case 5: add_products(5, count, weight, in, with, to); break;
+        case 6: add_products(6, count, weight, in, with, to); break;
 #endif
     }
 }
 
-/* sum += W x over all inputs, for any number of rows, each of which begins `pitch` numbers after the one before.
-   `weight` [depth][WIDE][LANES]. A chunk of it stays in the cache for all rows, and meanwhile the next one is fetched;
-   for few rows there is hardly a meanwhile, and the processor fetches better by itself. */
-static void add_all(int64_t rows, int64_t pitch, int64_t depth, const float *weight, const float *in,
-                    vec (*sum)[WIDE]) {
+/* to = W in + with, of up to ROWS rows and WIDE * LANES outputs. `weight` [depth][WIDE][LANES]. A chunk of it stays in
+   the cache for all rows, and meanwhile the next one is fetched; for few rows there is hardly a meanwhile, and the
+   processor fetches better by itself. */
+static void add_all(int64_t rows, int64_t depth, const float *weight, Rows in, Rows with, Rows to) {
+    vec room[ROWS][WIDE];
+    Rows sum = {(float *)room, WIDE * LANES};
     for (int64_t begin = 0; begin < depth; begin += CHUNK) {
         int64_t count = least(CHUNK, depth - begin), size = count * WIDE * LANES;
         const float *ahead = weight + size, *fetched = ahead;
+        Rows out = begin + CHUNK < depth ? sum : to;
         for (int64_t row = 0; row < rows; row += TILE) {
             if (rows > 2 * TILE)
                 for (ahead += size * TILE / rows; fetched < ahead; fetched += LINE) __builtin_prefetch(fetched);
-            add_tile(least(TILE, rows - row), pitch, count, weight, in + row * pitch + begin, sum + row);
+            add_tile(least(TILE, rows - row), count, weight, skip(in, row), skip(with, row), skip(out, row));
         }
-        weight += size;
+        in.at += count, weight += size, with = sum;
     }
 }
 
@@ -148,11 +156,10 @@ INLINE void say(const int size, const vec *gates, float *cell, void *hidden) {
 
 /* LANES units of up to CLIPS clips, one frame on. `weight` [width][GATES][LANES]; `heard` [rows][GATES][width] and all
    others [rows][width], from the units' first on. */
-INLINE void step(int64_t rows, int64_t width, const float *weight, const float *heard, const float *before, float *cell,
+INLINE void step(int64_t rows, int64_t width, const float *weight, const float *heard, float *before, float *cell,
                  float *after) {
-    vec sum[CLIPS][GATES];
-    memset(sum, 0, rows * sizeof *sum);
-    add_all(rows, width, width, weight, before, sum);
+    vec sum[CLIPS][GATES], zeros[GATES] = {0};
+    add_all(rows, width, weight, (Rows){before, width}, (Rows){(float *)zeros, 0}, (Rows){(float *)sum, GATES * LANES});
     for (int64_t row = 0; row < rows; row++, heard += GATES * width) {
         for (int gate = 0; gate < GATES; gate++) sum[row][gate] += load(4, LANES, heard + gate * width);
         say(4, sum[row], cell + row * width, after + row * width);
@@ -180,18 +187,16 @@ void pack(int64_t outputs, int64_t depth, int64_t next, int64_t apart, const flo
 
 /* out = W x + bias, [rows][outputs]. Rows of `in`, of `depth` numbers, begin `pitch` apart, so that they may be the
    overlapping windows of a convolution. Whole blocks of outputs: a multiple of WIDE * LANES. */
-void products(int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const float *weight, const float *bias,
-              const float *in, float *out, int64_t threads) {
+void products(int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const float *weight, float *bias, float *in,
+              float *out, int64_t threads) {
     if (rows == 0) return;
     int64_t blocks = outputs / WIDE / LANES, shares = most(up(rows, ROWS), up(threads, blocks));
     int64_t share = up(rows, shares * TILE) * TILE; /* rows, at most ROWS */
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t part = 0; part < up(rows, share) * blocks; part++) {
-        int64_t row = part / blocks * share, block = part % blocks, count = least(share, rows - row);
-        vec sum[ROWS][WIDE];
-        for (int64_t i = 0; i < count; i++) memcpy(sum[i], bias + block * WIDE * LANES, sizeof *sum);
-        add_all(count, pitch, depth, weight + block * WIDE * LANES * depth, in + row * pitch, sum);
-        for (int64_t i = 0; i < count; i++) memcpy(out + (row + i) * outputs + block * WIDE * LANES, sum[i], sizeof *sum);
+        int64_t row = part / blocks * share, output = part % blocks * WIDE * LANES;
+        add_all(least(share, rows - row), depth, weight + output * depth, skip((Rows){in, pitch}, row),
+                (Rows){bias + output, 0}, skip((Rows){out + output, outputs}, row));
     }
 }
 
@@ -202,7 +207,7 @@ void lstm(int64_t frames, int64_t rows, int64_t width, const float *weight, cons
           float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)
     for (int64_t frame = 0; frame < frames; frame++) {
-        const float *before = hidden + frame * rows * width;
+        float *before = hidden + frame * rows * width;
 #pragma omp for schedule(static)
         for (int64_t unit = 0; unit < width; unit += LANES)
             for (int64_t row = 0; row < rows; row += CLIPS)
