@@ -15,7 +15,8 @@ enum { LANES = 16, TILE = 6 }; /* floats in a register, and rows whose sums, fou
 enum { LANES = 8, TILE = 3 }; /* … into the 16 */
 #endif
 enum { GATES = 4, WIDE = GATES }; /* registers side by side, of one row */
-enum { CLIPS = 16, ROWS = 60 };   /* rows at once of an LSTM, and of other products: whole tiles */
+enum { CLIPS = 16, ROWS = 60 };   /* rows at once of an LSTM, and of other products */
+_Static_assert(ROWS % TILE == 0, "shares of rows are whole tiles");
 enum { LINE = 16, READ = 4 * LINE }; /* numbers: a line of the cache, and what is read of a row at once */
 enum { CHUNK = 1024 / LANES }; /* inputs: their weights fill half of a core's first cache */
 enum { PART = 1 << 12, SMALL = 1 << 15 }; /* numbers: one piece of work, and what is not worth waking threads for */
