@@ -12,8 +12,11 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def real_pictures(folder: Path) -> list[Path]:
-    """Every picture file below `folder`, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    """Every picture file below `folder`, sorted; there must be some."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise SystemExit(f"{folder}: no pictures there; expected files named {', '.join(sorted(SUFFIXES))}")
+    return files
 
 
 def synthetic_pictures(count: int, seed: int = 0) -> list[Image.Image]:

@@ -1,10 +1,11 @@
 """Where a codec's time goes, part by part, beside what this machine's arithmetic and memory allow.
 
     python benchmarks/profile_codecs.py [--speech FOLDER] [--music FOLDER] [--threads 2] [--seconds 8] [--batch 16]
+                                        [--out FILE]
 
 Published sizes, seeded weights. Convolutions stand beside the speed of one large float32 product, which they cannot
 pass; LSTM steps of a clip alone beside the time to read their weights once a step in a product with two rows. "rest"
-is what remains: padding, kept samples, sums. Writes benchmarks/results/profile.json.
+is what remains: padding, kept samples, sums. Writes benchmarks/results/profile.json, or FILE.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def limits() -> dict[str, float]:
     """What the machine gives: GFLOP/s of a large product, GB/s of reading an LSTM layer's 17 MB of weights again and
     again."""
     square, weights = torch.randn(2048, 2048), torch.randn(4096, 1024)
-    large = PackedLinear(square)
+    large = PackedLinear(square, square[0])
     product, reading = _least(lambda: large(square), 5), _least(weights.sum, 50)
     return {"product_gflops": 2 * 2048**3 / product / 1e9, "read_gb_s": weights.numel() * 4 / reading / 1e9}
 
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     result: dict[str, Any] = {"machine": machine(), "threads": options.threads, "limits": limits(), "rows": []}
@@ -152,7 +154,7 @@ def main() -> None:
         for row in profile(name, folder, options.seconds, options.batch, options.rounds):
             print(json.dumps(row), flush=True)
             result["rows"].append(row)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    options.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

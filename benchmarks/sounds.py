@@ -13,8 +13,10 @@ SUFFIXES = {".wav", ".flac", ".mp3", ".ogg"}
 
 
 def real_waves(folder: Path, spec: anytok.Spec, seconds: float | None = None) -> dict[str, np.ndarray]:
-    """Every sound file below `folder`, prepared for `spec`: name → float32 [channels, samples]."""
+    """Every sound file below `folder`, prepared for `spec`: name → float32 [channels, samples]; there must be some."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise SystemExit(f"{folder}: no sound there; expected files named {', '.join(sorted(SUFFIXES))}")
     length = None if seconds is None else int(seconds * (spec.sample_rate or 0))
     return {path.name: np.array(prepare(path, spec).wave[:, :length]) for path in files}
 

@@ -201,8 +201,9 @@ def test_what_a_kernel_cannot_take_is_never_passed_on():
         kernels.elu(torch.zeros(8).half(), torch.zeros(8).half())
     with pytest.raises(AssertionError):
         kernels.products(kernels.pack(torch.zeros(64, 9)), torch.zeros(64), torch.zeros(9, 9).T)
-    with pytest.raises(AssertionError):
-        kernels.products(kernels.pack(torch.zeros(64, 9)), torch.zeros(64), torch.zeros(9, 8))
+    for bias, inputs in ((64, 8), (63, 9)):
+        with pytest.raises(AssertionError):
+            kernels.products(kernels.pack(torch.zeros(64, 9)), torch.zeros(bias), torch.zeros(9, inputs))
     assert kernels.fits(1024) and not kernels.fits(1028)
     assert kernels.fits_outputs(1024) and not kernels.fits_outputs(1040)
 

@@ -1,6 +1,6 @@
 """Our own kernels for CPUs (kernels.c), compiled when anytok was installed.
 
-Where they are missing, torch's operations serve: slower, and equal but for the last bits of sigmoid, tanh and exp.
+Where they are missing, torch's operations serve: slower, and equal but for last bits.
 
 Legend: t time, b clips abreast, c channels, g gates (4 c), i and o inputs and outputs of a product.
 """
@@ -48,9 +48,10 @@ def pack(weight_oi: Tensor, gates: bool = False) -> Tensor:
 
 def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
     """x W^T + b, [t, i] → [t, o], all float32. The rows may overlap: windows of a signal that is not copied."""
-    assert _size(packed, bias_o, rows_ti) == 4 and rows_ti.stride(1) == 1 and rows_ti.shape[1] == packed.shape[1]
-    out_to = torch.empty(len(rows_ti), len(packed))
-    sizes, first_1i = (len(rows_ti), rows_ti.stride(0), *packed.T.shape), rows_ti[:1]
+    (rows, depth), (pitch, step) = rows_ti.shape, rows_ti.stride()
+    assert _size(packed, bias_o, rows_ti) == 4 and packed.shape == (len(bias_o), depth) and step == 1
+    out_to = torch.empty(rows, len(packed))
+    sizes, first_1i = (rows, pitch, depth, len(packed)), rows_ti[:1]
     _call("products", *sizes, packed, bias_o, first_1i, out_to, torch.get_num_threads())
     return out_to
 
