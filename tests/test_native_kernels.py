@@ -109,6 +109,17 @@ def test_products_are_the_formula_also_of_rows_that_overlap(threads, rows, depth
     assert kernels.products(kernels.pack(weight), bias, windows[:0]).shape == (0, outputs)
 
 
+@compiled_only
+@torch.inference_mode()
+def test_long_sums_lose_few_bits():
+    """Of positive numbers, one added after the other, ten times as many are lost."""
+    generator = torch.Generator().manual_seed(0)
+    weight, bias, rows = (torch.rand(count, 8192, generator=generator) for count in (64, 1, 9))
+    exact = rows.double() @ weight.double().T + bias[0, :64]
+    made = kernels.products(kernels.pack(weight), bias[0, :64].contiguous(), rows)
+    assert ((made - exact) / exact).abs().max() < 1e-6
+
+
 def steps_of(width: int, rows: int, frames: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Recurrent weights, what is heard, the states before."""
     generator = torch.Generator().manual_seed(width)

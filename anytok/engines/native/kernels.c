@@ -99,11 +99,12 @@ typedef struct {
 
 INLINE Rows skip(Rows rows, int64_t count) { return (Rows){rows.at + count * rows.pitch, rows.pitch}; }
 
-/* to = W in + with, over `count` inputs, for `rows` rows; the compiler unrolls it, so rows is a constant. */
+/* to = W in + with, over `count` inputs, for `rows` rows; the compiler unrolls it, so rows is a constant. Long sums are
+   made of these short ones, which loses fewer bits than one after the other would. */
 INLINE void add_products(const int rows, int64_t count, const float *weight, Rows in, Rows with, Rows to) {
     vec sum[TILE][WIDE];
     for (int row = 0; row < rows; row++)
-        for (int part = 0; part < WIDE; part++) sum[row][part] = load(4, LANES, skip(with, row).at + part * LANES);
+        for (int part = 0; part < WIDE; part++) sum[row][part] = all(0);
 #pragma GCC unroll 4
     for (int64_t k = 0; k < count; k++)
         for (int part = 0; part < WIDE; part++) {
@@ -111,7 +112,10 @@ INLINE void add_products(const int rows, int64_t count, const float *weight, Row
             for (int row = 0; row < rows; row++) sum[row][part] += w * skip(in, row).at[k];
         }
     for (int row = 0; row < rows; row++)
-        for (int part = 0; part < WIDE; part++) store(4, LANES, sum[row][part], skip(to, row).at + part * LANES);
+        for (int part = 0; part < WIDE; part++) {
+            vec more = load(4, LANES, skip(with, row).at + part * LANES) + sum[row][part];
+            store(4, LANES, more, skip(to, row).at + part * LANES);
+        }
 }
 
 static void add_tile(int64_t rows, int64_t count, const float *weight, Rows in, Rows with, Rows to) {
