@@ -18,7 +18,8 @@ enum { GATES = 4, WIDE = GATES }; /* registers side by side, of one row */
 enum { CLIPS = 16, ROWS = 60 };   /* rows at once of an LSTM, and of other products */
 _Static_assert(ROWS % TILE == 0, "shares of rows are whole tiles");
 enum { LINE = 16, READ = 4 * LINE }; /* numbers: a line of the cache, and what is read of a row at once */
-enum { CHUNK = 1024 / LANES }; /* inputs: their weights fill half of a core's first cache */
+enum { CHUNK = 128 }; /* inputs summed at once, as many on every CPU, so that all give the same bits; their weights, 16
+                         or 32 KB, lie in a core's caches meanwhile */
 enum { PART = 1 << 12, SMALL = 1 << 15 }; /* numbers: one piece of work, and what is not worth waking threads for */
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
