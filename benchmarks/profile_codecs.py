@@ -3,8 +3,8 @@
     python benchmarks/profile_codecs.py [--speech FOLDER] [--music FOLDER] [--threads 2] [--seconds 8] [--batch 16]
                                         [--out FILE]
 
-Published sizes, seeded weights. Convolutions stand beside the speed of one large float32 product, which they cannot
-pass; LSTM steps of a clip alone beside the time to read their weights once a step in a product with two rows. "rest"
+Published sizes, seeded weights. Convolutions stand beside the speed of one large float32 product, which they should
+reach; LSTM steps of a clip alone beside the time to read their weights once a step in a product with two rows. "rest"
 is what remains: padding, kept samples, sums. Writes benchmarks/results/profile.json, or FILE.
 """
 
