@@ -29,7 +29,7 @@ from speed import cut
 import anytok
 from anytok.engines.native import packing
 from anytok.engines.native.fast_codec import FastCodec
-from anytok.engines.native.packed import PackedConv, PackedLinear
+from anytok.engines.native.packed import PackedConv, linear
 from anytok.engines.native.recurrent import PackedLayer
 
 RESULT = Path(__file__).parent / "results" / "profile.json"
@@ -122,7 +122,7 @@ def limits() -> dict[str, float]:
     """What the machine gives: GFLOP/s of a large product, GB/s of reading an LSTM layer's 17 MB of weights again and
     again."""
     square, weights = torch.randn(2048, 2048), torch.randn(4096, 1024)
-    large = PackedLinear(square, square[0])
+    large = linear(square, square[0])
     product, reading = _least(lambda: large(square), 5), _least(weights.sum, 50)
     return {"product_gflops": 2 * 2048**3 / product / 1e9, "read_gb_s": weights.numel() * 4 / reading / 1e9}
 

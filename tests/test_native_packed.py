@@ -15,7 +15,7 @@ from anytok.engines.native import kernels, recurrent
 from anytok.engines.native.abreast import abreast
 from anytok.engines.native.fast_codec import _first_largest
 from anytok.engines.native.normed import NormedConv
-from anytok.engines.native.packed import PackedConv, PackedLinear, can_pack
+from anytok.engines.native.packed import BlockedLinear, CompiledLinear, PackedConv, can_pack, linear
 from anytok.engines.native.packing import _elu
 from anytok.engines.native.precision import full_float32
 from anytok.engines.native.recurrent import (
@@ -38,15 +38,15 @@ packed_only = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this
 @torch.inference_mode()
 def test_a_row_of_a_product_is_the_same_in_any_company(threads, compiled, c_in, c_out):
     torch.manual_seed(0)
-    linear = PackedLinear(torch.randn(c_out, c_in) / c_in**0.5, torch.randn(c_out))
-    assert linear._compiled == (compiled and c_out > 5)
+    product = linear(torch.randn(c_out, c_in) / c_in**0.5, torch.randn(c_out))
+    assert isinstance(product, CompiledLinear) == (compiled and c_out > 5)
     rows = torch.randn(130, c_in)
-    whole = linear(rows)
+    whole = product(rows)
     for count in (1, 2, 3, 7, 16, 33, 60, 61, 129):
-        assert torch.equal(linear(rows[:count]), whole[:count])
-        assert torch.equal(linear(rows[-count:]), whole[-count:])
+        assert torch.equal(product(rows[:count]), whole[:count])
+        assert torch.equal(product(rows[-count:]), whole[-count:])
     torch.set_num_threads(1)
-    assert torch.equal(linear(rows), whole)
+    assert torch.equal(product(rows), whole)
 
 
 @packed_only
@@ -81,19 +81,29 @@ def test_a_convolution_in_tiles_is_the_whole_one_in_every_bit(threads, compiled,
 
 
 @packed_only
+@torch.inference_mode()
+def test_products_made_block_by_block_are_the_same_products():
+    """What matrix units are given; here with whatever this CPU has."""
+    weight, bias, rows = torch.randn(48, 32), torch.randn(48), torch.randn(130, 32)
+    product, plain = BlockedLinear(weight, bias), F.linear(rows, weight, bias)
+    for count in (0, 1, 63, 64, 65, 130):
+        torch.testing.assert_close(product(rows[:count]), plain[:count], atol=1e-5, rtol=1e-5)
+
+
+@packed_only
 @half_kernels
 @pytest.mark.parametrize(("c_in", "c_out"), [(1024, 4096), (2048, 4096), (512, 2048), (128, 512), (64, 256)])
 @torch.inference_mode()
 def test_a_row_of_a_half_precision_product_is_the_same_in_any_company(threads, c_in, c_out):
     torch.manual_seed(0)
-    linear = PackedLinear((torch.randn(c_out, c_in) / c_in**0.5).bfloat16(), torch.randn(c_out).bfloat16())
+    product = linear((torch.randn(c_out, c_in) / c_in**0.5).bfloat16(), torch.randn(c_out).bfloat16())
     rows = torch.randn(820, c_in).bfloat16()
-    whole = linear(rows)
+    whole = product(rows)
     for count in (1, 2, 7, 16, 33, 64, 65, 200, 256):
-        assert torch.equal(linear(rows[:count]), whole[:count])
-        assert torch.equal(linear(rows[-count:]), whole[-count:])
+        assert torch.equal(product(rows[:count]), whole[:count])
+        assert torch.equal(product(rows[-count:]), whole[-count:])
     torch.set_num_threads(1)
-    assert torch.equal(linear(rows), whole)
+    assert torch.equal(product(rows), whole)
 
 
 @packed_only

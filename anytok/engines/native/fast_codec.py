@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...models.codec import Codec
 from .abreast import Carried, Work, abreast, both_ways
-from .packed import PackedLinear
+from .packed import linear
 from .packing import Packer
 from .pieces import Pieces
 from .precision import full_float32
@@ -38,7 +38,7 @@ class FastCodec:
         self.hop_length, self.dtype = hop_length, dtype
         self._whole = any(isinstance(module, nn.GroupNorm) for module in codec.modules())  # which must hear all at once
         self.codebooks_knd = codec.quantizer.codebooks_knd
-        self._searches = [PackedLinear(rows_nd, -0.5 * rows_nd.square().sum(1)) for rows_nd in self.codebooks_knd]
+        self._searches = [linear(rows_nd, -0.5 * rows_nd.square().sum(1)) for rows_nd in self.codebooks_knd]
         packer = Packer(codec, dtype)
         self._front, lstm, self._back = packer.pack(codec.encoder)
         self._first, decoder_lstm, self._up = packer.pack(codec.decoder)

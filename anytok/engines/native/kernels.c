@@ -173,6 +173,7 @@ INLINE void step(int64_t rows, int64_t width, const float *weight, const float *
 }
 
 int lanes(void) { return LANES; }
+int block(void) { return WIDE * LANES; }
 
 /* Weights as torch has them, [outputs][depth] → [outputs / WIDE / LANES][depth][WIDE][LANES]. The first of a block's
    WIDE * LANES outputs is `next` behind the last block's, and its WIDE runs of LANES outputs are `apart`. */

@@ -16,8 +16,6 @@ from torch import Tensor
 
 __all__ = ["elu", "fits", "fits_outputs", "lstm", "lstm_say", "missing", "pack", "products", "snake"]
 
-_WIDE = 4  # as in kernels.c; an LSTM's gates stand side by side in the same way
-
 
 def missing() -> str | None:
     """Why there are no kernels on this machine; None where there are."""
@@ -32,15 +30,15 @@ def fits(width: int) -> bool:
 
 def fits_outputs(count: int) -> bool:
     """Whether `products` can compute so many outputs: they must fill whole blocks of registers."""
-    return not missing() and count % (_WIDE * _call("lanes")) == 0
+    return not missing() and count % _call("block") == 0
 
 
 def pack(weight_oi: Tensor, gates: bool = False) -> Tensor:
     """Weights in the order that `products` reads them in, or, with `gates`, `lstm`, whose outputs are four gates."""
     assert _size(weight_oi) == 4
     outputs, depth = weight_oi.shape
-    lanes = _call("lanes")
-    order = (lanes, outputs // _WIDE) if gates else (_WIDE * lanes, lanes)
+    lanes, block = _call("lanes"), _call("block")
+    order = (lanes, outputs // 4) if gates else (block, lanes)
     packed = torch.empty(outputs, depth)
     _call("pack", outputs, depth, *order, weight_oi.contiguous(), packed, torch.get_num_threads())
     return packed

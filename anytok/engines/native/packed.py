@@ -15,6 +15,8 @@ own. What is few is filled up; with matrix units products of rows are made for o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +24,10 @@ from torch import Tensor
 
 from . import kernels
 
-__all__ = ["ROWS", "PackedConv", "PackedLinear", "can_pack", "least_rows", "pack_up_weights"]
+__all__ = [
+    "ROWS", "BlockedLinear", "CompiledLinear", "PackedConv", "PackedLinear", "can_pack", "least_rows", "linear",
+    "pack_up_weights",
+]  # fmt: skip
 
 # The length that oneDNN's convolutions are packed for; where another length wants another layout, torch reorders again.
 # With AVX2 alone many lengths do, from so many output channels on: those are products of windows.
@@ -49,28 +54,34 @@ def least_rows(dtype: torch.dtype) -> int:
     return ROWS if dtype != torch.float32 and _HAS_MATRIX_UNITS else 2
 
 
-class PackedLinear:
-    """[t, c_in] → [t, c_out]: x W^T + b, or x W^T + y."""
+def linear(weight_oi: Tensor, bias_o: Tensor) -> Callable[[Tensor], Tensor]:
+    """[t, c_in] → [t, c_out]: x W^T + b, in the fastest way that there is here."""
+    if _has_kernel(weight_oi):
+        return CompiledLinear(weight_oi, bias_o)
+    if not can_pack(weight_oi.device):
+        return partial(F.linear, weight=weight_oi, bias=_own(bias_o))
+    in_blocks = weight_oi.dtype != torch.float32 and _HAS_MATRIX_UNITS
+    return (BlockedLinear if in_blocks else PackedLinear)(weight_oi, bias_o)
 
-    def __init__(self, weight_oi: Tensor, bias_o: Tensor | None = None) -> None:
-        self._compiled = bias_o is not None and _has_kernel(weight_oi)
-        self._packed = can_pack(weight_oi.device)
-        self._in_blocks = weight_oi.dtype != torch.float32 and _HAS_MATRIX_UNITS
-        self._weight, self._bias = weight_oi, _own(bias_o)
-        if self._compiled:
-            self._weight = kernels.pack(weight_oi)
-        elif self._packed:
-            self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_oi.contiguous())
+
+class CompiledLinear:
+    """By our own kernel."""
+
+    def __init__(self, weight_oi: Tensor, bias_o: Tensor) -> None:
+        self._weight, self._bias = kernels.pack(weight_oi), _own(bias_o)
 
     def __call__(self, rows_tc: Tensor) -> Tensor:
-        if self._compiled:
-            assert self._bias is not None
-            return kernels.products(self._weight, self._bias, rows_tc)
-        if not self._packed:
-            return F.linear(rows_tc, self._weight, self._bias)
-        if self._in_blocks and len(rows_tc) != _HALF_ROWS:
-            blocks = rows_tc.split(_HALF_ROWS)
-            return torch.cat([self(_filled(rows, _HALF_ROWS))[: len(rows)] for rows in blocks])
+        return kernels.products(self._weight, self._bias, rows_tc)
+
+
+class PackedLinear:
+    """By oneDNN; also x W^T + y."""
+
+    def __init__(self, weight_oi: Tensor, bias_o: Tensor | None = None) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_oi.contiguous())
+        self._bias = None if bias_o is None else _own(bias_o)
+
+    def __call__(self, rows_tc: Tensor) -> Tensor:
         if len(rows_tc) == 1:  # a lone row of a long sum would be split among threads
             return self(rows_tc.expand(2, -1).contiguous())[:1]
         return torch.ops.mkldnn._linear_pointwise(rows_tc, self._weight, self._bias, "none", [], "")
@@ -78,6 +89,17 @@ class PackedLinear:
     def plus(self, rows_tc: Tensor, other_tc: Tensor) -> Tensor:
         """x W^T + y in one pass, if there is no bias; for `least_rows` to ROWS rows."""
         return torch.ops.mkldnn._linear_pointwise.binary(rows_tc, other_tc, self._weight, None, "add")
+
+
+class BlockedLinear:
+    """By oneDNN and matrix units, for which rows come in one number only."""
+
+    def __init__(self, weight_oi: Tensor, bias_o: Tensor) -> None:
+        self._linear = PackedLinear(weight_oi, bias_o)
+
+    def __call__(self, rows_tc: Tensor) -> Tensor:
+        blocks = rows_tc.split(_HALF_ROWS)
+        return torch.cat([self._linear(_filled(rows_tc, _HALF_ROWS))[: len(rows_tc)] for rows_tc in blocks])
 
 
 class PackedConv:
@@ -88,13 +110,13 @@ class PackedConv:
         self.stride, self.dtype, self.device = stride, weight_oik.dtype, weight_oik.device
         self.span = (self._kernel - 1) * dilation + 1
         self._strides, self._dilations = [1, stride], [1, dilation]
-        self._linear: PackedLinear | None = None
+        self._linear: Callable[[Tensor], Tensor] | None = None
         self._packed = can_pack(self.device)
         self._is_half = self.dtype != torch.float32
         as_rows = c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride or self.channels >= _FICKLE
         as_rows = as_rows and self._packed and not (self._is_half and _HAS_MATRIX_UNITS)
         if as_rows or _has_kernel(weight_oik):
-            self._linear = PackedLinear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
+            self._linear = linear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
             return
         self._weight, self._bias = weight_oik.contiguous().unsqueeze(2), _own(bias_o)
         if self._packed:
@@ -142,9 +164,9 @@ def _filled(rows_tc: Tensor, count: int) -> Tensor:
     return F.pad(rows_tc, (0, 0, 0, count - len(rows_tc))) if len(rows_tc) < count else rows_tc
 
 
-def _own(bias_o: Tensor | None) -> Tensor | None:
+def _own(bias_o: Tensor) -> Tensor:
     """A copy: one small view into a mapped checkpoint would keep all of it in memory."""
-    return None if bias_o is None else bias_o.clone()
+    return bias_o.clone()
 
 
 def pack_up_weights(weight_iok: Tensor, bias_o: Tensor, room: Tensor | None = None) -> tuple[Tensor, Tensor]:

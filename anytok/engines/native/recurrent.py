@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import kernels
-from .packed import ROWS, PackedLinear, can_pack, least_rows
+from .packed import ROWS, PackedLinear, can_pack, least_rows, linear
 
 __all__ = ["Layer", "State", "Sweep", "layers_of", "single_layers"]
 
@@ -85,7 +85,7 @@ class CompiledLayer(PackedLayer):
 
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
         self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
-        self._hear = PackedLinear(weight_ih, bias_ih + bias_hh)
+        self._hear = linear(weight_ih, bias_ih + bias_hh)
         self._recall = kernels.pack(weight_hh, gates=True)
 
     def _steps(self, heard_tbc: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,7 @@ class SteppedLayer(PackedLayer):
 
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
         self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
-        self._hear = PackedLinear(weight_ih, bias_ih + bias_hh)
+        self._hear = linear(weight_ih, bias_ih + bias_hh)
         self._recall = PackedLinear(weight_hh)
         self._compiled = kernels.fits(self._width)
         # At the end of each thread's share torch's sigmoid computes what is left over of 32 numbers in another way. The
