@@ -99,7 +99,7 @@ class BlockedLinear:
 
     def __call__(self, rows_tc: Tensor) -> Tensor:
         blocks = rows_tc.split(_HALF_ROWS)
-        return torch.cat([self._linear(_filled(rows_tc, _HALF_ROWS))[: len(rows_tc)] for rows_tc in blocks])
+        return torch.cat([self._linear(_filled(block_tc, _HALF_ROWS))[: len(block_tc)] for block_tc in blocks])
 
 
 class PackedConv:
