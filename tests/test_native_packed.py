@@ -15,7 +15,7 @@ from anytok.engines.native import kernels, recurrent
 from anytok.engines.native.abreast import abreast
 from anytok.engines.native.fast_codec import _first_largest
 from anytok.engines.native.normed import NormedConv
-from anytok.engines.native.packed import BlockedLinear, CompiledLinear, PackedConv, can_pack, linear
+from anytok.engines.native.packed import BlockedLinear, CompiledLinear, PackedConv, PackedLinear, can_pack, linear
 from anytok.engines.native.packing import _elu
 from anytok.engines.native.precision import full_float32
 from anytok.engines.native.recurrent import (
@@ -82,12 +82,15 @@ def test_a_convolution_in_tiles_is_the_whole_one_in_every_bit(threads, compiled,
 
 @packed_only
 @torch.inference_mode()
-def test_products_made_block_by_block_are_the_same_products():
-    """What matrix units are given; here with whatever this CPU has."""
+def test_products_made_block_by_block_are_the_same_products(monkeypatch):
+    """What matrix units are given, always as many rows; here with whatever this CPU has."""
     weight, bias, rows = torch.randn(48, 32), torch.randn(48), torch.randn(130, 32)
-    product, plain = BlockedLinear(weight, bias), F.linear(rows, weight, bias)
+    product, plain, counts = BlockedLinear(weight, bias), F.linear(rows, weight, bias), set()
+    multiply = PackedLinear.__call__
+    monkeypatch.setattr(PackedLinear, "__call__", lambda self, some: counts.add(len(some)) or multiply(self, some))
     for count in (0, 1, 63, 64, 65, 130):
         torch.testing.assert_close(product(rows[:count]), plain[:count], atol=1e-5, rtol=1e-5)
+    assert counts == {64}
 
 
 @packed_only
