@@ -103,10 +103,32 @@ def test_products_are_the_formula_also_of_rows_that_overlap(threads, rows, depth
     weight, bias = torch.randn(outputs, depth, generator=generator), torch.randn(outputs, generator=generator)
     signal = torch.randn(3 * rows + depth, generator=generator)
     windows = signal.as_strided((rows, depth), (3, 1))
-    made = kernels.products(kernels.pack(weight), bias, windows)
+    made = kernels.products(pack(weight), bias, windows)
     torch.testing.assert_close(made.double(), windows.double() @ weight.double().T + bias, atol=1e-4, rtol=0)
-    assert torch.equal(made, kernels.products(kernels.pack(weight), bias, windows.contiguous()))
-    assert kernels.products(kernels.pack(weight), bias, windows[:0]).shape == (0, outputs)
+    assert torch.equal(made, kernels.products(pack(weight), bias, windows.contiguous()))
+    assert kernels.products(pack(weight), bias, windows[:0]).shape == (0, outputs)
+
+
+@compiled_only
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 0, 1), (2, 3, 1, 0)])
+@torch.inference_mode()
+def test_weights_are_packed_from_any_order_of_memory(order, backwards):
+    """Outputs of two dimensions, 65 inputs, 3 taps; the other way is to multiply them out first."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = (4, 32, 65, 3)
+    lying = torch.randn([sizes[dim] for dim in order], generator=generator)
+    weight = lying.permute([order.index(dim) for dim in range(4)])
+    gain_o, gain_i = torch.rand(128, generator=generator), torch.rand(65, generator=generator)
+    taps = weight.unbind(3)[::-1] if backwards else weight.unbind(3)
+    plain = torch.stack(taps, dim=2).view(128, 3, 65) * gain_o[:, None, None] * gain_i
+    made = kernels.pack(weight, gain_o, gain_i, backwards)
+    assert weight.shape == sizes and torch.equal(made, pack(plain.flatten(1)))
+    assert not torch.equal(made, kernels.pack(weight, gain_o, None, backwards))
+
+
+def pack(weight_oi: Tensor) -> Tensor:
+    return kernels.pack(weight_oi.unsqueeze(2))
 
 
 @compiled_only
@@ -116,7 +138,7 @@ def test_long_sums_lose_few_bits():
     generator = torch.Generator().manual_seed(0)
     weight, bias, rows = (torch.rand(count, 8192, generator=generator) for count in (64, 1, 9))
     exact = rows.double() @ weight.double().T + bias[0, :64]
-    made = kernels.products(kernels.pack(weight), bias[0, :64].contiguous(), rows)
+    made = kernels.products(pack(weight), bias[0, :64].contiguous(), rows)
     assert ((made - exact) / exact).abs().max() < 1e-6
 
 
@@ -131,7 +153,7 @@ def steps_of(width: int, rows: int, frames: int = 4) -> tuple[Tensor, Tensor, Te
 def run(weight: Tensor, heard: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     states, cell = hidden.new_full((len(heard) + 1, *hidden.shape), NAN), cell.clone()
     states[0] = hidden
-    kernels.lstm(kernels.pack(weight, gates=True), heard, states, cell)
+    kernels.lstm(kernels.pack_gates(weight), heard, states, cell)
     return states[1:], cell
 
 
@@ -211,10 +233,13 @@ def test_what_a_kernel_cannot_take_is_never_passed_on():
     with pytest.raises(AssertionError):
         kernels.elu(torch.zeros(8).half(), torch.zeros(8).half())
     with pytest.raises(AssertionError):
-        kernels.products(kernels.pack(torch.zeros(64, 9)), torch.zeros(64), torch.zeros(9, 9).T)
+        kernels.products(pack(torch.zeros(64, 9)), torch.zeros(64), torch.zeros(9, 9).T)
     for bias, inputs in ((64, 8), (63, 9)):
         with pytest.raises(AssertionError):
-            kernels.products(kernels.pack(torch.zeros(64, 9)), torch.zeros(bias), torch.zeros(9, inputs))
+            kernels.products(pack(torch.zeros(64, 9)), torch.zeros(bias), torch.zeros(9, inputs))
+    for outputs, gains in ((65, 9), (64, 8)):
+        with pytest.raises(AssertionError):
+            kernels.pack(torch.zeros(outputs, 9, 1), gain_i=torch.zeros(gains))
     assert kernels.fits(1024) and not kernels.fits(1028)
     assert kernels.fits_outputs(1024) and not kernels.fits_outputs(1040)
 

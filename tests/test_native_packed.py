@@ -15,8 +15,16 @@ from anytok.engines.native import kernels, recurrent
 from anytok.engines.native.abreast import abreast
 from anytok.engines.native.fast_codec import _first_largest
 from anytok.engines.native.normed import NormedConv
-from anytok.engines.native.packed import BlockedLinear, CompiledLinear, PackedConv, PackedLinear, can_pack, linear
-from anytok.engines.native.packing import _elu
+from anytok.engines.native.packed import (
+    BlockedLinear,
+    CompiledLinear,
+    PackedConv,
+    PackedLinear,
+    Weights,
+    can_pack,
+    linear,
+)
+from anytok.engines.native.packing import _elu, up_weights
 from anytok.engines.native.precision import full_float32
 from anytok.engines.native.recurrent import (
     CompiledLayer,
@@ -67,7 +75,7 @@ def test_a_row_of_a_product_is_the_same_in_any_company(threads, compiled, c_in, 
 def test_a_convolution_in_tiles_is_the_whole_one_in_every_bit(threads, compiled, c_in, c_out, kernel, stride, dilation):
     torch.manual_seed(0)
     weight, bias = torch.randn(c_out, c_in, kernel) / (c_in * kernel) ** 0.5, torch.randn(c_out)
-    conv = PackedConv(weight, bias, stride, dilation)
+    conv = PackedConv(Weights(weight), bias, stride, dilation)
     count = 400
     signal = torch.randn((count - 1) * stride + conv.span, c_in)
     whole = conv(signal)
@@ -130,7 +138,7 @@ def test_a_row_of_a_half_precision_product_is_the_same_in_any_company(threads, c
 def test_a_half_precision_convolution_in_tiles_is_the_whole_one(threads, c_in, c_out, kernel, stride):
     torch.manual_seed(0)
     weight, bias = torch.randn(c_out, c_in, kernel) / (c_in * kernel) ** 0.5, torch.randn(c_out)
-    conv = PackedConv(weight.bfloat16(), bias.bfloat16(), stride)
+    conv = PackedConv(Weights(weight), bias.bfloat16(), stride)
     count = 2000
     signal = torch.randn((count - 1) * stride + conv.span, c_in).bfloat16()
     whole = conv(signal)
@@ -148,7 +156,7 @@ def test_a_normed_convolution_is_torchs_and_the_same_for_any_number_of_threads(t
     weight, bias, norm = torch.randn(48, 2, 7), torch.randn(48) + 5, nn.GroupNorm(1, 24)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
-    conv = NormedConv(weight, bias, norm)
+    conv = NormedConv(Weights(weight), bias, norm)
     signals = [torch.randn(4007, 2) for _ in range(20)]
     made = [conv(signal) for signal in signals]
     for signal, made_tc in zip(signals, made, strict=True):
@@ -345,22 +353,32 @@ def test_float32_on_a_gpu_means_all_of_float32():
 
 @pytest.mark.parametrize("weight_norm", [True, False])
 @torch.inference_mode()
-def test_a_weight_is_folded_the_same_with_and_without_room(weight_norm):
+def test_a_weight_is_multiplied_out_by_its_norm(weight_norm):
     torch.manual_seed(0)
     for conv in (Conv(6, 90, 7, weight_norm=weight_norm), UpConv(90, 6, 4, weight_norm=weight_norm)):
-        plain = copy.deepcopy(conv)
+        wanted, plain = folded(conv), copy.deepcopy(conv)
         if weight_norm:
             nn.init.normal_(conv.weight_g)
-            direction, gain = conv.weight_v.clone(), conv.weight_g
-            wanted = direction * gain / direction.flatten(1).norm(dim=1)[:, None, None]
+            wanted = conv.weight_v * conv.weight_g / conv.weight_v.flatten(1).norm(dim=1)[:, None, None]
             plain = copy.deepcopy(conv)
             fold_weight_norm(plain)
             assert [name for name, _ in plain.named_parameters()] == ["bias", "weight"]
-        else:
-            wanted = conv.weight.clone()
-        made = folded(conv, torch.full((wanted.numel() + 5,), torch.nan))
-        torch.testing.assert_close(made, wanted, atol=1e-6, rtol=1e-6)
-        assert torch.equal(made, folded(conv)) and torch.equal(made, plain.weight)
-        assert made.stride(0 if isinstance(conv, UpConv) else 1) == 1, "input channels are innermost"
+        torch.testing.assert_close(folded(conv), wanted, atol=1e-6, rtol=1e-6)
+        assert torch.equal(folded(conv), plain.weight)
         signal = torch.randn(1, conv.in_channels, 30)
         assert torch.equal(conv(signal), plain(signal))
+
+
+@packed_only
+@pytest.mark.parametrize("weight_norm", [True, False])
+@pytest.mark.parametrize("c_out", [32, 3])
+@torch.inference_mode()
+def test_weights_are_multiplied_out_while_they_are_packed(weight_norm, c_out, compiled):
+    torch.manual_seed(0)
+    up, signal = UpConv(70, c_out, 4, weight_norm=weight_norm), torch.randn(9, 70)
+    if weight_norm:
+        nn.init.normal_(up.weight_g)
+    conv = PackedConv(up_weights(up), up.bias.repeat(4))
+    wanted = F.conv_transpose1d(signal.T, folded(up), up.bias, stride=4)[:, 4:-4].T
+    torch.testing.assert_close(conv(signal).view(-1, c_out), wanted, atol=1e-5, rtol=1e-5)
+    assert (conv._linear is not None and isinstance(conv._linear, CompiledLinear)) == (compiled and c_out == 32)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 __all__ = [
     "Activation", "Conv", "Lstm", "ResidualBlock", "SeanetDecoder", "SeanetEncoder", "UpConv", "fold_weight_norm",
-    "folded", "padding",
+    "folded", "padding", "unfolded",
 ]  # fmt: skip
 
 
@@ -98,24 +98,18 @@ class UpConv(nn.ConvTranspose1d):
         return out_bct[..., left : left + signal_bct.shape[-1] * stride]
 
 
-def folded(conv: Conv | UpConv, room: Tensor | None = None) -> Tensor:
-    """A convolution's weight; with weight norm v g / |v|, the norm per first index (arXiv 1602.07868, section 2).
+def unfolded(conv: Conv | UpConv) -> tuple[Tensor, Tensor | None]:
+    """A convolution's weight; with weight norm v, and the g / |v| that each first index of it is to be multiplied by
+    (arXiv 1602.07868, section 2)."""
+    if "weight_v" not in conv._parameters:
+        return conv.weight, None
+    return conv.weight_v, (conv.weight_g / torch.norm_except_dim(conv.weight_v, 2, 0)).flatten()
 
-    If `room` is given, float32 and of as many elements at least, the weight is made in there, with its input channels
-    innermost: packing for channels-last signals wants it so.
-    """
-    normed = "weight_v" in conv._parameters
-    weight = conv.weight_v if normed else conv.weight
-    scale = conv.weight_g / torch.norm_except_dim(weight, 2, 0) if normed else weight.new_ones(1)
-    if room is None:
-        return weight * scale if normed else weight
-    if isinstance(conv, Conv):
-        turned_oki = room[: weight.numel()].view(weight.permute(0, 2, 1).shape).copy_(weight.permute(0, 2, 1))
-        return turned_oki.mul_(scale).permute(0, 2, 1)
-    turned_ri = room[: weight.numel()].view(-1, len(weight))  # r = (o, k)
-    for some_ri, some_ir in zip(turned_ri.split(64, dim=1), weight.flatten(1).split(64), strict=True):
-        some_ri.copy_(some_ir.T)  # in strips: four times as fast as all at once
-    return turned_ri.mul_(scale.flatten()).view(*weight.shape[1:], -1).permute(2, 0, 1)
+
+def folded(conv: Conv | UpConv) -> Tensor:
+    """A convolution's weight, multiplied out."""
+    weight, gain = unfolded(conv)
+    return weight if gain is None else weight * gain[:, None, None]
 
 
 def fold_weight_norm(model: nn.Module) -> None:

@@ -39,7 +39,7 @@ class FastCodec:
         self._whole = any(isinstance(module, nn.GroupNorm) for module in codec.modules())  # which must hear all at once
         self.codebooks_knd = codec.quantizer.codebooks_knd
         self._searches = [linear(rows_nd, -0.5 * rows_nd.square().sum(1)) for rows_nd in self.codebooks_knd]
-        packer = Packer(codec, dtype)
+        packer = Packer(dtype)
         self._front, lstm, self._back = packer.pack(codec.encoder)
         self._first, decoder_lstm, self._up = packer.pack(codec.decoder)
         self._bidirectional = lstm.bidirectional

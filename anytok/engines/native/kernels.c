@@ -175,20 +175,27 @@ INLINE void step(int64_t rows, int64_t width, const float *weight, const float *
 int lanes(void) { return LANES; }
 int block(void) { return WIDE * LANES; }
 
-/* Weights as torch has them, [outputs][depth] → [outputs / WIDE / LANES][depth][WIDE][LANES]. The first of a block's
-   WIDE * LANES outputs is `next` behind the last block's, and its WIDE runs of LANES outputs are `apart`. */
-void pack(int64_t outputs, int64_t depth, int64_t next, int64_t apart, const float *weight, float *packed,
-          int64_t threads) {
+/* Weights as a checkpoint has them → [outputs / WIDE / LANES][taps][inputs][WIDE][LANES]. An output's begin at `at` of
+   it, from there its inputs are `step` apart, and its taps `tap_step`; each is multiplied by its output's and its
+   input's gain. */
+void pack(int64_t outputs, int64_t inputs, int64_t taps, int64_t step, int64_t tap_step, const int64_t *at,
+          const float *weight, const float *output_gain, const float *input_gain, float *packed, int64_t threads) {
+    int64_t depth = taps * inputs, some = most(1, READ / taps);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t block = 0; block < outputs / WIDE / LANES; block++)
-        for (int64_t begin = 0; begin < depth; begin += READ)
+        for (int64_t begin = 0; begin < inputs; begin += some)
             for (int64_t part = 0; part < WIDE; part++) {
-                const float *from = weight + (block * next + part * apart) * depth;
-                for (int64_t k = begin; k < least(begin + READ, depth); k++) {
-                    vec column;
-                    for (int lane = 0; lane < LANES; lane++) column[lane] = from[lane * depth + k];
-                    store(4, LANES, column, packed + ((block * depth + k) * WIDE + part) * LANES);
-                }
+                int64_t first = (block * WIDE + part) * LANES;
+                vec gain = load(4, LANES, output_gain + first);
+                const float *from[LANES];
+                for (int lane = 0; lane < LANES; lane++) from[lane] = weight + at[first + lane];
+                for (int64_t i = begin; i < least(begin + some, inputs); i++)
+                    for (int64_t tap = 0; tap < taps; tap++) {
+                        vec column;
+                        for (int lane = 0; lane < LANES; lane++) column[lane] = from[lane][i * step + tap * tap_step];
+                        column = column * gain * input_gain[i];
+                        store(4, LANES, column, packed + ((block * depth + tap * inputs + i) * WIDE + part) * LANES);
+                    }
             }
 }
 

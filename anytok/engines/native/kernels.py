@@ -2,7 +2,7 @@
 
 Where they are missing, torch's operations serve: slower, and equal but for last bits.
 
-Legend: t time, b clips abreast, c channels, g gates (4 c), i and o inputs and outputs of a product.
+Legend: t time, b clips abreast, c channels, g gates (4 c), i and o inputs and outputs of a product, k its taps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["elu", "fits", "fits_outputs", "lstm", "lstm_say", "missing", "pack", "products", "snake"]
+__all__ = ["elu", "fits", "fits_outputs", "lstm", "lstm_say", "missing", "pack", "pack_gates", "products", "snake"]
 
 
 def missing() -> str | None:
@@ -33,15 +33,33 @@ def fits_outputs(count: int) -> bool:
     return not missing() and count % _call("block") == 0
 
 
-def pack(weight_oi: Tensor, gates: bool = False) -> Tensor:
-    """Weights in the order that `products` reads them in, or, with `gates`, `lstm`, whose outputs are four gates."""
-    assert _size(weight_oi) == 4
-    outputs, depth = weight_oi.shape
-    lanes, block = _call("lanes"), _call("block")
-    order = (lanes, outputs // 4) if gates else (block, lanes)
-    packed = torch.empty(outputs, depth)
-    _call("pack", outputs, depth, *order, weight_oi.contiguous(), packed, torch.get_num_threads())
+def pack(
+    weight_oik: Tensor, gain_o: Tensor | None = None, gain_i: Tensor | None = None, backwards: bool = False
+) -> Tensor:
+    """Weights times gains in the order that `products` reads them in: [o, k * i].
+
+    They may lie in memory in any order, their outputs may be several dimensions, and with `backwards` the last tap
+    comes first."""
+    *outer, inputs, taps = weight_oik.shape
+    *apart, step, tap_step = weight_oik.stride()
+    at_o = torch.tensor([tap_step * (taps - 1) if backwards else 0])
+    for count, stride in zip(outer, apart, strict=True):
+        at_o = (at_o[:, None] + stride * torch.arange(count)).flatten()
+    gain_o = torch.ones(len(at_o)) if gain_o is None else gain_o
+    gain_i = torch.ones(inputs) if gain_i is None else gain_i
+    assert _size(weight_oik, gain_o, gain_i) == 4 and fits_outputs(len(at_o))
+    assert (len(gain_o), len(gain_i)) == (len(at_o), inputs)
+    packed = torch.empty(len(at_o), taps * inputs)
+    sizes = (len(at_o), inputs, taps, step, -tap_step if backwards else tap_step)
+    first = weight_oik[(0,) * weight_oik.ndim]
+    _call("pack", *sizes, at_o, first, gain_o, gain_i, packed, torch.get_num_threads())
     return packed
+
+
+def pack_gates(weight_gc: Tensor) -> Tensor:
+    """The same for `lstm`, which computes the four gates of some units at once."""
+    gates_guc = weight_gc.view(4, -1, _call("lanes"), weight_gc.shape[1])
+    return pack(gates_guc.transpose(0, 1).unsqueeze(-1))
 
 
 def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:

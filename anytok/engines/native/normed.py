@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .packed import PackedConv
+from .packed import PackedConv, Weights
 
 __all__ = ["NormedConv"]
 
@@ -20,9 +20,9 @@ class NormedConv(PackedConv):
     """
 
     def __init__(
-        self, weight_oik: Tensor, bias_o: Tensor, norm: nn.GroupNorm, stride: int = 1, dilation: int = 1
+        self, weights: Weights, bias_o: Tensor, norm: nn.GroupNorm, stride: int = 1, dilation: int = 1
     ) -> None:
-        super().__init__(weight_oik, bias_o, stride, dilation)
+        super().__init__(weights, bias_o, stride, dilation)
         self._eps, repeats = norm.eps, self.channels // norm.num_channels
         self._gain_c, self._shift_c = (part.detach().float().repeat(repeats) for part in (norm.weight, norm.bias))
 

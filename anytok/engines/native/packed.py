@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -25,8 +26,8 @@ from torch import Tensor
 from . import kernels
 
 __all__ = [
-    "ROWS", "BlockedLinear", "CompiledLinear", "PackedConv", "PackedLinear", "can_pack", "least_rows", "linear",
-    "pack_up_weights",
+    "ROWS", "BlockedLinear", "CompiledLinear", "PackedConv", "PackedLinear", "Weights", "can_pack", "least_rows",
+    "linear",
 ]  # fmt: skip
 
 # The length that oneDNN's convolutions are packed for; where another length wants another layout, torch reorders again.
@@ -54,10 +55,38 @@ def least_rows(dtype: torch.dtype) -> int:
     return ROWS if dtype != torch.float32 and _HAS_MATRIX_UNITS else 2
 
 
+@dataclass(frozen=True)
+class Weights:
+    """A convolution's weights as a checkpoint has them: `parts` [*o, i, k], whose outputs may be several dimensions, to
+    be multiplied by a gain per output and per input; with `backwards` the last tap comes first.
+
+    They are not written down before they are packed: filling fresh memory takes longer than the arithmetic.
+    """
+
+    parts: Tensor
+    gain_o: Tensor | None = None
+    gain_i: Tensor | None = None
+    backwards: bool = False
+
+    def packed(self) -> Tensor:
+        """For our own kernel."""
+        return kernels.pack(self.parts, self.gain_o, self.gain_i, self.backwards)
+
+    def plain(self) -> Tensor:
+        """[o, k, i]."""
+        taps = self.parts.unbind(-1)  # [*o, i] each
+        made_oki = torch.stack(taps[::-1] if self.backwards else taps, dim=-2).flatten(0, -3)
+        if self.gain_o is not None:
+            made_oki.mul_(self.gain_o[:, None, None])
+        if self.gain_i is not None:
+            made_oki.mul_(self.gain_i)
+        return made_oki
+
+
 def linear(weight_oi: Tensor, bias_o: Tensor) -> Callable[[Tensor], Tensor]:
     """[t, c_in] → [t, c_out]: x W^T + b, in the fastest way that there is here."""
-    if _has_kernel(weight_oi):
-        return CompiledLinear(weight_oi, bias_o)
+    if _has_kernel(bias_o):
+        return CompiledLinear(Weights(weight_oi.unsqueeze(2)), bias_o)
     if not can_pack(weight_oi.device):
         return partial(F.linear, weight=weight_oi, bias=_own(bias_o))
     in_blocks = weight_oi.dtype != torch.float32 and _HAS_MATRIX_UNITS
@@ -67,8 +96,8 @@ def linear(weight_oi: Tensor, bias_o: Tensor) -> Callable[[Tensor], Tensor]:
 class CompiledLinear:
     """By our own kernel."""
 
-    def __init__(self, weight_oi: Tensor, bias_o: Tensor) -> None:
-        self._weight, self._bias = kernels.pack(weight_oi), _own(bias_o)
+    def __init__(self, weights: Weights, bias_o: Tensor) -> None:
+        self._weight, self._bias = weights.packed(), _own(bias_o)
 
     def __call__(self, rows_tc: Tensor) -> Tensor:
         return kernels.products(self._weight, self._bias, rows_tc)
@@ -103,11 +132,11 @@ class BlockedLinear:
 
 
 class PackedConv:
-    """A convolution without padding: [t, c_in] → [(t - span) // stride + 1, c_out]."""
+    """A convolution without padding: [t, c_in] → [(t - span) // stride + 1, c_out], in the bias's type."""
 
-    def __init__(self, weight_oik: Tensor, bias_o: Tensor, stride: int = 1, dilation: int = 1) -> None:
-        self.channels, c_in, self._kernel = weight_oik.shape
-        self.stride, self.dtype, self.device = stride, weight_oik.dtype, weight_oik.device
+    def __init__(self, weights: Weights, bias_o: Tensor, stride: int = 1, dilation: int = 1) -> None:
+        *_, c_in, self._kernel = weights.parts.shape
+        self.channels, self.stride, self.dtype, self.device = len(bias_o), stride, bias_o.dtype, bias_o.device
         self.span = (self._kernel - 1) * dilation + 1
         self._strides, self._dilations = [1, stride], [1, dilation]
         self._linear: Callable[[Tensor], Tensor] | None = None
@@ -115,10 +144,14 @@ class PackedConv:
         self._is_half = self.dtype != torch.float32
         as_rows = c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride or self.channels >= _FICKLE
         as_rows = as_rows and self._packed and not (self._is_half and _HAS_MATRIX_UNITS)
-        if as_rows or _has_kernel(weight_oik):
-            self._linear = linear(weight_oik.permute(0, 2, 1).flatten(1), bias_o)
+        if _has_kernel(bias_o):
+            self._linear = CompiledLinear(weights, bias_o)
             return
-        self._weight, self._bias = weight_oik.contiguous().unsqueeze(2), _own(bias_o)
+        weight_oki = weights.plain().to(self.dtype)
+        if as_rows:
+            self._linear = linear(weight_oki.flatten(1), bias_o)
+            return
+        self._weight, self._bias = weight_oki.permute(0, 2, 1).contiguous().unsqueeze(2), _own(bias_o)
         if self._packed:
             shape = [1, c_in, 1, max(_USUAL_LENGTH, self.span)]
             self._weight = torch.ops.mkldnn._reorder_convolution_weight(
@@ -148,9 +181,9 @@ class PackedConv:
         return signal_tc.as_strided(shape, (self.stride * width, self._dilations[1] * width, 1)).flatten(1)
 
 
-def _has_kernel(weight: Tensor) -> bool:
-    """Whether our own kernel can compute with these weights [o, ...]."""
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and kernels.fits_outputs(len(weight))
+def _has_kernel(bias_o: Tensor) -> bool:
+    """Whether our own kernel can compute products with this bias."""
+    return bias_o.device.type == "cpu" and bias_o.dtype == torch.float32 and kernels.fits_outputs(len(bias_o))
 
 
 def _half_windows(count: int) -> int:
@@ -167,20 +200,3 @@ def _filled(rows_tc: Tensor, count: int) -> Tensor:
 def _own(bias_o: Tensor) -> Tensor:
     """A copy: one small view into a mapped checkpoint would keep all of it in memory."""
     return bias_o.clone()
-
-
-def pack_up_weights(weight_iok: Tensor, bias_o: Tensor, room: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A transposed convolution with kernel 2 s and stride s, as an ordinary one with kernel 2 and s c_out channels.
-
-    Output sample n s + j hears x[n] through w[j] and x[n - 1] through w[s + j]. So the s samples of step n are one
-    output row: its channels are (j, c_out), its taps x[n - 1] and x[n], and reading the rows in order reads time.
-    `room` is memory to make that weight in, of as many elements at least.
-    """
-    c_in, c_out, kernel = weight_iok.shape
-    stride = kernel // 2
-    # turned around by a plain transpose, which torch does in cache-sized blocks; then whole rows are moved
-    now, before = weight_iok.flatten(1).T.contiguous().view(c_out, 2, stride, c_in).unbind(1)
-    taps = weight_iok.new_empty(weight_iok.numel()) if room is None else room.view(weight_iok.dtype)
-    taps = taps[: weight_iok.numel()].view(stride, c_out, 2, c_in)
-    torch.stack([before.transpose(0, 1), now.transpose(0, 1)], dim=2, out=taps)
-    return taps.flatten(0, 1).transpose(1, 2), bias_o.repeat(stride)

@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...models.codec import Codec
-from ...models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, folded
+from ...models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, unfolded
 from . import kernels
 from .normed import NormedConv
-from .packed import PackedConv, can_pack, pack_up_weights
+from .packed import PackedConv, Weights
 from .streams import Activate, ConvStream, ResidualStream, Stream, UpConvStream
 
 __all__ = ["Packer", "Start"]
@@ -26,18 +25,10 @@ Start: TypeAlias = Callable[[], Stream]
 
 
 class Packer:
-    """Packs the layers of one codec, and keeps nothing of them.
+    """Packs the layers of a codec, and keeps nothing of them."""
 
-    What a layer's weights are on the way, folded and turned, lies in the same two rooms for every layer: filling
-    fresh memory takes longer than the arithmetic.
-    """
-
-    def __init__(self, codec: Codec, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
         self._dtype = dtype
-        self._rooms: list[Tensor | None] = [None, None]
-        weights = list(codec.parameters())
-        if can_pack(weights[0].device):  # elsewhere the weights stay as they are
-            self._rooms = [weights[0].new_empty(max(weight.numel() for weight in weights)) for _ in range(2)]
 
     def pack(self, layers: nn.Sequential) -> tuple[list[Start], nn.LSTM, list[Start]]:
         """The streams before the LSTM, the LSTM, and those behind it; each stream as a function that starts one."""
@@ -62,10 +53,11 @@ class Packer:
         return before, lstm, after
 
     def _packed(self, conv: Conv) -> PackedConv:
-        weight_oik, sizes = folded(conv, self._rooms[0]).to(self._dtype), (conv.stride[0], conv.dilation[0])
+        direction_oik, gain_o = unfolded(conv)
+        weights, sizes = Weights(direction_oik, gain_o=gain_o), (conv.stride[0], conv.dilation[0])
         if conv.norm is not None:
-            return NormedConv(weight_oik, self._bias(conv), conv.norm, *sizes)
-        return PackedConv(weight_oik, self._bias(conv), *sizes)
+            return NormedConv(weights, self._bias(conv), conv.norm, *sizes)
+        return PackedConv(weights, self._bias(conv), *sizes)
 
     def _conv(self, conv: Conv, activate: Activate) -> Callable[[], ConvStream]:
         packed, sizes = self._packed(conv), (conv.kernel_size[0], conv.dilation[0])
@@ -73,10 +65,9 @@ class Packer:
         return lambda: ConvStream(packed, activate, *sizes, causal, pad_mode)
 
     def _up_conv(self, conv: UpConv, activate: Activate) -> Start:
-        weight_iok = folded(conv, self._rooms[0]).to(self._dtype)
-        weight_oik, bias_o = pack_up_weights(weight_iok, self._bias(conv), self._rooms[1])
-        packed = PackedConv(weight_oik, bias_o) if conv.norm is None else NormedConv(weight_oik, bias_o, conv.norm)
         stride, causal = conv.stride[0], conv.causal
+        weights, bias_o = up_weights(conv), self._bias(conv).repeat(stride)
+        packed = PackedConv(weights, bias_o) if conv.norm is None else NormedConv(weights, bias_o, conv.norm)
         return lambda: UpConvStream(packed, activate, stride, causal)
 
     def _residual(self, block: ResidualBlock) -> Start:
@@ -104,6 +95,17 @@ class Packer:
     def _bias(self, conv: Conv | UpConv) -> Tensor:
         assert conv.bias is not None
         return conv.bias.to(self._dtype)
+
+
+def up_weights(conv: UpConv) -> Weights:
+    """A transposed convolution with kernel 2 s and stride s, as an ordinary one with kernel 2 and s c_out channels.
+
+    Output sample n s + j hears x[n] through w[j] and x[n - 1] through w[s + j]. So the s samples of step n are one
+    output row: its channels are (j, c_out), its taps x[n - 1] and x[n], and reading the rows in order reads time.
+    """
+    direction_iok, gain_i = unfolded(conv)
+    now_and_before = direction_iok.unflatten(2, (2, -1))  # [i, o, k, j]
+    return Weights(now_and_before.permute(3, 1, 0, 2), gain_i=gain_i, backwards=True)
 
 
 def _elu(signal_tc: Tensor, out_tc: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class CompiledLayer(PackedLayer):
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
         self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
         self._hear = linear(weight_ih, bias_ih + bias_hh)
-        self._recall = kernels.pack(weight_hh, gates=True)
+        self._recall = kernels.pack_gates(weight_hh)
 
     def _steps(self, heard_tbc: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
         frames, clips, _ = heard_tbc.shape
