@@ -44,8 +44,8 @@ def load_state(
     Raises CheckpointError with the names that are missing and the shapes that differ.
     Keys of `state` that the module does not have are reported, together with `ignored`.
     """
-    wanted = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    names = {published_name(key): key for key in module.state_dict()}
+    wanted = module.state_dict()
+    names = {published_name(key): key for key in wanted}
     persistent = {name: wanted[key] for name, key in names.items()}
     missing = sorted(set(persistent) - set(state))
     if missing:

@@ -175,25 +175,33 @@ INLINE void step(int64_t rows, int64_t width, const float *weight, const float *
 int lanes(void) { return LANES; }
 int block(void) { return WIDE * LANES; }
 
-/* Weights as a checkpoint has them → [outputs / WIDE / LANES][taps][inputs][WIDE][LANES]. An output's begin at `at` of
-   it, from there its inputs are `step` apart, and its taps `tap_step`; each is multiplied by its output's and its
-   input's gain. */
-void pack(int64_t outputs, int64_t inputs, int64_t taps, int64_t step, int64_t tap_step, const int64_t *at,
-          const float *weight, const float *output_gain, const float *input_gain, float *packed, int64_t threads) {
+/* Where the output lies that stands at `output` of `dims` dimensions. */
+static int64_t place(int64_t output, int64_t dims, const int64_t *counts, const int64_t *apart) {
+    int64_t at = 0;
+    for (int64_t dim = dims - 1; dim >= 0; output /= counts[dim--]) at += output % counts[dim] * apart[dim];
+    return at;
+}
+
+/* Weights as a checkpoint has them → [outputs / WIDE / LANES][taps][inputs][WIDE][LANES], times the gains of outputs and
+   inputs, if there are such. Outputs are `dims` dimensions with so many `counts`, `apart` from each other; an output's
+   inputs are `step` apart, its taps `tap_step`. */
+void pack(int64_t dims, const int64_t *counts, const int64_t *apart, int64_t inputs, int64_t step, int64_t taps,
+          int64_t tap_step, const float *weight, const float *output_gain, const float *input_gain, int64_t outputs,
+          float *packed, int64_t threads) {
     int64_t depth = taps * inputs, some = most(1, READ / taps);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t block = 0; block < outputs / WIDE / LANES; block++)
         for (int64_t begin = 0; begin < inputs; begin += some)
             for (int64_t part = 0; part < WIDE; part++) {
                 int64_t first = (block * WIDE + part) * LANES;
-                vec gain = load(4, LANES, output_gain + first);
                 const float *from[LANES];
-                for (int lane = 0; lane < LANES; lane++) from[lane] = weight + at[first + lane];
+                for (int lane = 0; lane < LANES; lane++) from[lane] = weight + place(first + lane, dims, counts, apart);
+                vec gain = output_gain ? load(4, LANES, output_gain + first) : all(1);
                 for (int64_t i = begin; i < least(begin + some, inputs); i++)
                     for (int64_t tap = 0; tap < taps; tap++) {
                         vec column;
                         for (int lane = 0; lane < LANES; lane++) column[lane] = from[lane][i * step + tap * tap_step];
-                        column = column * gain * input_gain[i];
+                        column = column * gain * (input_gain ? input_gain[i] : 1);
                         store(4, LANES, column, packed + ((block * depth + tap * inputs + i) * WIDE + part) * LANES);
                     }
             }

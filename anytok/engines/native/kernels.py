@@ -8,6 +8,7 @@ Legend: t time, b clips abreast, c channels, g gates (4 c), i and o inputs and o
 from __future__ import annotations
 
 import ctypes
+import math
 from functools import cache
 from pathlib import Path
 
@@ -25,12 +26,12 @@ def missing() -> str | None:
 
 def fits(width: int) -> bool:
     """Whether `lstm` and `snake` can compute so many channels: they must fill whole registers."""
-    return not missing() and width % _call("lanes") == 0
+    return not missing() and width % _constant("lanes") == 0
 
 
 def fits_outputs(count: int) -> bool:
     """Whether `products` can compute so many outputs: they must fill whole blocks of registers."""
-    return not missing() and count % _call("block") == 0
+    return not missing() and count % _constant("block") == 0
 
 
 def pack(
@@ -40,25 +41,26 @@ def pack(
 
     They may lie in memory in any order, their outputs may be several dimensions, and with `backwards` the last tap
     comes first."""
-    *outer, inputs, taps = weight_oik.shape
+    *counts, inputs, taps = weight_oik.shape
     *apart, step, tap_step = weight_oik.stride()
-    at_o = torch.tensor([tap_step * (taps - 1) if backwards else 0])
-    for count, stride in zip(outer, apart, strict=True):
-        at_o = (at_o[:, None] + stride * torch.arange(count)).flatten()
-    gain_o = torch.ones(len(at_o)) if gain_o is None else gain_o
-    gain_i = torch.ones(inputs) if gain_i is None else gain_i
-    assert _size(weight_oik, gain_o, gain_i) == 4 and fits_outputs(len(at_o))
-    assert (len(gain_o), len(gain_i)) == (len(at_o), inputs)
-    packed = torch.empty(len(at_o), taps * inputs)
-    sizes = (len(at_o), inputs, taps, step, -tap_step if backwards else tap_step)
-    first = weight_oik[(0,) * weight_oik.ndim]
-    _call("pack", *sizes, at_o, first, gain_o, gain_i, packed, torch.get_num_threads())
+    outputs, first = math.prod(counts), (0,) * len(counts)
+    gains = [gain for gain in (gain_o, gain_i) if gain is not None]
+    assert _size(weight_oik, *gains) == 4 and fits_outputs(outputs)
+    assert (gain_o is None or len(gain_o) == outputs) and (gain_i is None or len(gain_i) == inputs)
+    packed = torch.empty(outputs, taps * inputs)
+    _call(
+        "pack", len(counts), torch.tensor(counts), torch.tensor(apart),
+        inputs, step, taps, -tap_step if backwards else tap_step,
+        weight_oik[(*first, 0, taps - 1 if backwards else 0)],
+        0 if gain_o is None else gain_o, 0 if gain_i is None else gain_i,
+        outputs, packed, torch.get_num_threads(),
+    )  # fmt: skip
     return packed
 
 
 def pack_gates(weight_gc: Tensor) -> Tensor:
     """The same for `lstm`, which computes the four gates of some units at once."""
-    gates_guc = weight_gc.view(4, -1, _call("lanes"), weight_gc.shape[1])
+    gates_guc = weight_gc.view(4, -1, _constant("lanes"), weight_gc.shape[1])
     return pack(gates_guc.transpose(0, 1).unsqueeze(-1))
 
 
@@ -112,6 +114,11 @@ def _size(*tensors: Tensor) -> int:
     (dtype,) = {tensor.dtype for tensor in tensors}
     assert dtype in (torch.float32, torch.bfloat16), dtype
     return dtype.itemsize
+
+
+@cache
+def _constant(name: str) -> int:
+    return _call(name)
 
 
 def _call(name: str, *arguments: Tensor | int) -> int:

@@ -24,7 +24,9 @@ class NormedConv(PackedConv):
     ) -> None:
         super().__init__(weights, bias_o, stride, dilation)
         self._eps, repeats = norm.eps, self.channels // norm.num_channels
-        self._gain_c, self._shift_c = (part.detach().float().repeat(repeats) for part in (norm.weight, norm.bias))
+        self._gain_c, self._shift_c = (
+            torch.cat([part.detach().float()] * repeats) for part in (norm.weight, norm.bias)
+        )
 
     def __call__(self, signal_tc: Tensor) -> Tensor:
         out_tc = super().__call__(signal_tc)

@@ -70,8 +70,7 @@ class SeanetCodec(Tokenizer):
         if files.sizes.norm and compile:
             raise UsageError(f"{spec.name} has norms over whole segments: no tiles of one shape to compile")
         card = with_id(card, fingerprint(files.state), dtype)
-        plain, report = _plain(files)
-        plain.to(device)
+        plain, report = _plain(files, device)
         fast: FastCodec | TiledCodec
         if files.sizes.norm or torch.device(device).type == "cpu":
             fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
@@ -157,11 +156,12 @@ class SeanetCodec(Tokenizer):
         return Audio(wave_cs[:, : codes.num_samples].numpy(), self._sizes.sample_rate)
 
 
-def _plain(files: CodecFiles) -> tuple[Codec, LoadReport]:
+def _plain(files: CodecFiles, device: str) -> tuple[Codec, LoadReport]:
     """The model as plain modules."""
     with torch.device("meta"):
         plain = Codec(**files.sizes.architecture())
-    report = load_state(plain, model_state(files.state), str(files.source), files.ignored)
+    state = {name: tensor.to(device) for name, tensor in model_state(files.state).items()}
+    report = load_state(plain, state, str(files.source), files.ignored)
     return plain.eval().requires_grad_(False), report
 
 
