@@ -103,6 +103,12 @@ class Contract:
         finally:
             torch.set_num_threads(threads)
 
+    def test_encoding_repeats_within_a_training_loops_autocast(
+        self, tokenizer: Tokenizer, media: list[Any], singles: list[Codes]
+    ) -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert tokenizer.encode_batch(media[:3]) == singles[:3]
+
     def test_bad_input_is_refused_by_name(self, tokenizer: Tokenizer, media: list[Any], tmp_path: Path) -> None:
         broken = tmp_path / "broken.bin"
         broken.write_bytes(b"neither a picture nor a sound " * 50)

@@ -231,6 +231,8 @@ def test_what_a_kernel_cannot_take_is_never_passed_on():
     with pytest.raises(ValueError):
         kernels.elu(torch.zeros(8).bfloat16(), torch.zeros(8))
     with pytest.raises(AssertionError):
+        kernels.elu(torch.zeros(8, device="meta"), torch.zeros(8, device="meta"))
+    with pytest.raises(AssertionError):
         kernels.elu(torch.zeros(8).half(), torch.zeros(8).half())
     with pytest.raises(AssertionError):
         kernels.products(pack(torch.zeros(64, 9)), torch.zeros(64), torch.zeros(9, 9).T)

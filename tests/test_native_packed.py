@@ -25,7 +25,6 @@ from anytok.engines.native.packed import (
     linear,
 )
 from anytok.engines.native.packing import _elu, up_weights
-from anytok.engines.native.precision import full_float32
 from anytok.engines.native.recurrent import (
     CompiledLayer,
     FusedLayer,
@@ -335,20 +334,6 @@ def test_works_begin_when_their_turn_comes_and_are_not_kept():
     for number in (results := abreast(works())):
         assert len(begun) <= number + 33, "sixteen that advance, sixteen whose results wait"
     assert next(results, None) is None and len(begun) == 100
-
-
-def test_float32_on_a_gpu_means_all_of_float32():
-    def settings():
-        backends = torch.backends
-        return (
-            backends.cudnn.conv.fp32_precision, backends.cudnn.rnn.fp32_precision,
-            backends.cuda.matmul.fp32_precision, backends.cudnn.allow_tf32,
-        )  # fmt: skip
-
-    before = settings()
-    with full_float32():
-        assert settings() == ("ieee", "ieee", "ieee", False)
-    assert settings() == before
 
 
 @pytest.mark.parametrize("weight_norm", [True, False])

@@ -51,10 +51,9 @@ def resize_embeddings(
     tables = [model.get_input_embeddings(), model.get_output_embeddings()]
     weights = {id(table.weight): table.weight for table in tables if table is not None}
     for weight in weights.values():
-        generator = torch.Generator().manual_seed(seed)
         text = weight[: layout.text_size].float()
         mean, spread = text.mean(0).cpu(), text.std(0).cpu()
-        noise = torch.randn(len(weight) - layout.text_size, weight.shape[1], generator=generator)
+        noise = _normal(len(weight) - layout.text_size, weight.shape[1], seed)
         rows = mean + 0.1 * spread * noise
         for segment, vectors_knd in vectors.items():
             first = segment.first_id - layout.text_size
@@ -97,6 +96,11 @@ def _project(vectors_knd: np.ndarray, hidden: int, seed: int) -> Tensor:
     A random projection keeps distances up to a factor near 1 (Johnson and Lindenstrauss).
     """
     flat = torch.from_numpy(vectors_knd).flatten(0, 1)
-    generator = torch.Generator().manual_seed(seed)
-    projected = flat @ torch.randn(flat.shape[1], hidden, generator=generator)
+    projected = flat @ _normal(flat.shape[1], hidden, seed)
     return (projected - projected.mean(0)) / projected.std(0).clamp(min=1e-6)
+
+
+def _normal(rows: int, columns: int, seed: int) -> Tensor:
+    """Gaussian noise, the same whatever type and device torch uses by default."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randn(rows, columns, dtype=torch.float32, device="cpu", generator=generator)

@@ -60,7 +60,7 @@ def _filters(offsets: torch.Tensor, phases: torch.Tensor, o: int, n: int) -> tor
     # torchaudio's two roundings: "functional" passes float32 offsets and works in float32 throughout,
     # "transform" float64 ones, so that only the quotient of the phases is rounded to float32.
     base = min(o, n) * _ROLLOFF
-    t = ((-phases / n + offsets / o) * base).clamp(-_CROSSINGS, _CROSSINGS)
+    t = ((-phases.float() / n + offsets / o) * base).clamp(-_CROSSINGS, _CROSSINGS)
     window = torch.cos(t * math.pi / _CROSSINGS / 2) ** 2
     t = t * math.pi
     sinc = torch.where(t == 0, torch.ones_like(t), t.sin() / t)

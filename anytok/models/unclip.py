@@ -90,12 +90,15 @@ class Unclip:
 
 def draw(generators: Sequence[Generator], shape: Sequence[int]) -> Tensor:
     """Gaussian noise [len(generators), *shape], float32; row i comes from generator i, wherever that lives."""
-    return torch.stack([torch.randn(*shape, generator=each, device=each.device) for each in generators])
+    noise = [torch.randn(*shape, dtype=torch.float32, generator=each, device=each.device) for each in generators]
+    return torch.stack(noise)
 
 
 def waves(levels_b: Tensor, width: int) -> Tensor:
     """Levels as cosines and sines [b, width] of falling frequency (arXiv 1706.03762, section 3.5)."""
     half = width // 2
-    frequencies_f = torch.exp(-math.log(10_000) * torch.arange(half, device=levels_b.device) / half)
+    frequencies_f = torch.exp(
+        -math.log(10_000) * torch.arange(half, dtype=torch.float32, device=levels_b.device) / half
+    )
     angles_bf = levels_b[:, None].float() * frequencies_f
     return torch.cat([angles_bf.cos(), angles_bf.sin()], dim=1)

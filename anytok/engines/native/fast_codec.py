@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from ...models.codec import Codec
+from ..settings import full_float32
 from .abreast import Carried, Work, abreast, both_ways
 from .packed import linear
 from .packing import Packer
 from .pieces import Pieces
-from .precision import full_float32
 from .recurrent import layers_of
 from .streams import Chain
 

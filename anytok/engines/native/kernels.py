@@ -47,7 +47,7 @@ def pack(
     gains = [gain for gain in (gain_o, gain_i) if gain is not None]
     assert _size(weight_oik, *gains) == 4 and fits_outputs(outputs)
     assert (gain_o is None or len(gain_o) == outputs) and (gain_i is None or len(gain_i) == inputs)
-    packed = torch.empty(outputs, taps * inputs)
+    packed = weight_oik.new_empty(outputs, taps * inputs)
     _call(
         "pack", len(counts), torch.tensor(counts), torch.tensor(apart),
         inputs, step, taps, -tap_step if backwards else tap_step,
@@ -68,7 +68,7 @@ def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
     """x W^T + b, [t, i] → [t, o], all float32. The rows may overlap: windows of a signal that is not copied."""
     (rows, depth), (pitch, step) = rows_ti.shape, rows_ti.stride()
     assert _size(packed, bias_o, rows_ti) == 4 and packed.shape == (len(bias_o), depth) and step == 1
-    out_to = torch.empty(rows, len(packed))
+    out_to = packed.new_empty(rows, len(packed))
     sizes, first_1i = (rows, pitch, depth, len(packed)), rows_ti[:1]
     _call("products", *sizes, packed, bias_o, first_1i, out_to, torch.get_num_threads())
     return out_to
@@ -124,7 +124,7 @@ def _constant(name: str) -> int:
 def _call(name: str, *arguments: Tensor | int) -> int:
     library = _library()
     assert isinstance(library, ctypes.CDLL), library
-    assert all(one.is_contiguous() for one in arguments if isinstance(one, Tensor))
+    assert all(one.is_cpu and one.is_contiguous() for one in arguments if isinstance(one, Tensor))
     passed = (ctypes.c_void_p(one.data_ptr()) if isinstance(one, Tensor) else ctypes.c_int64(one) for one in arguments)
     return getattr(library, name)(*passed)
 

@@ -122,7 +122,7 @@ def _elu_by_exp2(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
     Like torch's ELU it computes what is left over of 32 numbers in another way at the end of each thread's share. So it
     is always given as many numbers, the same whole share for each thread, whatever part of them is wanted.
     """
-    room = torch.empty(_room(torch.get_num_threads()))
+    room = torch.empty(_room(torch.get_num_threads()), dtype=torch.float32)
     rows = len(room) // signal_tc.shape[1]
     for piece_tc, out_piece_tc in zip(signal_tc.split(rows), out_tc.split(rows), strict=True):
         low_tc = room[: piece_tc.numel()].view(piece_tc.shape)

@@ -1,15 +1,12 @@
-"""The precisions of the native engines, by name, and what float32 means."""
+"""The precisions of the native engines, by name."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
 from ...errors import UsageError
 
-__all__ = ["codec_dtypes", "full_float32", "has_half_kernels", "torch_dtype"]
+__all__ = ["codec_dtypes", "has_half_kernels", "torch_dtype"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -39,21 +36,3 @@ def codec_dtypes(dtype: str, device: str) -> tuple[torch.dtype, torch.dtype]:
 def has_half_kernels() -> bool:
     """Whether codecs can run in bfloat16 on this CPU."""
     return not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Within, float32 products on a GPU use all 24 bits, and the same algorithm every time.
-
-    By default cuDNN rounds the inputs of convolutions and LSTMs to TF32's 11 bits, which changes codes. Lower
-    precisions are not affected. The settings are the whole process's meanwhile; then the caller's come back.
-    """
-    matmul = torch.backends.cuda.matmul
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "ieee"
-    try:
-        enabled = torch.backends.cudnn.enabled
-        with torch.backends.cudnn.flags(enabled=enabled, deterministic=True, allow_tf32=False, fp32_precision="ieee"):
-            yield
-    finally:
-        matmul.fp32_precision = before

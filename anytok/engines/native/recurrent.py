@@ -61,7 +61,7 @@ class PackedLayer(ABC):
         """Outputs [t, b, c] of all frames, and the cells after them."""
 
     def run(self, sweeps: Sequence[Sweep]) -> list[tuple[Tensor, State]]:
-        zeros_c = torch.zeros(self._width)
+        zeros_c = torch.zeros(self._width, dtype=torch.float32)
         states = [sweep.state or State(zeros_c.to(self._dtype), zeros_c) for sweep in sweeps]
         said: list[list[Tensor]] = [[] for _ in sweeps]
         running, begin = list(range(len(sweeps))), 0

@@ -27,8 +27,9 @@ from ...models.codec import Codec
 from ...models.segments import normalize, overlap_add
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
+from ..settings import full_float32, shielded, skeleton
 from .fast_codec import DecoderStream, FastCodec
-from .precision import codec_dtypes, full_float32
+from .precision import codec_dtypes
 from .tiled_codec import TiledCodec
 
 __all__ = ["SeanetCodec"]
@@ -42,6 +43,7 @@ class SeanetCodec(Tokenizer):
         self._codec, self._sizes = codec, sizes
 
     @classmethod
+    @shielded()
     def load(
         cls,
         spec: Spec,
@@ -158,7 +160,7 @@ class SeanetCodec(Tokenizer):
 
 def _plain(files: CodecFiles, device: str) -> tuple[Codec, LoadReport]:
     """The model as plain modules."""
-    with torch.device("meta"):
+    with skeleton():
         plain = Codec(**files.sizes.architecture())
     state = {name: tensor.to(device) for name, tensor in model_state(files.state).items()}
     report = load_state(plain, state, str(files.source), files.ignored)
@@ -193,6 +195,7 @@ class AudioStream:
         """The item ends here: return the sound that was held back for what might have followed."""
         return self._piece(np.empty((1, 0), np.int64), last=True)
 
+    @shielded()
     def _piece(self, values: np.ndarray, last: bool) -> Audio:
         wave_cs = self._stream.push(torch.tensor(values), last)
         return Audio(wave_cs.cpu().numpy(), self._spec.sample_rate or 0)

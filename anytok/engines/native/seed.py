@@ -20,7 +20,8 @@ from ...media import Decoded, Media, prepare_batch
 from ...models.seed import Seed, normalize
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
-from .precision import full_float32, torch_dtype
+from ..settings import full_float32, shielded, skeleton
+from .precision import torch_dtype
 from .seed_painter import Painter
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class SeedTokenizer(Tokenizer):
         self._latents = torch.compile(model.latents, dynamic=False) if compile else model.latents
 
     @classmethod
+    @shielded()
     def load(
         cls,
         spec: Spec,
@@ -72,7 +74,7 @@ class SeedTokenizer(Tokenizer):
         on_cpu = torch.device(device).type == "cpu"
         kind = torch_dtype(dtype, device)
         files = read_seed(spec.name, checkpoint)
-        with torch.device("meta"):
+        with skeleton():
             model = Seed(**files.sizes, vision=files.has_vision, vision_dtype=kind)
         report = load_state(model, fuse(files.state), files.source, published_name=published_name)
         painter = Painter(
@@ -125,6 +127,7 @@ class SeedTokenizer(Tokenizer):
         codes_bt = torch.from_numpy(np.concatenate([item.values for item in codes]))
         return self._run(self._model.embed, codes_bt).cpu().numpy()
 
+    @shielded()
     def decode_batch(  # type: ignore[override]  # its options, by name
         self,
         codes: Sequence[Codes],

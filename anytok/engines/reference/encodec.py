@@ -19,6 +19,7 @@ from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
+from ..settings import shielded
 from .packages import original
 
 __all__ = ["ReferenceEncodec"]
@@ -35,6 +36,7 @@ class ReferenceEncodec(Tokenizer):
         self._model = model.eval().to(device)
 
     @classmethod
+    @shielded()
     def load(
         cls,
         spec: Spec,
@@ -73,6 +75,7 @@ class ReferenceEncodec(Tokenizer):
             raise CodesError(f"codes hold layers up to {codes.num_codebooks}; {self.spec.name} has {num_layers}")
 
     @torch.inference_mode()
+    @shielded()
     def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
         result = []
         for audio in cast(list[Audio], prepare_batch(media, self.spec)):
@@ -84,6 +87,7 @@ class ReferenceEncodec(Tokenizer):
         return result
 
     @torch.inference_mode()
+    @shielded()
     def decode_batch(self, codes: Sequence[Codes], **options: Any) -> list[Decoded]:
         if options:
             raise UsageError(f"{self.spec.name} has no decode options; got {', '.join(options)}")

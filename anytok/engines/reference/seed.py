@@ -21,6 +21,7 @@ from ...errors import CheckpointError, CodesError, UsageError
 from ...media import Decoded, Media, prepare_batch
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
+from ..settings import shielded
 from .seed_heads import SeedHeads
 
 with around_torchaudio():
@@ -44,6 +45,7 @@ class ReferenceSeed(Tokenizer):
         self._query_tokens_1td = rest["query_tokens"].to(dtype)
 
     @classmethod
+    @shielded()
     def load(
         cls,
         spec: Spec,
@@ -63,6 +65,7 @@ class ReferenceSeed(Tokenizer):
         return cls(spec, files, device, getattr(torch, dtype), unclip or files.folder / "unclip")
 
     @torch.inference_mode()
+    @shielded()
     def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
         return [self.quantized(self.latents(np.asarray(each))[0]) for each in prepare_batch(media, self.spec)]
 
@@ -76,6 +79,7 @@ class ReferenceSeed(Tokenizer):
         return Codes(self._heads.quantize(latents_td)[None].cpu().numpy(), self.spec)
 
     @torch.inference_mode()
+    @shielded()
     def latents(self, levels_hwc: np.ndarray) -> Tensor:
         """What is quantized, float32 [1, queries, codebook_dim], for one prepared uint8 picture."""
         if self._vision is None:
@@ -100,6 +104,7 @@ class ReferenceSeed(Tokenizer):
             raise CodesError(f"codes with {codes.num_codebooks} codebooks; {self.spec.name} has one")
 
     @torch.inference_mode()
+    @shielded()
     def embed(self, codes: Sequence[Codes]) -> np.ndarray:
         """One embedding per item, float32 [items, embedding_dim]."""
         for item in codes:

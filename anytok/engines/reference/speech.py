@@ -16,6 +16,7 @@ from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
+from ..settings import shielded
 from .packages import original
 
 __all__ = ["ReferenceSpeechTokenizer"]
@@ -28,6 +29,7 @@ class ReferenceSpeechTokenizer(Tokenizer):
         self.spec, self._model, self._device = spec, model.eval().to(device), device
 
     @classmethod
+    @shielded()
     def load(
         cls,
         spec: Spec,
@@ -56,6 +58,7 @@ class ReferenceSpeechTokenizer(Tokenizer):
             raise CodesError(f"codes hold layers up to {last}; {self.spec.name} has {self._model.n_q}")
 
     @torch.inference_mode()
+    @shielded()
     def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
         result = []
         for audio in cast(list[Audio], prepare_batch(media, self.spec)):
@@ -65,6 +68,7 @@ class ReferenceSpeechTokenizer(Tokenizer):
         return result
 
     @torch.inference_mode()
+    @shielded()
     def decode_batch(self, codes: Sequence[Codes], **options: Any) -> list[Decoded]:
         if options:
             raise UsageError(f"{self.spec.name} has no decode options; got {', '.join(options)}")
