@@ -20,6 +20,7 @@ RANK = {
     "checkpoints": 2,
     "vocab": 2,
     "tokenizer": 3,
+    "engines.settings": 3,
     "engines.native": 4,
     "engines.reference": 4,
     "registry": 5,

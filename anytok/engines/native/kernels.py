@@ -40,7 +40,8 @@ def pack(
     """Weights times gains in the order that `products` reads them in: [o, k * i].
 
     They may lie in memory in any order, their outputs may be several dimensions, and with `backwards` the last tap
-    comes first."""
+    comes first.
+    """
     *counts, inputs, taps = weight_oik.shape
     *apart, step, tap_step = weight_oik.stride()
     outputs, first = math.prod(counts), (0,) * len(counts)
