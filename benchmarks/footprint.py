@@ -1,10 +1,11 @@
 """What it costs to have an engine: seconds to load it, memory once loaded, memory at the peak of one clip's way.
 
-    python benchmarks/footprint.py [--only NAME …]
+    python benchmarks/footprint.py [--only NAME …] [--out FILE]
 
 Published sizes, seeded weights, each engine in processes of its own, the median of five: resident memory above that of
 the process before loading. Each process first takes the time to read the same files' bytes, from a warm cache, and
-then loads them. Memory that only maps a file counts once it is touched. Writes benchmarks/results/footprint.json.
+then loads them. Memory that only maps a file counts once it is touched. Writes benchmarks/results/footprint.json,
+or FILE.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def read_seconds(folder: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=TOKENIZERS, default=TOKENIZERS)
+    parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -110,13 +112,13 @@ def main() -> None:
         return
     from machine import machine
 
-    before = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
+    before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     rows = [row for row in before if row["tokenizer"] not in options.only]
     for name in options.only:
         for row in rows_of(name):
             print(json.dumps(row), flush=True)
             rows.append(row)
-        RESULT.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        options.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
