@@ -43,7 +43,7 @@ class SeanetCodec(Tokenizer):
         self._codec, self._sizes = codec, sizes
 
     @classmethod
-    @shielded()
+    @full_float32()  # oneDNN may pack weights for the products that it is told to make
     def load(
         cls,
         spec: Spec,
