@@ -29,7 +29,8 @@ def load_image(source: Any, *, exif_transpose: bool = False, limits: Limits = DE
     Unlike Pillow's own conversion, 16-bit grey is scaled and not clipped to white, and pixels without a
     defined scale (floats, 32-bit integers, Lab) are refused. TIFF and HEIC come upright, since Pillow and
     libheif turn them themselves. Raises MediaError on anything broken, of an unknown format or beyond
-    `limits`, and MissingExtraError for HEIC without pillow-heif (the `media` extra).
+    `limits`, and MissingExtraError for HEIC without pillow-heif (the `media` extra). Where a program has set
+    PIL.ImageFile.LOAD_TRUNCATED_IMAGES, truncated pictures are not refused, but filled by Pillow.
     """
     from PIL import Image
 
