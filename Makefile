@@ -6,13 +6,21 @@ PIP     = $(BIN)/python -m pip --disable-pip-version-check install -q -c constra
 # Two test processes on two cores are faster than two threads in one; -n auto follows the machine.
 WORKERS ?= auto
 
-.PHONY: test demo docs clean
+.PHONY: test lowest demo docs clean
 
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# The same tests with the oldest packages that pyproject.toml allows, in an environment of their own.
+lowest: export OMP_NUM_THREADS = 1
+lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install -q uv
+	$(VENV)-lowest/bin/uv pip install -q --python $(VENV)-lowest --resolution lowest-direct -e '.[test]'
+	$(VENV)-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 demo: $(VENV)/demo.done
 	$(BIN)/anytok demo
@@ -22,7 +30,7 @@ docs: $(VENV)/test.done
 	$(BIN)/python benchmarks/report.py
 
 clean:
-	rm -rf $(VENV) demo-out
+	rm -rf $(VENV) $(VENV)-lowest demo-out
 
 $(VENV)/demo.done: pyproject.toml constraints.txt hatch_build.py anytok/engines/native/kernels.c
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anytok needs Python 3.11 or newer: make PYTHON=python3.12")'

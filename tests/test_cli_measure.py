@@ -14,7 +14,7 @@ from PIL import Image
 import anytok
 from anytok import Codes, Spec, Tokenizer, UsageError
 from anytok.cli import doctor, main
-from anytok.engines.native import kernels, precision
+from anytok.engines.native import kernels, precision, selfcheck
 from anytok.metrics.evaluate import evaluate, speed
 
 SPEECH = ["--tokenizer", "speechtokenizer", "--checkpoint", str(GOLDEN / "speechtokenizer")]
@@ -83,6 +83,7 @@ def test_doctor_says_where_bfloat16_is_not_for_this_cpu(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
     monkeypatch.setattr(precision, "has_half_kernels", lambda: there)
+    monkeypatch.setattr(doctor, "_batches", lambda: (True, "not tried out"))
     main(["doctor"])
     assert ("no bfloat16 kernels" in capsys.readouterr().out) is not there
 
@@ -91,11 +92,22 @@ def test_doctor_says_why_there_are_no_kernels(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "missing", lambda: "a reason")
+    monkeypatch.setattr(doctor, "_batches", lambda: (True, "not tried out"))
     assert main(["doctor"]) == 0
     assert "none of anytok's own (a reason)" in capsys.readouterr().out
     monkeypatch.setattr(kernels, "missing", lambda: None)
     assert main(["doctor"]) == 0
     assert "a reason" not in (said := capsys.readouterr().out) and "compiled for this CPU" in said
+
+
+def test_doctor_tries_out_whether_batches_change_anything(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["doctor"]) == 0
+    assert "the same bits alone, in any batch" in capsys.readouterr().out
+    monkeypatch.setattr(selfcheck, "unsteady", lambda dtype: ["product 9 → 9"])
+    assert main(["doctor"]) == 3
+    assert "product 9 → 9 in float32" in capsys.readouterr().out
 
 
 def test_doctor_reports_what_fails_and_goes_on(

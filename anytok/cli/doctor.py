@@ -30,6 +30,7 @@ def examine() -> list[Finding]:
         "python": lambda: (sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
         "torch": _torch,
         "kernels": _kernels,
+        "batches": _batches,
         "torchaudio": _torchaudio,
         "media": lambda: _extra("media", {"av": "m4a, mp4, webm", "soxr": "the soxr resampler", "pillow_heif": "HEIC"}),
         "hf": lambda: _extra("hf", {"transformers": "text tokenizers"}),
@@ -65,6 +66,23 @@ def _kernels() -> tuple[bool, str]:
     if (why := kernels.missing()) is None:
         return True, "anytok's own, compiled for this CPU"
     return True, f"none of anytok's own ({why}): codecs on the CPU work, and take up to twice as long"
+
+
+def _batches() -> tuple[bool, str]:
+    """The promise that hangs on torch and the CPU, tried out."""
+    import torch
+
+    from ..engines.native.precision import has_half_kernels
+    from ..engines.native.selfcheck import unsteady
+
+    dtypes = [torch.float32, torch.bfloat16] if has_half_kernels() else [torch.float32]
+    changing = [f"{layer} in {str(dtype).removeprefix('torch.')}" for dtype in dtypes for layer in unsteady(dtype)]
+    if not changing:
+        return True, "on this CPU an item has the same bits alone, in any batch, and on any number of threads"
+    return False, (
+        f"torch {torch.__version__} on this CPU: codes may change with the batch or the number of threads. Use torch "
+        f"2.12 or newer, or tell anytok's authors. Seen in: {'; '.join(changing)}"
+    )
 
 
 def _torchaudio() -> tuple[bool, str]:

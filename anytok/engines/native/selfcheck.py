@@ -1,0 +1,88 @@
+"""Whether this CPU and this torch keep what batches, tiles and threads rest on; `anytok doctor` asks.
+
+In which order oneDNN sums a row differs between CPUs and between releases of torch: 2.10 and 2.11 let it depend on the
+rows beside it. So the layers that oneDNN or our own kernels compute are tried out, in sizes of the published models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ..settings import full_float32
+from .packed import PackedConv, Weights, linear
+from .recurrent import Sweep, layers_of
+
+__all__ = ["unsteady"]
+
+_PRODUCTS = ((1024, 4096), (512, 2048), (128, 1024), (1408, 6144), (6144, 1408), (768, 32))  # inputs, outputs
+_CONVOLUTIONS = (  # channels in and out, kernel, stride
+    (1, 64, 7, 1), (64, 32, 3, 1), (64, 64, 1, 1), (64, 128, 4, 2), (128, 256, 8, 4), (512, 1024, 16, 8),
+    (1024, 1024, 2, 1), (32, 16, 3, 1), (16, 32, 1, 1), (64, 1, 7, 1), (32, 2, 7, 1),
+)  # fmt: skip
+_LSTMS = (128, 512, 1024)
+_ROWS, _CLIPS = 130, 16
+_PARTS = ((0, 1), (0, 2), (7, 14), (1, 16), (3, 36), (70, 130), (69, 130), (1, 130))
+
+# The outputs from one place to another, computed by themselves.
+Compute = Callable[[int, int], Tensor]
+
+
+@torch.inference_mode()
+@full_float32()
+def unsteady(dtype: torch.dtype) -> list[str]:
+    """The layers, in words, whose outputs on this CPU change with what is computed beside them, or with threads.
+
+    There should be none. `dtype` is float32, or bfloat16 on CPUs that have kernels for it. Takes a second or two.
+    """
+    return [name for name, count, compute in _layers(dtype) if not _is_steady(compute, count)]
+
+
+def _is_steady(compute: Compute, count: int) -> bool:
+    whole = compute(0, count)
+    parts = [(begin, end) for begin, end in _PARTS if end <= count]
+    if not all(torch.equal(compute(begin, end), whole[begin:end]) for begin, end in parts):
+        return False
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1 if threads > 1 else 2)
+        return torch.equal(compute(0, count), whole)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _layers(dtype: torch.dtype) -> Iterator[tuple[str, int, Compute]]:
+    """Each layer's name, the number of its outputs, and the layer."""
+    numbers = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=numbers, dtype=torch.float32)
+
+    for c_in, c_out in _PRODUCTS:
+        product = linear(random(c_out, c_in).to(dtype), random(c_out).to(dtype))
+        yield f"product {c_in} → {c_out}", _ROWS, _by_rows(product, random(_ROWS, c_in).to(dtype))
+    for c_in, c_out, kernel, stride in _CONVOLUTIONS:
+        conv = PackedConv(Weights(random(c_out, c_in, kernel)), random(c_out).to(dtype), stride)
+        signal = random((_ROWS - 1) * stride + conv.span, c_in).to(dtype)
+        yield f"convolution {c_in} → {c_out} of {kernel}, stride {stride}", _ROWS, _by_windows(conv, signal)
+    for width in _LSTMS:
+        lstm = nn.LSTM(width, width, dtype=torch.float32, device="cpu")
+        clips = [random(5, width) for _ in range(_CLIPS)]
+        yield f"LSTM of {width}", _CLIPS, _by_clips(lstm.requires_grad_(False).to(dtype), clips)
+
+
+def _by_rows(product: Callable[[Tensor], Tensor], rows_tc: Tensor) -> Compute:
+    return lambda begin, end: product(rows_tc[begin:end])
+
+
+def _by_windows(conv: PackedConv, signal_tc: Tensor) -> Compute:
+    return lambda begin, end: conv(signal_tc[begin * conv.stride : (end - 1) * conv.stride + conv.span])
+
+
+def _by_clips(lstm: nn.LSTM, clips: list[Tensor]) -> Compute:
+    [[layer]] = layers_of(lstm)
+    return lambda begin, end: torch.stack(
+        [out for out, _ in layer.run([Sweep(layer, one) for one in clips[begin:end]])]
+    )
