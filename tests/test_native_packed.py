@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from marks import compiled_only, half_kernels
+from marks import compiled_only, half_kernels, packed_only
 from torch import nn
 
 from anytok.engines.native import kernels, recurrent
@@ -21,7 +21,6 @@ from anytok.engines.native.packed import (
     PackedConv,
     PackedLinear,
     Weights,
-    can_pack,
     linear,
 )
 from anytok.engines.native.packing import _elu, up_weights
@@ -36,8 +35,6 @@ from anytok.engines.native.recurrent import (
 )
 from anytok.models.seanet import Conv, UpConv, fold_weight_norm, folded
 from anytok.models.segments import normalize, overlap_add
-
-packed_only = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this CPU has no oneDNN to pack for")
 
 
 @packed_only

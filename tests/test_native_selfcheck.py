@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from marks import half_kernels
+from marks import half_kernels, packed_only
 from torch import Tensor
 
 from anytok.engines.native import selfcheck
-from anytok.engines.native.packed import PackedConv, can_pack
+from anytok.engines.native.packed import PackedConv
 from anytok.engines.native.recurrent import PackedLayer
 from anytok.engines.native.selfcheck import unsteady
 
@@ -42,7 +42,7 @@ def test_a_fickle_product_or_convolution_is_named(monkeypatch, spoil):
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this CPU has no oneDNN to pack for")
+@packed_only
 def test_a_fickle_lstm_is_named(monkeypatch):
     run = PackedLayer.run
 
