@@ -37,7 +37,7 @@ _FICKLE = 256 if torch.cpu._is_avx2_supported() and not torch.cpu._is_avx512_sup
 # From so many channels, or products in a sum, a convolution is computed as a product of its windows: rows are few,
 # and a few of them alone would otherwise be summed in another order; half-precision ones change with the number of
 # threads, too. With matrix units they did not, from _HALF_WINDOWS on, and stay convolutions.
-_WIDE, _LONG = 512, 2048
+_WIDE, _LONG = 512, 1000
 _HAS_MATRIX_UNITS = torch.cpu._is_amx_tile_supported()
 ROWS = 16  # of `PackedLinear.plus`, at most
 _HALF_ROWS = 64  # of each half-precision product on matrix units

@@ -127,7 +127,7 @@ class SeedTokenizer(Tokenizer):
         codes_bt = torch.from_numpy(np.concatenate([item.values for item in codes]))
         return self._run(self._model.embed, codes_bt).cpu().numpy()
 
-    @shielded()
+    @full_float32()
     def decode_batch(  # type: ignore[override]  # its options, by name
         self,
         codes: Sequence[Codes],
