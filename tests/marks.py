@@ -11,4 +11,5 @@ half_kernels = pytest.mark.skipif(
     not has_half_kernels(), reason="no bfloat16 kernels on this CPU: codecs refuse it, which is tested instead"
 )
 compiled_only = pytest.mark.skipif(kernels.missing() is not None, reason=f"no kernels: {kernels.missing()}")
+half_lstm_only = pytest.mark.skipif(not kernels.has_half_lstm(), reason="no bfloat16 steps of our own on this CPU")
 packed_only = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this CPU has no oneDNN to pack for")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from marks import compiled_only
+from marks import compiled_only, half_lstm_only
 from torch import Tensor
 
 import anytok
@@ -33,6 +33,21 @@ compiling = pytest.mark.skipif(
 @compiling
 def test_an_installation_with_a_compiler_has_kernels():
     assert kernels.missing() in (None, "this CPU has no AVX2")
+
+
+@compiled_only
+def test_kernels_are_the_best_that_were_compiled_and_that_this_cpu_has(tmp_path, monkeypatch):
+    """An old compiler makes only some of them."""
+    built = Path(kernels.__file__).parent
+    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "kernels.py"))
+    assert "not compiled" in kernels._library.__wrapped__()
+    for kind in ("avx2", "avx512", "avx512bf16"):
+        monkeypatch.setattr(torch.cpu, f"_is_{kind}_supported".replace("512bf", "512_bf"), lambda: True)
+        shutil.copy(built / f"kernels-{kind}.so", tmp_path)
+        assert kernels._library.__wrapped__()._name == str(tmp_path / f"kernels-{kind}.so")
+    for kind in ("avx2", "avx512", "avx512_bf16"):
+        monkeypatch.setattr(torch.cpu, f"_is_{kind}_supported", lambda: False)
+    assert kernels._library.__wrapped__() == "this CPU has no AVX2"
 
 
 @compiled_only
@@ -142,12 +157,18 @@ def test_long_sums_lose_few_bits():
     assert ((made - exact) / exact).abs().max() < 1e-6
 
 
-def steps_of(width: int, rows: int, frames: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Recurrent weights, what is heard, the states before."""
+DTYPES = [torch.float32, pytest.param(torch.bfloat16, marks=half_lstm_only)]
+
+
+def steps_of(
+    width: int, rows: int, frames: int = 4, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Recurrent weights, what is heard, the states before; the cells are always float32."""
     generator = torch.Generator().manual_seed(width)
     weight = torch.randn(4 * width, width, generator=generator) / width**0.5
     heard = 3 * torch.randn(frames, rows, 4 * width, generator=generator)
-    return weight, heard, *torch.randn(2, rows, width, generator=generator)
+    hidden, cell = torch.randn(2, rows, width, generator=generator)
+    return weight.to(dtype), heard.to(dtype), hidden.to(dtype), cell
 
 
 def run(weight: Tensor, heard: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,28 +179,31 @@ def run(weight: Tensor, heard: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Te
 
 
 @compiled_only
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("width", [16, 48, 1024])
 @torch.inference_mode()
-def test_lstm_steps_are_the_formula(width):
-    """In float64, hidden and cell states after each step (Hochreiter and Schmidhuber 1997, with a forget gate)."""
-    weight, heard, hidden, cell = steps_of(width, 5)
+def test_lstm_steps_are_the_formula(width, dtype):
+    """In float64, hidden and cell states after each step (Hochreiter and Schmidhuber 1997, with a forget gate). In
+    bfloat16 only the hidden states are rounded."""
+    weight, heard, hidden, cell = steps_of(width, 5, dtype=dtype)
     made, last = run(weight, heard, hidden, cell)
-    hidden, cell = hidden.double(), cell.double()
+    cell, rounding = cell.double(), 0 if dtype == torch.float32 else 2**-9
     for frame, heard_bg in enumerate(heard):
-        entry, forget, candidate, output = (hidden @ weight.double().T + heard_bg).chunk(4, dim=1)
+        entry, forget, candidate, output = (hidden.double() @ weight.double().T + heard_bg).chunk(4, dim=1)
         cell = forget.sigmoid() * cell + entry.sigmoid() * candidate.tanh()
-        hidden = output.sigmoid() * cell.tanh()
-        torch.testing.assert_close(made[frame].double(), hidden, atol=2e-6, rtol=0)
+        hidden = made[frame]
+        torch.testing.assert_close(hidden.double(), output.sigmoid() * cell.tanh(), atol=2e-6 + rounding, rtol=0)
     torch.testing.assert_close(last.double(), cell, atol=2e-6, rtol=0)
 
 
 @compiled_only
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("width", [16, 528, 1024])
 @torch.inference_mode()
-def test_lstm_steps_of_a_clip_are_the_same_in_any_company(width, threads):
+def test_lstm_steps_of_a_clip_are_the_same_in_any_company(width, threads, dtype):
     """Up to more clips than are taken at once, with whole and broken tiles of rows."""
     torch.set_num_threads(1)
-    weight, heard, hidden, cell = steps_of(width, 19)
+    weight, heard, hidden, cell = steps_of(width, 19, dtype=dtype)
     alone = [run(weight, heard[:, [i]].contiguous(), hidden[[i]], cell[[i]]) for i in range(19)]
     torch.set_num_threads(threads)
     for rows in (1, 2, 3, 4, 5, 6, 7, 13, 16, 17, 19):
@@ -277,7 +301,7 @@ def test_a_wheel_has_kernels_for_its_platform_or_none_for_any(tmp_path, compiler
     (wheel,) = tmp_path.glob("*.whl")
     built = [Path(name).name for name in ZipFile(wheel).namelist() if name.endswith(".so")]
     if compiler == "gcc":
-        assert sorted(built) == ["kernels-avx2.so", "kernels-avx512.so"]
+        assert sorted(built) == ["kernels-avx2.so", "kernels-avx512.so", "kernels-avx512bf16.so"]
         assert wheel.stem.endswith("-py3-none-linux_x86_64")
     else:
         assert not built and wheel.stem.endswith("-py3-none-any")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from marks import compiled_only, half_kernels, packed_only
+from marks import compiled_only, half_kernels, half_lstm_only, packed_only
 from torch import nn
 
 from anytok.engines.native import kernels, recurrent
@@ -239,11 +239,19 @@ def test_clips_abreast_hear_what_each_would_hear_alone(threads, width, dtype, wi
 
 
 @packed_only
-@pytest.mark.parametrize("kind", [SteppedLayer, FusedLayer, pytest.param(CompiledLayer, marks=compiled_only)])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        (SteppedLayer, torch.float32),
+        (FusedLayer, torch.float32),
+        pytest.param(CompiledLayer, torch.float32, marks=compiled_only),
+        pytest.param(CompiledLayer, torch.bfloat16, marks=half_lstm_only),
+    ],
+)
 @torch.inference_mode()
-def test_state_is_carried_from_piece_to_piece(kind):
+def test_state_is_carried_from_piece_to_piece(kind, dtype):
     torch.manual_seed(0)
-    layer = layer_of(kind, nn.LSTM(32, 32))
+    layer = layer_of(kind, nn.LSTM(32, 32).to(dtype))
     signal = torch.randn(120, 32)
     ((whole, end),) = layer.run([Sweep(layer, signal)])
     ((head, state),) = layer.run([Sweep(layer, signal[:37])])
@@ -268,6 +276,15 @@ def test_the_fused_layer_is_kept_from_matrix_units_and_from_wide_inputs(monkeypa
     assert fused(nn.LSTM(64, 64).bfloat16()) == [True]
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     assert fused(nn.LSTM(64, 64).bfloat16()) == [False]
+
+
+def test_half_precision_steps_are_our_own_but_where_there_are_matrix_units(monkeypatch):
+    monkeypatch.setattr(kernels, "fits", lambda width: True)
+    weight = torch.zeros(4, 1)
+    for has_half, has_units, taken in ((True, False, True), (True, True, False), (False, False, False)):
+        monkeypatch.setattr(kernels, "has_half_lstm", lambda here=has_half: here)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda here=has_units: here)
+        assert recurrent._has_kernel(weight.bfloat16()) == taken and recurrent._has_kernel(weight)
 
 
 @packed_only

@@ -8,6 +8,12 @@
 
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+enum { PAIRS = 1 }; /* whether there are products of bfloat16 */
+#else
+enum { PAIRS = 0 };
+#endif
 
 #ifdef __AVX512F__
 enum { LANES = 16, TILE = 6 }; /* floats in a register, and rows whose sums, four registers each, fit into the 32 */
@@ -29,6 +35,12 @@ typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec all(float x) { return x - (vec){0}; }
+INLINE vec same(const float *x) { /* whatever its bits mean, in all lanes */
+    int32_t bits;
+    memcpy(&bits, x, 4);
+    return (vec)(bits - (ints){0});
+}
+
 INLINE vec where(ints is, vec a, vec b) { return (vec)((is & (ints)a) | (~is & (ints)b)); }
 INLINE vec clamp(vec x, float most) { return where(x > most, all(most), where(x < -most, all(-most), x)); }
 
@@ -100,9 +112,18 @@ typedef struct {
 
 INLINE Rows skip(Rows rows, int64_t count) { return (Rows){rows.at + count * rows.pitch, rows.pitch}; }
 
+/* sum + a b, of floats, or of pairs of bfloat16 that take a float's place. */
+INLINE vec add_product(const int size, vec sum, vec a, vec b) {
+#ifdef __AVX512BF16__
+    if (size == 2) return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#endif
+    return sum + a * b;
+}
+
 /* to = W in + with, over `count` inputs, for `rows` rows; the compiler unrolls it, so rows is a constant. Long sums are
    made of these short ones, which loses fewer bits than one after the other would. */
-INLINE void add_products(const int rows, int64_t count, const float *weight, Rows in, Rows with, Rows to) {
+INLINE void add_products(const int size, const int rows, int64_t count, const float *weight, Rows in, Rows with,
+                         Rows to) {
     vec sum[TILE][WIDE];
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < WIDE; part++) sum[row][part] = all(0);
@@ -110,7 +131,7 @@ INLINE void add_products(const int rows, int64_t count, const float *weight, Row
     for (int64_t k = 0; k < count; k++)
         for (int part = 0; part < WIDE; part++) {
             vec w = load(4, LANES, weight + (k * WIDE + part) * LANES);
-            for (int row = 0; row < rows; row++) sum[row][part] += w * skip(in, row).at[k];
+            for (int row = 0; row < rows; row++) sum[row][part] = add_product(size, sum[row][part], w, same(skip(in, row).at + k));
         }
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < WIDE; part++) {
@@ -119,35 +140,36 @@ INLINE void add_products(const int rows, int64_t count, const float *weight, Row
         }
 }
 
-static void add_tile(int64_t rows, int64_t count, const float *weight, Rows in, Rows with, Rows to) {
+INLINE void add_tile(const int size, int64_t rows, int64_t count, const float *weight, Rows in, Rows with, Rows to) {
     switch (rows) {
-        case 1: add_products(1, count, weight, in, with, to); break;
-        case 2: add_products(2, count, weight, in, with, to); break;
-        case 3: add_products(3, count, weight, in, with, to); break;
+        case 1: add_products(size, 1, count, weight, in, with, to); break;
+        case 2: add_products(size, 2, count, weight, in, with, to); break;
+        case 3: add_products(size, 3, count, weight, in, with, to); break;
 #if defined __AVX512F__
-        case 4: add_products(4, count, weight, in, with, to); break;
-        case 5: add_products(5, count, weight, in, with, to); break;
-        case 6: add_products(6, count, weight, in, with, to); break;
+        case 4: add_products(size, 4, count, weight, in, with, to); break;
+        case 5: add_products(size, 5, count, weight, in, with, to); break;
+        case 6: add_products(size, 6, count, weight, in, with, to); break;
 #endif
     }
 }
 
 /* to = W in + with, of up to ROWS rows and WIDE * LANES outputs. `weight` [depth][WIDE][LANES]. A chunk of it stays in
    the cache for all rows, and meanwhile the next one is fetched; for few rows there is hardly a meanwhile, and the
-   processor fetches better by itself. */
-static void add_all(int64_t rows, int64_t depth, const float *weight, Rows in, Rows with, Rows to) {
+   processor fetches better by itself. With `size` 2 weights and inputs are pairs of bfloat16, each counted as one
+   number; sums are always float. */
+INLINE void add_all(const int size, int64_t rows, int64_t depth, const float *weight, Rows in, Rows with, Rows to) {
     vec room[ROWS][WIDE];
     Rows sum = {(float *)room, WIDE * LANES};
     for (int64_t begin = 0; begin < depth; begin += CHUNK) {
-        int64_t count = least(CHUNK, depth - begin), size = count * WIDE * LANES;
-        const float *ahead = weight + size, *fetched = ahead;
+        int64_t count = least(CHUNK, depth - begin), read = count * WIDE * LANES;
+        const float *ahead = weight + read, *fetched = ahead;
         Rows out = begin + CHUNK < depth ? sum : to;
         for (int64_t row = 0; row < rows; row += TILE) {
             if (rows > 2 * TILE)
-                for (ahead += size * TILE / rows; fetched < ahead; fetched += LINE) __builtin_prefetch(fetched);
-            add_tile(least(TILE, rows - row), count, weight, skip(in, row), skip(with, row), skip(out, row));
+                for (ahead += read * TILE / rows; fetched < ahead; fetched += LINE) __builtin_prefetch(fetched);
+            add_tile(size, least(TILE, rows - row), count, weight, skip(in, row), skip(with, row), skip(out, row));
         }
-        in.at += count, weight += size, with = sum;
+        in.at += count, weight += read, with = sum;
     }
 }
 
@@ -161,19 +183,22 @@ INLINE void say(const int size, const vec *gates, float *cell, void *hidden) {
 }
 
 /* LANES units of up to CLIPS clips, one frame on. `weight` [width][GATES][LANES]; `heard` [rows][GATES][width] and all
-   others [rows][width], from the units' first on. */
-INLINE void step(int64_t rows, int64_t width, const float *weight, const float *heard, float *before, float *cell,
-                 float *after) {
+   others [rows][width], from the units' first on. All but `cell` have `size` bytes a number. */
+INLINE void step(const int size, int64_t rows, int64_t width, const void *weight, const char *heard, void *before,
+                 float *cell, char *after) {
     vec sum[CLIPS][GATES], zeros[GATES] = {0};
-    add_all(rows, width, weight, (Rows){before, width}, (Rows){(float *)zeros, 0}, (Rows){(float *)sum, GATES * LANES});
-    for (int64_t row = 0; row < rows; row++, heard += GATES * width) {
-        for (int gate = 0; gate < GATES; gate++) sum[row][gate] += load(4, LANES, heard + gate * width);
-        say(4, sum[row], cell + row * width, after + row * width);
+    int64_t depth = width * size / 4;
+    add_all(size, rows, depth, weight, (Rows){before, depth}, (Rows){(float *)zeros, 0},
+            (Rows){(float *)sum, GATES * LANES});
+    for (int64_t row = 0; row < rows; row++) {
+        for (int gate = 0; gate < GATES; gate++, heard += width * size) sum[row][gate] += load(size, LANES, heard);
+        say(size, sum[row], cell + row * width, after + row * width * size);
     }
 }
 
 int lanes(void) { return LANES; }
 int block(void) { return WIDE * LANES; }
+int pairs(void) { return PAIRS; }
 
 /* Where the output lies that stands at `output` of `dims` dimensions. */
 static int64_t place(int64_t output, int64_t dims, const int64_t *counts, const int64_t *apart) {
@@ -217,26 +242,35 @@ void products(int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t part = 0; part < up(rows, share) * blocks; part++) {
         int64_t row = part / blocks * share, output = part % blocks * WIDE * LANES;
-        add_all(least(share, rows - row), depth, weight + output * depth, skip((Rows){in, pitch}, row),
+        add_all(4, least(share, rows - row), depth, weight + output * depth, skip((Rows){in, pitch}, row),
                 (Rows){bias + output, 0}, skip((Rows){out + output, outputs}, row));
+    }
+}
+
+INLINE void steps(const int size, int64_t frames, int64_t rows, int64_t width, const char *weight, const char *heard,
+                  char *hidden, float *cell) {
+    for (int64_t frame = 0; frame < frames; frame++) {
+        char *before = hidden + frame * rows * width * size, *after = before + rows * width * size;
+#pragma omp for schedule(static)
+        for (int64_t unit = 0; unit < width; unit += LANES)
+            for (int64_t row = 0; row < rows; row += CLIPS)
+                step(size, least(CLIPS, rows - row), width, weight + unit * width * GATES * size,
+                     heard + ((frame * rows + row) * GATES * width + unit) * size, before + row * width * size,
+                     cell + row * width + unit, after + (row * width + unit) * size);
     }
 }
 
 /* All steps of an LSTM layer over `rows` clips abreast. `weight` [width / LANES][width][GATES][LANES], `heard` [frames]
    [rows][GATES][width] (what the inputs and biases give), `hidden` [1 + frames][rows][width], of which the first frame
-   is given, `cell` [rows][width], which is replaced. */
-void lstm(int64_t frames, int64_t rows, int64_t width, const float *weight, const float *heard, float *hidden,
-          float *cell, int64_t threads) {
+   is given, `cell` [rows][width], which is replaced. All but `cell` have `size` bytes a number; with two, where there
+   are `pairs`, `weight` is [width / LANES][width / 2][GATES][LANES][2]. */
+void lstm(int64_t size, int64_t frames, int64_t rows, int64_t width, const char *weight, const char *heard,
+          char *hidden, float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)
-    for (int64_t frame = 0; frame < frames; frame++) {
-        float *before = hidden + frame * rows * width;
-#pragma omp for schedule(static)
-        for (int64_t unit = 0; unit < width; unit += LANES)
-            for (int64_t row = 0; row < rows; row += CLIPS)
-                step(least(CLIPS, rows - row), width, weight + unit * width * GATES,
-                     heard + (frame * rows + row) * GATES * width + unit, before + row * width,
-                     cell + row * width + unit, hidden + ((frame + 1) * rows + row) * width + unit);
-    }
+    if (PAIRS && size == 2)
+        steps(2, frames, rows, width, weight, heard, hidden, cell);
+    else
+        steps(4, frames, rows, width, weight, heard, hidden, cell);
 }
 
 /* One step, of which the products are done: `gates` [rows][GATES][width] and `hidden` [rows][width] have `size` bytes a

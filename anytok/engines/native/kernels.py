@@ -15,7 +15,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["elu", "fits", "fits_outputs", "lstm", "lstm_say", "missing", "pack", "pack_gates", "products", "snake"]
+__all__ = [
+    "elu",
+    "fits",
+    "fits_outputs",
+    "has_half_lstm",
+    "lstm",
+    "lstm_say",
+    "missing",
+    "pack",
+    "pack_gates",
+    "products",
+    "snake",
+]
 
 
 def missing() -> str | None:
@@ -27,6 +39,11 @@ def missing() -> str | None:
 def fits(width: int) -> bool:
     """Whether `lstm` and `snake` can compute so many channels: they must fill whole registers."""
     return not missing() and width % _constant("lanes") == 0
+
+
+def has_half_lstm() -> bool:
+    """Whether `lstm` can compute in bfloat16, too: it takes a CPU with AVX512_BF16, and gcc 10 or newer."""
+    return not missing() and bool(_constant("pairs"))
 
 
 def fits_outputs(count: int) -> bool:
@@ -62,7 +79,9 @@ def pack(
 def pack_gates(weight_gc: Tensor) -> Tensor:
     """The same for `lstm`, which computes the four gates of some units at once."""
     gates_guc = weight_gc.view(4, -1, _constant("lanes"), weight_gc.shape[1])
-    return pack(gates_guc.transpose(0, 1).unsqueeze(-1))
+    if weight_gc.dtype == torch.float32:
+        return pack(gates_guc.transpose(0, 1).unsqueeze(-1))
+    return gates_guc.unflatten(3, (-1, 2)).permute(1, 3, 0, 2, 4).contiguous()
 
 
 def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
@@ -77,9 +96,10 @@ def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
 
 def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
     """Take all steps. `heard_tbg` is what inputs and biases give; `hidden_tbc` has one frame more, of which the first
-    is given and the others are written; `cell_bc` is replaced. All float32 and contiguous."""
-    assert _size(packed, heard_tbg, hidden_tbc, cell_bc) == 4
-    sizes = (*heard_tbg.shape[:2], cell_bc.shape[1])
+    is given and the others are written; `cell_bc`, float32, is replaced. The others are all of one type that `fits`,
+    and all are contiguous."""
+    sizes = (_size(packed, heard_tbg, hidden_tbc), *heard_tbg.shape[:2], cell_bc.shape[1])
+    assert _size(cell_bc) == 4
     _call("lstm", *sizes, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
 
 
@@ -132,14 +152,16 @@ def _call(name: str, *arguments: Tensor | int) -> int:
 
 @cache
 def _library() -> ctypes.CDLL | str:
-    if torch.cpu._is_avx512_supported():
-        kind = "avx512"
-    elif torch.cpu._is_avx2_supported():
-        kind = "avx2"
-    else:
+    kinds = {
+        "avx512bf16": torch.cpu._is_avx512_bf16_supported(),
+        "avx512": torch.cpu._is_avx512_supported(),
+        "avx2": torch.cpu._is_avx2_supported(),
+    }
+    usable = [Path(__file__).with_name(f"kernels-{kind}.so") for kind, is_supported in kinds.items() if is_supported]
+    if not usable:
         return "this CPU has no AVX2"
-    path = Path(__file__).with_name(f"kernels-{kind}.so")
-    if not path.exists():
+    path = next((path for path in usable if path.exists()), None)
+    if path is None:
         return "not compiled when anytok was installed, which takes Linux on x86-64 and gcc 9 or newer"
     try:
         return ctypes.CDLL(str(path))

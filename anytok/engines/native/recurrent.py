@@ -81,7 +81,7 @@ class PackedLayer(ABC):
 
 
 class CompiledLayer(PackedLayer):
-    """One product for all steps' inputs, and our own kernel for the steps: float32, of a width that it fits."""
+    """One product for all steps' inputs, and our own kernel for the steps, of a width and type that it fits."""
 
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
         self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
@@ -199,14 +199,21 @@ def layers_of(lstm: nn.LSTM) -> list[list[Layer]]:
 
 def _packed(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> PackedLayer:
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
-    if weight_hh.dtype == torch.float32 and kernels.fits(weight_hh.shape[1]):
+    if _has_kernel(weight_hh):
         return CompiledLayer(*weights)
     return FusedLayer(*weights) if _is_fused_better(weight_ih, weight_hh) else SteppedLayer(*weights)
 
 
+def _has_kernel(weight_hh: Tensor) -> bool:
+    """Whether our own kernel computes such steps; in half precision matrix units are faster for many clips."""
+    if weight_hh.dtype != torch.float32 and (not kernels.has_half_lstm() or torch.cpu._is_amx_tile_supported()):
+        return False
+    return kernels.fits(weight_hh.shape[1])
+
+
 def _is_fused_better(weight_ih: Tensor, weight_hh: Tensor) -> bool:
-    """In half precision, and, without kernels of our own, where weights are so small that a step's many operations
-    show; never for inputs wider than the layer, which it does not project for all steps at once.
+    """Without kernels of our own: in half precision, and where weights are so small that a step's many operations show;
+    never for inputs wider than the layer, which it does not project for all steps at once.
 
     It must have kernels here, and none for matrix units, which sum every number of rows in an order of their own.
     """
