@@ -1,9 +1,9 @@
 """Where a codec's time goes, part by part, beside what this machine's arithmetic and memory allow.
 
     python benchmarks/profile_codecs.py [--speech FOLDER] [--music FOLDER] [--threads 2] [--seconds 8] [--batch 16]
-                                        [--out FILE]
+                                        [--dtype float32] [--out FILE]
 
-Published sizes, seeded weights. Convolutions stand beside the speed of one large float32 product, which they should
+Published sizes, seeded weights. Convolutions stand beside the speed of one large product, which they should
 reach; LSTM steps of a clip alone beside the time to read their weights once a step in a product with two rows. "rest"
 is what remains: padding, kept samples, sums. Writes benchmarks/results/profile.json, or FILE.
 """
@@ -83,12 +83,13 @@ def _lstm_operations(_: Any, layer: PackedLayer, sweeps: Any) -> float:
     return frames * 2.0 * 4 * layer._width * (layer._width + sweeps[0].piece_tc.shape[1])
 
 
-def profile(name: str, folder: Path | None, seconds: float, batch: int, rounds: int) -> list[Row]:
+def profile(name: str, dtype: str, folder: Path | None, seconds: float, batch: int, rounds: int) -> list[Row]:
     """Rows of one codec: encode and decode, a clip alone and a batch; milliseconds a clip."""
     clock = watched()
     first_half, *clips = cut(name, folder, seconds, batch)
     with tempfile.TemporaryDirectory() as place:
-        tokenizer = anytok.load_tokenizer(name, checkpoint=write_checkpoint(name, Path(place), [first_half.wave]))
+        checkpoint = write_checkpoint(name, Path(place), [first_half.wave])
+        tokenizer = anytok.load_tokenizer(name, checkpoint=checkpoint, dtype=dtype)
     codes = tokenizer.encode_batch(clips)
     rows = []
     for way, run, items in (("encode", tokenizer.encode_batch, clips), ("decode", tokenizer.decode_batch, codes)):
@@ -118,10 +119,10 @@ def _parts(clock: Clock, run: Callable[[Any], Any], items: Any, rounds: int) -> 
     }
 
 
-def limits() -> dict[str, float]:
-    """What the machine gives: GFLOP/s of a large product, GB/s of reading an LSTM layer's 17 MB of weights again and
-    again."""
-    square, weights = torch.randn(2048, 2048), torch.randn(4096, 1024)
+def limits(dtype: torch.dtype) -> dict[str, float]:
+    """What the machine gives: GFLOP/s of a large product, GB/s of reading 17 MB, an LSTM layer's float32 weights, again
+    and again."""
+    square, weights = torch.randn(2048, 2048).to(dtype), torch.randn(4096, 1024)
     large = linear(square, square[0])
     product, reading = _least(lambda: large(square), 5), _least(weights.sum, 50)
     return {"product_gflops": 2 * 2048**3 / product / 1e9, "read_gb_s": weights.numel() * 4 / reading / 1e9}
@@ -145,13 +146,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    result: dict[str, Any] = {"machine": machine(), "threads": options.threads, "limits": limits(), "rows": []}
+    result: dict[str, Any] = {"machine": machine(), "threads": options.threads, "dtype": options.dtype}
+    result |= {"limits": limits(getattr(torch, options.dtype)), "rows": []}
     for name in CODECS:
         folder = options.speech if name.startswith("speech") else options.music
-        for row in profile(name, folder, options.seconds, options.batch, options.rounds):
+        for row in profile(name, options.dtype, folder, options.seconds, options.batch, options.rounds):
             print(json.dumps(row), flush=True)
             result["rows"].append(row)
     options.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
