@@ -247,16 +247,22 @@ void products(int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const
     }
 }
 
+/* Every other frame goes through a thread's units backwards, which begins with the weights that are still in its cache. */
 INLINE void steps(const int size, int64_t frames, int64_t rows, int64_t width, const char *weight, const char *heard,
-                  char *hidden, float *cell) {
+                  char *hidden, float *cell, int64_t threads) {
     for (int64_t frame = 0; frame < frames; frame++) {
         char *before = hidden + frame * rows * width * size, *after = before + rows * width * size;
 #pragma omp for schedule(static)
-        for (int64_t unit = 0; unit < width; unit += LANES)
-            for (int64_t row = 0; row < rows; row += CLIPS)
-                step(size, least(CLIPS, rows - row), width, weight + unit * width * GATES * size,
-                     heard + ((frame * rows + row) * GATES * width + unit) * size, before + row * width * size,
-                     cell + row * width + unit, after + (row * width + unit) * size);
+        for (int64_t part = 0; part < threads; part++) {
+            int64_t first = width / LANES * part / threads, last = width / LANES * (part + 1) / threads - 1;
+            for (int64_t done = 0; done <= last - first; done++) {
+                int64_t unit = LANES * (frame % 2 ? last - done : first + done);
+                for (int64_t row = 0; row < rows; row += CLIPS)
+                    step(size, least(CLIPS, rows - row), width, weight + unit * width * GATES * size,
+                         heard + ((frame * rows + row) * GATES * width + unit) * size, before + row * width * size,
+                         cell + row * width + unit, after + (row * width + unit) * size);
+            }
+        }
     }
 }
 
@@ -268,9 +274,9 @@ void lstm(int64_t size, int64_t frames, int64_t rows, int64_t width, const char 
           char *hidden, float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)
     if (PAIRS && size == 2)
-        steps(2, frames, rows, width, weight, heard, hidden, cell);
+        steps(2, frames, rows, width, weight, heard, hidden, cell, threads);
     else
-        steps(4, frames, rows, width, weight, heard, hidden, cell);
+        steps(4, frames, rows, width, weight, heard, hidden, cell, threads);
 }
 
 /* One step, of which the products are done: `gates` [rows][GATES][width] and `hidden` [rows][width] have `size` bytes a
