@@ -131,7 +131,8 @@ INLINE void add_products(const int size, const int rows, int64_t count, const fl
     for (int64_t k = 0; k < count; k++)
         for (int part = 0; part < WIDE; part++) {
             vec w = load(4, LANES, weight + (k * WIDE + part) * LANES);
-            for (int row = 0; row < rows; row++) sum[row][part] = add_product(size, sum[row][part], w, same(skip(in, row).at + k));
+            for (int row = 0; row < rows; row++)
+                sum[row][part] = add_product(size, sum[row][part], w, same(skip(in, row).at + k));
         }
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < WIDE; part++) {
@@ -247,7 +248,7 @@ void products(int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const
     }
 }
 
-/* Every other frame goes through a thread's units backwards, which begins with the weights that are still in its cache. */
+/* Every other frame goes through a thread's units backwards: it begins with the weights that are still in the cache. */
 INLINE void steps(const int size, int64_t frames, int64_t rows, int64_t width, const char *weight, const char *heard,
                   char *hidden, float *cell, int64_t threads) {
     for (int64_t frame = 0; frame < frames; frame++) {
