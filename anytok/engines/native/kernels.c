@@ -23,7 +23,7 @@ enum { LANES = 8, TILE = 3 }; /* … into the 16 */
 enum { GATES = 4, WIDE = GATES }; /* registers side by side, of one row */
 enum { CLIPS = 16, ROWS = 60 };   /* rows at once of an LSTM, and of other products */
 _Static_assert(ROWS % TILE == 0, "shares of rows are whole tiles");
-enum { LINE = 16, READ = 4 * LINE }; /* numbers: a line of the cache, and what is read of a row at once */
+enum { READ = 64, KEPT = 1 << 17 }; /* numbers: what is packed of a row at once, and the weights that a core's cache keeps */
 enum { CHUNK = 128 }; /* inputs summed at once, as many on every CPU, so that all give the same bits; their weights, 16
                          or 32 KB, lie in a core's caches meanwhile */
 enum { PART = 1 << 12, SMALL = 1 << 15 }; /* numbers: one piece of work, and what is not worth waking threads for */
@@ -154,23 +154,18 @@ INLINE void add_tile(const int size, int64_t rows, int64_t count, const float *w
     }
 }
 
-/* to = W in + with, of up to ROWS rows and WIDE * LANES outputs. `weight` [depth][WIDE][LANES]. A chunk of it stays in
-   the cache for all rows, and meanwhile the next one is fetched; for few rows there is hardly a meanwhile, and the
-   processor fetches better by itself. With `size` 2 weights and inputs are pairs of bfloat16, each counted as one
-   number; sums are always float. */
+/* to = W in + with, of up to ROWS rows and WIDE * LANES outputs. `weight` [depth][WIDE][LANES], a chunk of which stays in
+   the cache for all rows. With `size` 2 weights and inputs are pairs of bfloat16, each counted as one number; sums are
+   always float. */
 INLINE void add_all(const int size, int64_t rows, int64_t depth, const float *weight, Rows in, Rows with, Rows to) {
     vec room[ROWS][WIDE];
     Rows sum = {(float *)room, WIDE * LANES};
     for (int64_t begin = 0; begin < depth; begin += CHUNK) {
-        int64_t count = least(CHUNK, depth - begin), read = count * WIDE * LANES;
-        const float *ahead = weight + read, *fetched = ahead;
+        int64_t count = least(CHUNK, depth - begin);
         Rows out = begin + CHUNK < depth ? sum : to;
-        for (int64_t row = 0; row < rows; row += TILE) {
-            if (rows > 2 * TILE)
-                for (ahead += read * TILE / rows; fetched < ahead; fetched += LINE) __builtin_prefetch(fetched);
+        for (int64_t row = 0; row < rows; row += TILE)
             add_tile(size, least(TILE, rows - row), count, weight, skip(in, row), skip(with, row), skip(out, row));
-        }
-        in.at += count, weight += read, with = sum;
+        in.at += count, weight += count * WIDE * LANES, with = sum;
     }
 }
 
@@ -240,9 +235,14 @@ void products(int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const
     if (rows == 0) return;
     int64_t blocks = outputs / WIDE / LANES, shares = most(up(rows, ROWS), up(threads, blocks));
     int64_t share = up(rows, shares * TILE) * TILE; /* rows, at most ROWS */
+    shares = up(rows, share);
+    /* In turn comes first what finds the other still in the cache: the blocks of weights, if it keeps them all, or else
+       the shares of rows. */
+    int keeps = outputs * depth <= KEPT;
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t part = 0; part < up(rows, share) * blocks; part++) {
-        int64_t row = part / blocks * share, output = part % blocks * WIDE * LANES;
+    for (int64_t part = 0; part < shares * blocks; part++) {
+        int64_t row = share * (keeps ? part / blocks : part % shares);
+        int64_t output = WIDE * LANES * (keeps ? part % blocks : part / shares);
         add_all(4, least(share, rows - row), depth, weight + output * depth, skip((Rows){in, pitch}, row),
                 (Rows){bias + output, 0}, skip((Rows){out + output, outputs}, row));
     }
