@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -37,8 +37,10 @@ def load_state(
     source: str,
     ignored: Iterable[str] = (),
     published_name: Callable[[str], str] = str,
+    as_stored: Container[str] = (),
 ) -> LoadReport:
-    """Put `state` into `module`; its tensors become the module's own, in the module's type.
+    """Put `state` into `module`; its tensors become the module's own, in the module's type, or, if the module's names
+    for them are in `as_stored`, in their own.
 
     `published_name` turns a name in the module into the name in `state`, which is the one users are told.
     Raises CheckpointError with the names that are missing and the shapes that differ.
@@ -60,7 +62,10 @@ def load_state(
                 "the weights are of another model or size (a config.json beside the weights gives the sizes)"
             )
     module.load_state_dict(
-        {names[name]: state[name].to(tensor.dtype) for name, tensor in persistent.items()},
+        {
+            names[name]: state[name] if names[name] in as_stored else state[name].to(tensor.dtype)
+            for name, tensor in persistent.items()
+        },
         assign=True,
         strict=True,
     )

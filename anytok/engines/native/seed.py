@@ -20,7 +20,8 @@ from ...media import Decoded, Media, prepare_batch
 from ...models.seed import Seed, normalize
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
-from ..settings import full_float32, shielded, skeleton
+from ..settings import full_float32, skeleton
+from .packed_modules import can_pack_linears, linear_weights, pack_linears
 from .precision import torch_dtype
 from .seed_painter import Painter
 
@@ -42,7 +43,8 @@ class SeedTokenizer(Tokenizer):
         self._latents = torch.compile(model.latents, dynamic=False) if compile else model.latents
 
     @classmethod
-    @shielded()
+    @torch.inference_mode()
+    @full_float32()  # oneDNN may pack weights for the products that it is told to make
     def load(
         cls,
         spec: Spec,
@@ -76,7 +78,12 @@ class SeedTokenizer(Tokenizer):
         files = read_seed(spec.name, checkpoint)
         with skeleton():
             model = Seed(**files.sizes, vision=files.has_vision, vision_dtype=kind)
-        report = load_state(model, fuse(files.state), files.source, published_name=published_name)
+        vision = model.visual_encoder if can_pack_linears(device, kind) and not compile else None
+        as_stored = set() if vision is None else linear_weights(vision, "visual_encoder.")  # packing converts them
+        state = fuse(files.state)
+        report = load_state(model, state, files.source, published_name=published_name, as_stored=as_stored)
+        if vision is not None:
+            pack_linears(vision, kind)
         painter = Painter(
             files.folder / "unclip" if unclip is None else unclip,
             embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, preset=preset,
