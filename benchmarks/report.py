@@ -165,21 +165,21 @@ def speed() -> str:
             (f"`{tokenizer}`", way, f"{engines['original']['median_s'] * 1000:.0f} ms", *_speeds(engines))
             for (tokenizer, way), engines in groups.items()
         ]
-        head = ("tokenizer", "", "original", "alone", "in a batch", "bfloat16, in a batch", "its equal codes")
+        head = ("tokenizer", "", "original", "alone", "in a batch", "bfloat16, alone", "in a batch", "its equal codes")
         parts.append(f"{table(head, rows)}\n\n{_measured_on(measured)} {measured['threads']} threads.")
     return "\n\n".join(parts)
 
 
-def _speeds(engines: dict[str, dict]) -> tuple[str, str, str, str]:
-    """Ratios to the original: float32 alone and in a batch, bfloat16 in a batch; and its worst layer's agreement."""
+def _speeds(engines: dict[str, dict]) -> tuple[str, ...]:
+    """Ratios to the original, alone and in a batch: of float32 and of bfloat16; and its worst layer's agreement."""
 
     def one(kind: str, batch: bool) -> dict:
         found = [row for name, row in engines.items() if name.startswith(f"native {kind}")]
         return next(row for row in found if (row["items"] > 1) == batch and "layer 1" not in row["engine"])
 
-    exact, batch, rounded = one("float32", False), one("float32", True), one("bfloat16", True)
-    equal = f"{min(rounded['equal']):.1%}" if "equal" in rounded else ""
-    return f"{exact['ratio']:.2f} ×", f"{batch['ratio']:.2f} ×", f"{rounded['ratio']:.2f} ×", equal
+    shown = [one(kind, batch) for kind in ("float32", "bfloat16") for batch in (False, True)]
+    equal = f"{min(shown[-1]['equal']):.1%}" if "equal" in shown[-1] else ""
+    return (*(f"{row['ratio']:.2f} ×" for row in shown), equal)
 
 
 def _compared(measured: dict) -> list[dict]:
