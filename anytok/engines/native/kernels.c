@@ -3,8 +3,8 @@
    Every number is summed in one order, by one thread, and by the same instructions, whatever lies beside it and
    however many threads there are: that is what lets batches, tiles and threads change nothing.
 
-   hatch_build.py compiles this once for each width of vector registers; kernels.py calls it. Vectors are the compiler's
-   own (GCC's vector extensions), a * b + c is one rounding (-ffp-contract=fast), threads are torch's (OpenMP). */
+   hatch_build.py compiles this once for each kind of CPU; kernels.py calls it. Vectors are the compiler's own (GCC's
+   vector extensions), a * b + c is one rounding (-ffp-contract=fast), threads are torch's (OpenMP). */
 
 #include <stdint.h>
 #include <string.h>
@@ -23,7 +23,7 @@ enum { LANES = 8, TILE = 3 }; /* … into the 16 */
 enum { GATES = 4, WIDE = GATES }; /* registers side by side, of one row */
 enum { CLIPS = 16, ROWS = 60 };   /* rows at once of an LSTM, and of other products */
 _Static_assert(ROWS % TILE == 0, "shares of rows are whole tiles");
-enum { READ = 64, KEPT = 1 << 17 }; /* numbers: what is packed of a row at once, and the weights that a core's cache keeps */
+enum { READ = 64, KEPT = 1 << 17 }; /* numbers: packed of a row at once; weights that a core's cache keeps beside rows */
 enum { CHUNK = 128 }; /* inputs summed at once, as many on every CPU, so that all give the same bits; their weights, 16
                          or 32 KB, lie in a core's caches meanwhile */
 enum { PART = 1 << 12, SMALL = 1 << 15 }; /* numbers: one piece of work, and what is not worth waking threads for */

@@ -96,8 +96,8 @@ def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
 
 def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
     """Take all steps. `heard_tbg` is what inputs and biases give; `hidden_tbc` has one frame more, of which the first
-    is given and the others are written; `cell_bc`, float32, is replaced. The others are all of one type that `fits`,
-    and all are contiguous."""
+    is given and the others are written; `cell_bc`, float32, is replaced. The others are float32, or bfloat16 if there
+    `has_half_lstm`; all are contiguous."""
     sizes = (_size(packed, heard_tbg, hidden_tbc), *heard_tbg.shape[:2], cell_bc.shape[1])
     assert _size(cell_bc) == 4
     _call("lstm", *sizes, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
