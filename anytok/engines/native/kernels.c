@@ -23,7 +23,7 @@ enum { LANES = 8, TILE = 3 }; /* … into the 16 */
 enum { GATES = 4, WIDE = GATES }; /* registers side by side, of one row */
 enum { CLIPS = 16, ROWS = 60 };   /* rows at once of an LSTM, and of other products */
 _Static_assert(ROWS % TILE == 0, "shares of rows are whole tiles");
-enum { READ = 64, KEPT = 1 << 17 }; /* numbers: packed of a row at once; weights that a core's cache keeps beside rows */
+enum { READ = 64, KEPT = 1 << 17 }; /* numbers: packed of a row at once; weights that a core's cache keeps */
 enum { CHUNK = 128 }; /* inputs summed at once, as many on every CPU, so that all give the same bits; their weights, 16
                          or 32 KB, lie in a core's caches meanwhile */
 enum { PART = 1 << 12, SMALL = 1 << 15 }; /* numbers: one piece of work, and what is not worth waking threads for */
@@ -154,7 +154,7 @@ INLINE void add_tile(const int size, int64_t rows, int64_t count, const float *w
     }
 }
 
-/* to = W in + with, of up to ROWS rows and WIDE * LANES outputs. `weight` [depth][WIDE][LANES], a chunk of which stays in
+/* to = W in + with, of up to ROWS rows and WIDE * LANES outputs. `weight` [depth][WIDE][LANES]; a chunk of it stays in
    the cache for all rows. With `size` 2 weights and inputs are pairs of bfloat16, each counted as one number; sums are
    always float. */
 INLINE void add_all(const int size, int64_t rows, int64_t depth, const float *weight, Rows in, Rows with, Rows to) {
@@ -203,8 +203,8 @@ static int64_t place(int64_t output, int64_t dims, const int64_t *counts, const 
     return at;
 }
 
-/* Weights as a checkpoint has them → [outputs / WIDE / LANES][taps][inputs][WIDE][LANES], times the gains of outputs and
-   inputs, if there are such. Outputs are `dims` dimensions with so many `counts`, `apart` from each other; an output's
+/* Weights as a checkpoint has them → [outputs / WIDE / LANES][taps][inputs][WIDE][LANES], times the gains of outputs
+   and inputs, if there are such. Outputs are `dims` dimensions with so many `counts`, `apart` from each other; an output's
    inputs are `step` apart, its taps `tap_step`. */
 void pack(int64_t dims, const int64_t *counts, const int64_t *apart, int64_t inputs, int64_t step, int64_t taps,
           int64_t tap_step, const float *weight, const float *output_gain, const float *input_gain, int64_t outputs,
