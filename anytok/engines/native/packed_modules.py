@@ -19,7 +19,7 @@ class _Product(nn.Module):
 
     def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()
-        self._product = PackedLinear(layer.weight.to(dtype), layer.bias.to(dtype))
+        self._product = PackedLinear(layer.weight.detach().to(dtype), layer.bias.detach().to(dtype))
 
     def forward(self, some: Tensor) -> Tensor:
         return self._product(some.flatten(0, -2)).unflatten(0, some.shape[:-1])

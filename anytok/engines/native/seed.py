@@ -43,7 +43,6 @@ class SeedTokenizer(Tokenizer):
         self._latents = torch.compile(model.latents, dynamic=False) if compile else model.latents
 
     @classmethod
-    @torch.inference_mode()
     @full_float32()  # oneDNN may pack weights for the products that it is told to make
     def load(
         cls,
