@@ -215,7 +215,7 @@ def layer_of(kind: type[PackedLayer], lstm: nn.LSTM) -> PackedLayer:
 
 
 @packed_only
-@pytest.mark.parametrize("taken", ["stepped", "stepped, without kernels", "here"])
+@pytest.mark.parametrize("taken", ["stepped", "stepped, without kernels", "here", "here, without kernels"])
 @pytest.mark.parametrize(
     ("dtype", "within"), [(torch.float32, 2e-6), pytest.param(torch.bfloat16, 1e-2, marks=half_kernels)]
 )

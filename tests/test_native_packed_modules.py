@@ -40,7 +40,7 @@ def test_named_weights_keep_the_type_they_are_stored_in():
 
 
 @pytest.mark.parametrize(
-    ("dtype", "is_packed"), [("float32", False), pytest.param("bfloat16", True, marks=half_kernels)]
+    ("dtype", "is_packed"), [("float32", False), pytest.param("bfloat16", True, marks=[half_kernels, packed_only])]
 )
 def test_only_half_precision_is_packed_and_loads_what_was_stored(dtype, is_packed):
     pictures = [

@@ -18,7 +18,7 @@ def test_this_machine_is_steady(compiled):
 
 
 @half_kernels
-def test_this_machine_is_steady_in_half_precision():
+def test_this_machine_is_steady_in_half_precision(compiled):
     assert unsteady(torch.bfloat16) == []
 
 

@@ -204,8 +204,8 @@ static int64_t place(int64_t output, int64_t dims, const int64_t *counts, const 
 }
 
 /* Weights as a checkpoint has them → [outputs / WIDE / LANES][taps][inputs][WIDE][LANES], times the gains of outputs
-   and inputs, if there are such. Outputs are `dims` dimensions with so many `counts`, `apart` from each other; an output's
-   inputs are `step` apart, its taps `tap_step`. */
+   and inputs, if there are such. Outputs are `dims` dimensions with so many `counts`, `apart` from each other; an
+   output's inputs are `step` apart, its taps `tap_step`. */
 void pack(int64_t dims, const int64_t *counts, const int64_t *apart, int64_t inputs, int64_t step, int64_t taps,
           int64_t tap_step, const float *weight, const float *output_gain, const float *input_gain, int64_t outputs,
           float *packed, int64_t threads) {
