@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from marks import compiled_only, half_lstm_only
+from marks import compiled_only, own_half_only
 from torch import Tensor
 
 import anytok
@@ -125,6 +125,52 @@ def test_products_are_the_formula_also_of_rows_that_overlap(threads, rows, depth
 
 
 @compiled_only
+@pytest.mark.parametrize(("rows", "depth", "outputs"), [(1, 2, 64), (7, 64, 128), (61, 300, 192)])
+@torch.inference_mode()
+def test_weights_in_float16_are_multiplied_as_what_they_are_in_float32(threads, rows, depth, outputs):
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(outputs, depth, generator=generator).half(), torch.randn(outputs, generator=generator)
+    windows = torch.randn(3 * rows + depth, generator=generator).as_strided((rows, depth), (3, 1))
+    made = kernels.products(kernels.pack_plain(weight), bias, windows)
+    assert torch.equal(made, kernels.products(pack(weight.float()), bias, windows)) and made.std() > 0.5
+
+
+@compiled_only
+@torch.inference_mode()
+def test_every_float16_number_is_widened_exactly():
+    """Also those so small that they have fewer bits, infinity and NaN."""
+    every = torch.arange(1 << 16).to(torch.int16).view(torch.float16).view(-1, 1)
+    made = kernels.products(kernels.pack_plain(every), torch.zeros(1 << 16), torch.ones(1, 1))[0]
+    torch.testing.assert_close(made, every[:, 0].float(), atol=0, rtol=0, equal_nan=True)
+
+
+@compiled_only
+@own_half_only
+@pytest.mark.parametrize(("rows", "depth", "outputs"), [(1, 2, 64), (7, 62, 128), (200, 66, 64), (61, 300, 192)])
+@torch.inference_mode()
+def test_products_in_bfloat16_are_the_formula_and_rounded_once(threads, rows, depth, outputs):
+    """But for sums that lie half-way between two numbers but for their own rounding."""
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(outputs, depth, generator=generator), torch.randn(outputs, generator=generator)
+    weight, signal = weight.bfloat16(), torch.randn(4 * rows + depth, generator=generator).bfloat16()
+    windows = signal.as_strided((rows, depth), (4, 1))
+    made = kernels.products(kernels.pack_plain(weight), bias, windows)
+    exact = windows.double() @ weight.double().T + bias
+    below, above = (exact - 2e-5).float().bfloat16(), (exact + 2e-5).float().bfloat16()
+    assert torch.all((below <= made) & (made <= above)) and (below == above).float().mean() > 0.9
+    assert torch.equal(made, kernels.products(kernels.pack_plain(weight), bias, windows.contiguous()))
+
+
+@compiled_only
+@torch.inference_mode()
+def test_plain_weights_are_packed_alike_in_any_type():
+    weight = torch.randn(192, 65, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(kernels.pack_plain(weight), pack(weight))
+    assert torch.equal(kernels.pack_plain(weight.T.contiguous().T), pack(weight))
+    assert torch.equal(kernels.pack_plain(weight.half()), pack(weight.half().float()).half())
+
+
+@compiled_only
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 0, 1), (2, 3, 1, 0)])
 @torch.inference_mode()
@@ -157,7 +203,7 @@ def test_long_sums_lose_few_bits():
     assert ((made - exact) / exact).abs().max() < 1e-6
 
 
-DTYPES = [torch.float32, pytest.param(torch.bfloat16, marks=half_lstm_only)]
+DTYPES = [torch.float32, pytest.param(torch.bfloat16, marks=own_half_only)]
 
 
 def steps_of(
@@ -260,6 +306,14 @@ def test_what_a_kernel_cannot_take_is_never_passed_on():
         kernels.elu(torch.zeros(8).half(), torch.zeros(8).half())
     with pytest.raises(AssertionError):
         kernels.products(pack(torch.zeros(64, 9)), torch.zeros(64), torch.zeros(9, 9).T)
+    with pytest.raises(KeyError):  # no kind of product
+        kernels.products(pack(torch.zeros(64, 9)), torch.zeros(64), torch.zeros(9, 9).bfloat16())
+    if kernels.has_half():
+        for inputs, pitch in ((9, 10), (8, 9)):
+            weight = torch.zeros(64, inputs + inputs % 2).bfloat16()
+            with pytest.raises(AssertionError):
+                rows = torch.zeros(99).bfloat16().as_strided((9, inputs), (pitch, 1))
+                kernels.products(kernels.pack_plain(weight)[:, :inputs], torch.zeros(64), rows)
     for bias, inputs in ((64, 8), (63, 9)):
         with pytest.raises(AssertionError):
             kernels.products(pack(torch.zeros(64, 9)), torch.zeros(bias), torch.zeros(9, inputs))

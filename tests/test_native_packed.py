@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from marks import compiled_only, half_kernels, half_lstm_only, packed_only
+from marks import compiled_only, half_kernels, own_half_only, packed_only
 from torch import nn
 
-from anytok.engines.native import kernels, recurrent
+from anytok.engines.native import kernels, packed, recurrent
 from anytok.engines.native.abreast import abreast
 from anytok.engines.native.fast_codec import _first_largest
 from anytok.engines.native.normed import NormedConv
@@ -21,6 +21,7 @@ from anytok.engines.native.packed import (
     PackedConv,
     PackedLinear,
     Weights,
+    has_kernel,
     linear,
 )
 from anytok.engines.native.packing import _elu, up_weights
@@ -102,9 +103,10 @@ def test_products_made_block_by_block_are_the_same_products(monkeypatch):
 @half_kernels
 @pytest.mark.parametrize(("c_in", "c_out"), [(1024, 4096), (2048, 4096), (512, 2048), (128, 512), (64, 256)])
 @torch.inference_mode()
-def test_a_row_of_a_half_precision_product_is_the_same_in_any_company(threads, c_in, c_out):
+def test_a_row_of_a_half_precision_product_is_the_same_in_any_company(threads, compiled, c_in, c_out):
     torch.manual_seed(0)
     product = linear((torch.randn(c_out, c_in) / c_in**0.5).bfloat16(), torch.randn(c_out).bfloat16())
+    assert isinstance(product, CompiledLinear) == has_kernel(c_in, torch.zeros(c_out).bfloat16())
     rows = torch.randn(820, c_in).bfloat16()
     whole = product(rows)
     for count in (1, 2, 7, 16, 33, 64, 65, 200, 256):
@@ -123,6 +125,8 @@ def test_a_row_of_a_half_precision_product_is_the_same_in_any_company(threads, c
         (128, 256, 10, 5),
         (256, 512, 2, 1),
         (128, 64, 3, 1),
+        (1, 64, 7, 1),
+        (64, 1, 7, 1),
         (256, 512, 10, 5),
         (256, 512, 16, 8),
         (512, 1024, 16, 8),
@@ -133,7 +137,7 @@ def test_a_row_of_a_half_precision_product_is_the_same_in_any_company(threads, c
 )
 @pytest.mark.parametrize("threads", [1, 2, 3, 4], indirect=True)
 @torch.inference_mode()
-def test_a_half_precision_convolution_in_tiles_is_the_whole_one(threads, c_in, c_out, kernel, stride):
+def test_a_half_precision_convolution_in_tiles_is_the_whole_one(threads, compiled, c_in, c_out, kernel, stride):
     torch.manual_seed(0)
     weight, bias = torch.randn(c_out, c_in, kernel) / (c_in * kernel) ** 0.5, torch.randn(c_out)
     conv = PackedConv(Weights(weight), bias.bfloat16(), stride)
@@ -245,7 +249,7 @@ def test_clips_abreast_hear_what_each_would_hear_alone(threads, width, dtype, wi
         (SteppedLayer, torch.float32),
         (FusedLayer, torch.float32),
         pytest.param(CompiledLayer, torch.float32, marks=compiled_only),
-        pytest.param(CompiledLayer, torch.bfloat16, marks=half_lstm_only),
+        pytest.param(CompiledLayer, torch.bfloat16, marks=own_half_only),
     ],
 )
 @torch.inference_mode()
@@ -278,13 +282,17 @@ def test_the_fused_layer_is_kept_from_matrix_units_and_from_wide_inputs(monkeypa
     assert fused(nn.LSTM(64, 64).bfloat16()) == [False]
 
 
-def test_half_precision_steps_are_our_own_but_where_there_are_matrix_units(monkeypatch):
+def test_half_precision_is_computed_by_our_kernels_but_where_there_are_matrix_units(monkeypatch):
     monkeypatch.setattr(kernels, "fits", lambda width: True)
-    weight = torch.zeros(4, 1)
+    monkeypatch.setattr(kernels, "fits_outputs", lambda count: True)
+    weight, bias = torch.zeros(4, 1), torch.zeros(4)
     for has_half, has_units, taken in ((True, False, True), (True, True, False), (False, False, False)):
-        monkeypatch.setattr(kernels, "has_half_lstm", lambda here=has_half: here)
+        monkeypatch.setattr(kernels, "has_half", lambda here=has_half: here)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda here=has_units: here)
+        monkeypatch.setattr(packed, "_HAS_MATRIX_UNITS", has_units)
         assert recurrent._has_kernel(weight.bfloat16()) == taken and recurrent._has_kernel(weight)
+        assert has_kernel(8, bias.bfloat16()) == taken and has_kernel(8, bias)
+        assert not has_kernel(7, bias.bfloat16()) and has_kernel(7, bias) and not has_kernel(8, bias.half())
 
 
 @packed_only

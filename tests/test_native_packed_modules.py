@@ -1,4 +1,4 @@
-"""That a picture's vision transformer is packed in half precision, and computes the same."""
+"""That a model of pictures is packed, computes the same, and gives a picture the same bits in any batch."""
 
 from __future__ import annotations
 
@@ -7,29 +7,62 @@ import copy
 import numpy as np
 import pytest
 import torch
-from marks import half_kernels, packed_only
+from marks import compiled_only, half_kernels, own_half_best, packed_only
 from PIL import Image
 from torch import nn
 
 import anytok
 from anytok.checkpoints.report import load_state
-from anytok.engines.native.packed_modules import can_pack_linears, linear_weights, pack_linears
+from anytok.engines.native.packed_modules import linear_weights, pack_linears
+from anytok.models.seed import normalize
 from anytok.models.vit import Block
 
+DTYPES = [torch.float32, pytest.param(torch.bfloat16, marks=[half_kernels, packed_only])]
 
-@packed_only
-@half_kernels
-@torch.inference_mode()
-def test_packed_layers_compute_what_plain_ones_do():
+
+def model_of(dtype: torch.dtype, stored: torch.dtype) -> nn.Sequential:
+    """Wide and narrow layers, with and without biases, as a checkpoint's weights are put into it."""
     torch.manual_seed(0)
-    plain = nn.Sequential(nn.Linear(30, 64), Block(64, 4), Block(64, 4)).half()
-    packed, plain = copy.deepcopy(plain), plain.bfloat16()
-    pack_linears(packed, torch.bfloat16)
-    assert len(linear_weights(plain, "")) == 9 and not linear_weights(packed, "")
-    some = torch.randn(2, 37, 30).bfloat16()
-    packed.bfloat16()  # the norms
-    wanted = plain.float()(some.float())
-    torch.testing.assert_close(packed(some).float(), wanted, atol=0.05, rtol=0)
+    model = nn.Sequential(nn.Linear(30, 64), Block(64, 4), Block(64, 4), nn.Linear(64, 5), nn.Linear(5, 64, bias=False))
+    state = {name: tensor.to(stored) for name, tensor in model.state_dict().items()}
+    load_state(model.to(dtype), state, "here", as_stored=linear_weights(model))
+    return model.requires_grad_(False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+@torch.inference_mode()
+def test_packed_layers_compute_what_plain_ones_do(dtype, stored, compiled):
+    model = model_of(dtype, stored)
+    assert model[0].weight.dtype == stored and model[0].bias.dtype == model[4].weight.dtype == dtype
+    plain = copy.deepcopy(model).float()
+    pack_linears(model)
+    left = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    assert bool(left) != (compiled or dtype == torch.bfloat16)
+    some = torch.randn(2, 37, 30).to(dtype)
+    within = 1e-5 if dtype == torch.float32 else 0.05
+    torch.testing.assert_close(model(some).float(), plain(some.float()), atol=within, rtol=0)
+
+
+@compiled_only
+def test_weights_stored_in_float16_stay_so():
+    model = model_of(torch.float32, torch.float16)
+    pack_linears(model)
+    assert model[0]._product._weight.dtype == torch.float16
+    assert model[1].norm1.weight.dtype == torch.float32
+
+
+def test_nothing_of_the_checkpoint_is_kept(tmp_path):
+    """One small view into a mapped file would keep all of it in memory."""
+    stored = model_of(torch.float32, torch.float32).state_dict()
+    torch.save(stored, tmp_path / "stored.pt")
+    mapped = torch.load(tmp_path / "stored.pt", mmap=True, weights_only=True)
+    model = model_of(torch.float32, torch.float32)
+    load_state(model, mapped, "here")
+    (file,) = {one.untyped_storage().data_ptr() for one in (mapped["1.norm1.weight"],)}
+    assert model[1].norm1.weight.untyped_storage().data_ptr() == file
+    pack_linears(model)
+    assert model[1].norm1.weight.untyped_storage().data_ptr() != file
 
 
 def test_named_weights_keep_the_type_they_are_stored_in():
@@ -39,19 +72,32 @@ def test_named_weights_keep_the_type_they_are_stored_in():
     assert (layer.weight.dtype, layer.bias.dtype) == (torch.float16, torch.float32)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "is_packed"), [("float32", False), pytest.param("bfloat16", True, marks=[half_kernels, packed_only])]
-)
-def test_only_half_precision_is_packed_and_loads_what_was_stored(dtype, is_packed):
-    pictures = [
-        Image.fromarray(np.random.default_rng(i).integers(0, 256, (90, 70, 3), dtype=np.uint8)) for i in range(3)
-    ]
-    tokenizer = anytok.load_tokenizer("seed-mini", dtype=dtype)
-    left = linear_weights(tokenizer._model.visual_encoder, "")
-    assert (not left) == is_packed == can_pack_linears("cpu", getattr(torch, dtype))
-    plain = anytok.load_tokenizer("seed-mini")
-    codes, others = tokenizer.encode_batch(pictures), plain.encode_batch(pictures)
-    equal = np.mean([np.mean(one.values == other.values) for one, other in zip(codes, others, strict=True)])
-    assert equal == 1 if dtype == "float32" else equal > 0.7
-    alone = [tokenizer.encode(picture) for picture in pictures]
-    assert all(np.array_equal(one.values, other.values) for one, other in zip(codes, alone, strict=True))
+def pictures(count: int) -> list[Image.Image]:
+    shape = (90, 70, 3)
+    levels = (np.random.default_rng(i).integers(0, 256, shape, dtype=np.uint8) for i in range(count))
+    return [Image.fromarray(picture) for picture in levels]
+
+
+@packed_only
+@half_kernels
+def test_half_precision_gives_much_the_same_codes():
+    half, plain = anytok.load_tokenizer("seed-mini", dtype="bfloat16"), anytok.load_tokenizer("seed-mini")
+    codes, others = half.encode_batch(pictures(3)), plain.encode_batch(pictures(3))
+    assert np.mean([np.mean(one.values == other.values) for one, other in zip(codes, others, strict=True)]) > 0.7
+
+
+@compiled_only
+@packed_only
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=own_half_best)])
+@torch.inference_mode()
+def test_a_picture_has_the_same_latents_in_any_batch(dtype, threads):
+    """In every bit: an almost equal code must not win in one batch, and lose in another."""
+    model = anytok.load_tokenizer("seed-mini", dtype=dtype)._model
+    levels = torch.randint(0, 256, (5, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = normalize(levels)
+    together = model.latents(pixels)
+    assert together.std() > 0
+    for batch in (1, 2, 3):
+        assert torch.equal(torch.cat([model.latents(some) for some in pixels.split(batch)]), together)
+    torch.set_num_threads(1)
+    assert torch.equal(model.latents(pixels), together)

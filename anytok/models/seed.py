@@ -63,7 +63,7 @@ class Seed(nn.Module):
         vision_dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        width = qformer_width
+        width, self.embedding_dim = qformer_width, embedding_dim
         self.visual_encoder = VisionTransformer(
             image_size=image_size, patch_size=patch_size, width=vision_width, layers=vision_layers,
             heads=vision_heads, mlp_ratio=vision_mlp_ratio,

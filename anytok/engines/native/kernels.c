@@ -6,13 +6,17 @@
    hatch_build.py compiles this once for each kind of CPU; kernels.py calls it. Vectors are the compiler's own (GCC's
    vector extensions), a * b + c is one rounding (-ffp-contract=fast), threads are torch's (OpenMP). */
 
+#include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
+
+/* What is multiplied: floats; floats by weights in float16, which are widened on the way; or bfloat16 by bfloat16, in
+   pairs that take a float's place. Sums are always floats. */
+enum { FLOATS, HALF_WEIGHTS, PAIRS };
 #ifdef __AVX512BF16__
-#include <immintrin.h>
-enum { PAIRS = 1 }; /* whether there are products of bfloat16 */
+enum { HAS_PAIRS = 1 };
 #else
-enum { PAIRS = 0 };
+enum { HAS_PAIRS = 0 };
 #endif
 
 #ifdef __AVX512F__
@@ -112,17 +116,32 @@ typedef struct {
 
 INLINE Rows skip(Rows rows, int64_t count) { return (Rows){rows.at + count * rows.pitch, rows.pitch}; }
 
-/* sum + a b, of floats, or of pairs of bfloat16 that take a float's place. */
-INLINE vec add_product(const int size, vec sum, vec a, vec b) {
+/* The weight that lies `count` behind. */
+INLINE const void *behind(const int kind, const void *weight, int64_t count) {
+    return (const char *)weight + count * (kind == HALF_WEIGHTS ? 2 : 4);
+}
+
+/* LANES weights. */
+INLINE vec some_weights(const int kind, const void *from) {
+    if (kind != HALF_WEIGHTS) return load(4, LANES, from);
+#ifdef __AVX512F__
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256(from));
+#else
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128(from));
+#endif
+}
+
+/* sum + a b. */
+INLINE vec add_product(const int kind, vec sum, vec a, vec b) {
 #ifdef __AVX512BF16__
-    if (size == 2) return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+    if (kind == PAIRS) return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
 #endif
     return sum + a * b;
 }
 
 /* to = W in + with, over `count` inputs, for `rows` rows; the compiler unrolls it, so rows is a constant. Long sums are
    made of these short ones, which loses fewer bits than one after the other would. */
-INLINE void add_products(const int size, const int rows, int64_t count, const float *weight, Rows in, Rows with,
+INLINE void add_products(const int kind, const int rows, int64_t count, const void *weight, Rows in, Rows with,
                          Rows to) {
     vec sum[TILE][WIDE];
     for (int row = 0; row < rows; row++)
@@ -130,9 +149,9 @@ INLINE void add_products(const int size, const int rows, int64_t count, const fl
 #pragma GCC unroll 4
     for (int64_t k = 0; k < count; k++)
         for (int part = 0; part < WIDE; part++) {
-            vec w = load(4, LANES, weight + (k * WIDE + part) * LANES);
+            vec w = some_weights(kind, behind(kind, weight, (k * WIDE + part) * LANES));
             for (int row = 0; row < rows; row++)
-                sum[row][part] = add_product(size, sum[row][part], w, same(skip(in, row).at + k));
+                sum[row][part] = add_product(kind, sum[row][part], w, same(skip(in, row).at + k));
         }
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < WIDE; part++) {
@@ -141,31 +160,30 @@ INLINE void add_products(const int size, const int rows, int64_t count, const fl
         }
 }
 
-INLINE void add_tile(const int size, int64_t rows, int64_t count, const float *weight, Rows in, Rows with, Rows to) {
+INLINE void add_tile(const int kind, int64_t rows, int64_t count, const void *weight, Rows in, Rows with, Rows to) {
     switch (rows) {
-        case 1: add_products(size, 1, count, weight, in, with, to); break;
-        case 2: add_products(size, 2, count, weight, in, with, to); break;
-        case 3: add_products(size, 3, count, weight, in, with, to); break;
+        case 1: add_products(kind, 1, count, weight, in, with, to); break;
+        case 2: add_products(kind, 2, count, weight, in, with, to); break;
+        case 3: add_products(kind, 3, count, weight, in, with, to); break;
 #if defined __AVX512F__
-        case 4: add_products(size, 4, count, weight, in, with, to); break;
-        case 5: add_products(size, 5, count, weight, in, with, to); break;
-        case 6: add_products(size, 6, count, weight, in, with, to); break;
+        case 4: add_products(kind, 4, count, weight, in, with, to); break;
+        case 5: add_products(kind, 5, count, weight, in, with, to); break;
+        case 6: add_products(kind, 6, count, weight, in, with, to); break;
 #endif
     }
 }
 
 /* to = W in + with, of up to ROWS rows and WIDE * LANES outputs. `weight` [depth][WIDE][LANES]; a chunk of it stays in
-   the cache for all rows. With `size` 2 weights and inputs are pairs of bfloat16, each counted as one number; sums are
-   always float. */
-INLINE void add_all(const int size, int64_t rows, int64_t depth, const float *weight, Rows in, Rows with, Rows to) {
+   the cache for all rows. A pair counts as one number. */
+INLINE void add_all(const int kind, int64_t rows, int64_t depth, const void *weight, Rows in, Rows with, Rows to) {
     vec room[ROWS][WIDE];
     Rows sum = {(float *)room, WIDE * LANES};
     for (int64_t begin = 0; begin < depth; begin += CHUNK) {
         int64_t count = least(CHUNK, depth - begin);
         Rows out = begin + CHUNK < depth ? sum : to;
         for (int64_t row = 0; row < rows; row += TILE)
-            add_tile(size, least(TILE, rows - row), count, weight, skip(in, row), skip(with, row), skip(out, row));
-        in.at += count, weight += count * WIDE * LANES, with = sum;
+            add_tile(kind, least(TILE, rows - row), count, weight, skip(in, row), skip(with, row), skip(out, row));
+        in.at += count, weight = behind(kind, weight, count * WIDE * LANES), with = sum;
     }
 }
 
@@ -184,7 +202,7 @@ INLINE void step(const int size, int64_t rows, int64_t width, const void *weight
                  float *cell, char *after) {
     vec sum[CLIPS][GATES], zeros[GATES] = {0};
     int64_t depth = width * size / 4;
-    add_all(size, rows, depth, weight, (Rows){before, depth}, (Rows){(float *)zeros, 0},
+    add_all(size == 4 ? FLOATS : PAIRS, rows, depth, weight, (Rows){before, depth}, (Rows){(float *)zeros, 0},
             (Rows){(float *)sum, GATES * LANES});
     for (int64_t row = 0; row < rows; row++) {
         for (int gate = 0; gate < GATES; gate++, heard += width * size) sum[row][gate] += load(size, LANES, heard);
@@ -194,7 +212,7 @@ INLINE void step(const int size, int64_t rows, int64_t width, const void *weight
 
 int lanes(void) { return LANES; }
 int block(void) { return WIDE * LANES; }
-int pairs(void) { return PAIRS; }
+int has_pairs(void) { return HAS_PAIRS; }
 
 /* Where the output lies that stands at `output` of `dims` dimensions. */
 static int64_t place(int64_t output, int64_t dims, const int64_t *counts, const int64_t *apart) {
@@ -228,10 +246,21 @@ void pack(int64_t dims, const int64_t *counts, const int64_t *apart, int64_t inp
             }
 }
 
-/* out = W x + bias, [rows][outputs]. Rows of `in`, of `depth` numbers, begin `pitch` apart, so that they may be the
-   overlapping windows of a convolution. Whole blocks of outputs: a multiple of WIDE * LANES. */
-void products(int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const float *weight, float *bias, float *in,
-              float *out, int64_t threads) {
+/* A block of outputs of up to ROWS rows. Of pairs they are rounded to bfloat16. */
+INLINE void multiply(const int kind, int64_t rows, int64_t depth, int64_t outputs, const void *weight, Rows bias,
+                     Rows in, char *out) {
+    if (kind != PAIRS) return add_all(kind, rows, depth, weight, in, bias, (Rows){(float *)out, outputs});
+    vec made[ROWS][WIDE];
+    add_all(kind, rows, depth, weight, in, bias, (Rows){(float *)made, WIDE * LANES});
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t part = 0; part < WIDE; part++)
+            store(2, LANES, made[row][part], out + (row * outputs + part * LANES) * 2);
+}
+
+/* out = W x + bias, [rows][outputs]. Rows of `in`, of `depth` numbers or pairs, begin `pitch` apart, so that they may be
+   the overlapping windows of a convolution. Whole blocks of outputs: a multiple of WIDE * LANES. */
+void products(int64_t kind, int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const void *weight,
+              float *bias, void *in, char *out, int64_t threads) {
     if (rows == 0) return;
     int64_t blocks = outputs / WIDE / LANES, shares = most(up(rows, ROWS), up(threads, blocks));
     int64_t share = up(rows, shares * TILE) * TILE; /* rows, at most ROWS */
@@ -241,10 +270,14 @@ void products(int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const
     int keeps = outputs * depth <= KEPT;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t part = 0; part < shares * blocks; part++) {
-        int64_t row = share * (keeps ? part / blocks : part % shares);
+        int64_t row = share * (keeps ? part / blocks : part % shares), some = least(share, rows - row);
         int64_t output = WIDE * LANES * (keeps ? part % blocks : part / shares);
-        add_all(4, least(share, rows - row), depth, weight + output * depth, skip((Rows){in, pitch}, row),
-                (Rows){bias + output, 0}, skip((Rows){out + output, outputs}, row));
+        Rows from = skip((Rows){in, pitch}, row), with = {bias + output, 0};
+        char *to = out + (row * outputs + output) * (kind == PAIRS ? 2 : 4);
+        const void *block = behind(kind, weight, output * depth);
+        if (kind == FLOATS) multiply(FLOATS, some, depth, outputs, block, with, from, to);
+        if (kind == HALF_WEIGHTS) multiply(HALF_WEIGHTS, some, depth, outputs, block, with, from, to);
+        if (HAS_PAIRS && kind == PAIRS) multiply(PAIRS, some, depth, outputs, block, with, from, to);
     }
 }
 
@@ -269,12 +302,12 @@ INLINE void steps(const int size, int64_t frames, int64_t rows, int64_t width, c
 
 /* All steps of an LSTM layer over `rows` clips abreast. `weight` [width / LANES][width][GATES][LANES], `heard` [frames]
    [rows][GATES][width] (what the inputs and biases give), `hidden` [1 + frames][rows][width], of which the first frame
-   is given, `cell` [rows][width], which is replaced. All but `cell` have `size` bytes a number; with two, where there
-   are `pairs`, `weight` is [width / LANES][width / 2][GATES][LANES][2]. */
+   is given, `cell` [rows][width], which is replaced. All but `cell` have `size` bytes a number; with two, for which it
+   takes pairs, `weight` is [width / LANES][width / 2][GATES][LANES][2]. */
 void lstm(int64_t size, int64_t frames, int64_t rows, int64_t width, const char *weight, const char *heard,
           char *hidden, float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)
-    if (PAIRS && size == 2)
+    if (HAS_PAIRS && size == 2)
         steps(2, frames, rows, width, weight, heard, hidden, cell, threads);
     else
         steps(4, frames, rows, width, weight, heard, hidden, cell, threads);

@@ -19,15 +19,24 @@ __all__ = [
     "elu",
     "fits",
     "fits_outputs",
-    "has_half_lstm",
+    "has_half",
     "lstm",
     "lstm_say",
     "missing",
     "pack",
     "pack_gates",
+    "pack_plain",
     "products",
     "snake",
 ]
+
+
+# What `products` can multiply, rows by weights, as kernels.c counts it.
+_KINDS = {
+    (torch.float32, torch.float32): 0,
+    (torch.float32, torch.float16): 1,
+    (torch.bfloat16, torch.bfloat16): 2,
+}
 
 
 def missing() -> str | None:
@@ -41,9 +50,12 @@ def fits(width: int) -> bool:
     return not missing() and width % _constant("lanes") == 0
 
 
-def has_half_lstm() -> bool:
-    """Whether `lstm` can compute in bfloat16, too: it takes a CPU with AVX512_BF16, and gcc 10 or newer."""
-    return not missing() and bool(_constant("pairs"))
+def has_half() -> bool:
+    """Whether `products` and `lstm` can compute in bfloat16, too: it takes a CPU with AVX512_BF16, and gcc 10 or newer.
+
+    Where there are matrix units (AMX), oneDNN's products are faster.
+    """
+    return not missing() and bool(_constant("has_pairs"))
 
 
 def fits_outputs(count: int) -> bool:
@@ -76,6 +88,16 @@ def pack(
     return packed
 
 
+def pack_plain(weight_oi: Tensor) -> Tensor:
+    """The same of weights that are to be taken as they are, also in float16; or in bfloat16, of an even number of
+    inputs, which are taken in pairs."""
+    numbers_oi = weight_oi.contiguous()
+    if weight_oi.dtype == torch.bfloat16:
+        numbers_oi = numbers_oi.view(torch.int32)
+    blocks = numbers_oi.view(-1, _constant("block"), numbers_oi.shape[1]).transpose(1, 2)
+    return blocks.contiguous().view(weight_oi.dtype).view(weight_oi.shape)
+
+
 def pack_gates(weight_gc: Tensor) -> Tensor:
     """The same for `lstm`, which computes the four gates of some units at once."""
     gates_guc = weight_gc.view(4, -1, _constant("lanes"), weight_gc.shape[1])
@@ -85,19 +107,24 @@ def pack_gates(weight_gc: Tensor) -> Tensor:
 
 
 def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
-    """x W^T + b, [t, i] → [t, o], all float32. The rows may overlap: windows of a signal that is not copied."""
-    (rows, depth), (pitch, step) = rows_ti.shape, rows_ti.stride()
-    assert _size(packed, bias_o, rows_ti) == 4 and packed.shape == (len(bias_o), depth) and step == 1
-    out_to = packed.new_empty(rows, len(packed))
-    sizes, first_1i = (rows, pitch, depth, len(packed)), rows_ti[:1]
-    _call("products", *sizes, packed, bias_o, first_1i, out_to, torch.get_num_threads())
+    """x W^T + b, [t, i] → [t, o]. The rows may overlap: windows of a signal that is not copied.
+
+    Rows are float32, and weights float32 or float16; or both bfloat16, if there `has_half`. The bias is float32.
+    """
+    (rows, depth), (pitch, step), kind = rows_ti.shape, rows_ti.stride(), _KINDS[rows_ti.dtype, packed.dtype]
+    assert packed.shape == (len(bias_o), depth) and step == 1 and _size(bias_o) == 4
+    if rows_ti.dtype == torch.bfloat16:
+        assert has_half() and depth % 2 == pitch % 2 == 0
+        pitch, depth = pitch // 2, depth // 2
+    out_to, first_1i = rows_ti.new_empty(rows, len(packed)), rows_ti[:1]
+    _call("products", kind, rows, pitch, depth, len(packed), packed, bias_o, first_1i, out_to, torch.get_num_threads())
     return out_to
 
 
 def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
     """Take all steps. `heard_tbg` is what inputs and biases give; `hidden_tbc` has one frame more, of which the first
     is given and the others are written; `cell_bc`, float32, is replaced. The others are float32, or bfloat16 if there
-    `has_half_lstm`; all are contiguous."""
+    `has_half`; all are contiguous."""
     sizes = (_size(packed, heard_tbg, hidden_tbc), *heard_tbg.shape[:2], cell_bc.shape[1])
     assert _size(cell_bc) == 4
     _call("lstm", *sizes, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())

@@ -1,15 +1,15 @@
 """Products whose weights lie ready in the layout that they are computed in.
 
 A signal is a [t, c] tensor, channels contiguous (channels-last): the windows of a convolution are rows that overlap.
-In float32 our own kernel multiplies them, where outputs fill its registers. Else oneDNN does, for which torch, left to
-itself, reorders the weights at every call, or uses slower kernels; for the wide layers of a codec that costs more than
-the arithmetic. So the weights are reordered once, here.
+Our own kernel multiplies them, where outputs fill its registers and there is none better. Else oneDNN does, for which
+torch, left to itself, reorders the weights at every call, or uses slower kernels; for the wide layers of a codec that
+costs more than the arithmetic. So the weights are reordered once, here.
 
 Every output row is summed in one order, whatever rows stand beside it and however many threads there are: that is
 what lets tiles, batches and threads change nothing. tests/test_native_packed.py holds it to that, bit by bit.
 
-Half-precision kernels sum a few rows in another order than many, and matrix units (AMX) every number of rows in its
-own. What is few is filled up; with matrix units products of rows are made for one number only.
+oneDNN's half-precision kernels sum a few rows in another order than many, and matrix units (AMX) every number of rows
+in its own. What is few is filled up; with matrix units products of rows are made for one number only.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from torch import Tensor
 from . import kernels
 
 __all__ = [
-    "ROWS", "BlockedLinear", "CompiledLinear", "PackedConv", "PackedLinear", "Weights", "can_pack", "least_rows",
-    "linear",
+    "ROWS", "BlockedLinear", "CompiledLinear", "PackedConv", "PackedLinear", "Weights", "can_pack", "has_kernel",
+    "least_rows", "linear",
 ]  # fmt: skip
 
 # The length that oneDNN's convolutions are packed for; where another length wants another layout, torch reorders again.
@@ -68,9 +68,11 @@ class Weights:
     gain_i: Tensor | None = None
     backwards: bool = False
 
-    def packed(self) -> Tensor:
-        """For our own kernel."""
-        return kernels.pack(self.parts, self.gain_o, self.gain_i, self.backwards)
+    def packed(self, dtype: torch.dtype) -> Tensor:
+        """For our own kernel, [o, k * i]."""
+        if dtype == torch.float32:
+            return kernels.pack(self.parts, self.gain_o, self.gain_i, self.backwards)
+        return kernels.pack_plain(self.plain().to(dtype).flatten(1))
 
     def plain(self) -> Tensor:
         """[o, k, i]."""
@@ -85,8 +87,8 @@ class Weights:
 
 def linear(weight_oi: Tensor, bias_o: Tensor) -> Callable[[Tensor], Tensor]:
     """[t, c_in] → [t, c_out]: x W^T + b, in the fastest way that there is here."""
-    if _has_kernel(bias_o):
-        return CompiledLinear(Weights(weight_oi.unsqueeze(2)), bias_o)
+    if has_kernel(weight_oi.shape[1], bias_o):
+        return CompiledLinear(kernels.pack_plain(weight_oi), bias_o)
     if not can_pack(weight_oi.device):
         return partial(F.linear, weight=weight_oi, bias=_own(bias_o))
     in_blocks = weight_oi.dtype != torch.float32 and _HAS_MATRIX_UNITS
@@ -94,10 +96,10 @@ def linear(weight_oi: Tensor, bias_o: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 class CompiledLinear:
-    """By our own kernel."""
+    """By our own kernel, of weights that it has packed."""
 
-    def __init__(self, weights: Weights, bias_o: Tensor) -> None:
-        self._weight, self._bias = weights.packed(), _own(bias_o)
+    def __init__(self, packed: Tensor, bias_o: Tensor) -> None:
+        self._weight, self._bias = packed, _own(bias_o).float()
 
     def __call__(self, rows_tc: Tensor) -> Tensor:
         return kernels.products(self._weight, self._bias, rows_tc)
@@ -144,8 +146,8 @@ class PackedConv:
         self._is_half = self.dtype != torch.float32
         as_rows = c_in >= _WIDE or c_in * self._kernel > _LONG or self._kernel == stride or self.channels >= _FICKLE
         as_rows = as_rows and self._packed and not (self._is_half and _HAS_MATRIX_UNITS)
-        if _has_kernel(bias_o):
-            self._linear = CompiledLinear(weights, bias_o)
+        if has_kernel(c_in, bias_o):
+            self._linear = CompiledLinear(weights.packed(self.dtype), bias_o)
             return
         weight_oki = weights.plain().to(self.dtype)
         if as_rows:
@@ -181,9 +183,13 @@ class PackedConv:
         return signal_tc.as_strided(shape, (self.stride * width, self._dilations[1] * width, 1)).flatten(1)
 
 
-def _has_kernel(bias_o: Tensor) -> bool:
-    """Whether our own kernel can compute products with this bias."""
-    return bias_o.device.type == "cpu" and bias_o.dtype == torch.float32 and kernels.fits_outputs(len(bias_o))
+def has_kernel(inputs: int, bias_o: Tensor) -> bool:
+    """Whether our own kernel computes products of so many inputs, or taps of them, with this bias and in its type."""
+    if bias_o.device.type != "cpu" or not kernels.fits_outputs(len(bias_o)):
+        return False
+    if bias_o.dtype == torch.float32:
+        return True
+    return bias_o.dtype == torch.bfloat16 and inputs % 2 == 0 and kernels.has_half() and not _HAS_MATRIX_UNITS
 
 
 def _half_windows(count: int) -> int:

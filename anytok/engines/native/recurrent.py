@@ -206,7 +206,7 @@ def _packed(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tens
 
 def _has_kernel(weight_hh: Tensor) -> bool:
     """Whether our own kernel computes such steps; in half precision matrix units are faster for many clips."""
-    if weight_hh.dtype != torch.float32 and (not kernels.has_half_lstm() or torch.cpu._is_amx_tile_supported()):
+    if weight_hh.dtype != torch.float32 and (not kernels.has_half() or torch.cpu._is_amx_tile_supported()):
         return False
     return kernels.fits(weight_hh.shape[1])
 

@@ -21,7 +21,7 @@ from ...models.seed import Seed, normalize
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ..settings import full_float32, skeleton
-from .packed_modules import can_pack_linears, linear_weights, pack_linears
+from .packed_modules import linear_weights, pack_linears
 from .precision import torch_dtype
 from .seed_painter import Painter
 
@@ -77,12 +77,11 @@ class SeedTokenizer(Tokenizer):
         files = read_seed(spec.name, checkpoint)
         with skeleton():
             model = Seed(**files.sizes, vision=files.has_vision, vision_dtype=kind)
-        vision = model.visual_encoder if can_pack_linears(device, kind) and not compile else None
-        as_stored = set() if vision is None else linear_weights(vision, "visual_encoder.")  # packing converts them
-        state = fuse(files.state)
+        packs, state = on_cpu and not compile, fuse(files.state)
+        as_stored = linear_weights(model) if packs else set()
         report = load_state(model, state, files.source, published_name=published_name, as_stored=as_stored)
-        if vision is not None:
-            pack_linears(vision, kind)
+        if packs:
+            pack_linears(model)
         painter = Painter(
             files.folder / "unclip" if unclip is None else unclip,
             embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, preset=preset,
@@ -129,7 +128,7 @@ class SeedTokenizer(Tokenizer):
         for item in codes:
             self.check(item)
         if not codes:
-            return np.zeros((0, self._model.distill_image_proj.out_features), np.float32)
+            return np.zeros((0, self._model.embedding_dim), np.float32)
         codes_bt = torch.from_numpy(np.concatenate([item.values for item in codes]))
         return self._run(self._model.embed, codes_bt).cpu().numpy()
 
