@@ -162,6 +162,22 @@ def test_products_in_bfloat16_are_the_formula_and_rounded_once(threads, rows, de
 
 
 @compiled_only
+@pytest.mark.parametrize(("rows", "depth", "outputs"), [(0, 16, 1), (1, 16, 1), (3, 48, 2), (4, 224, 1), (901, 448, 2)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_few_outputs_are_the_formula(threads, rows, depth, outputs, dtype):
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(outputs, depth, generator=generator), torch.randn(outputs, generator=generator)
+    weight, signal = weight.to(dtype), torch.randn(3 * rows + depth, generator=generator).to(dtype)
+    windows = signal.as_strided((rows, depth), (3, 1))
+    made = kernels.dots(weight, bias, windows)
+    exact = windows.double() @ weight.double().T + bias
+    below, above = (exact - 1e-4).to(dtype), (exact + 1e-4).to(dtype)
+    assert made.dtype == dtype and torch.all((below <= made) & (made <= above))
+    assert torch.equal(made, kernels.dots(weight, bias, windows.contiguous()))
+
+
+@compiled_only
 @torch.inference_mode()
 def test_plain_weights_are_packed_alike_in_any_type():
     weight = torch.randn(192, 65, generator=torch.Generator().manual_seed(0))
@@ -306,6 +322,8 @@ def test_what_a_kernel_cannot_take_is_never_passed_on():
         kernels.elu(torch.zeros(8).half(), torch.zeros(8).half())
     with pytest.raises(AssertionError):
         kernels.products(pack(torch.zeros(64, 9)), torch.zeros(64), torch.zeros(9, 9).T)
+    with pytest.raises(AssertionError):
+        kernels.dots(torch.zeros(1, 24), torch.zeros(1), torch.zeros(9, 24))
     with pytest.raises(KeyError):  # no kind of product
         kernels.products(pack(torch.zeros(64, 9)), torch.zeros(64), torch.zeros(9, 9).bfloat16())
     if kernels.has_half():
@@ -322,6 +340,7 @@ def test_what_a_kernel_cannot_take_is_never_passed_on():
             kernels.pack(torch.zeros(outputs, 9, 1), gain_i=torch.zeros(gains))
     assert kernels.fits(1024) and not kernels.fits(1028)
     assert kernels.fits_outputs(1024) and not kernels.fits_outputs(1040)
+    assert kernels.fits_dots(448) and not kernels.fits_dots(24)
 
 
 @compiled_only

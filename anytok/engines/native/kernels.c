@@ -30,6 +30,7 @@ _Static_assert(ROWS % TILE == 0, "shares of rows are whole tiles");
 enum { READ = 64, KEPT = 1 << 17 }; /* numbers: packed of a row at once; weights that a core's cache keeps */
 enum { CHUNK = 128 }; /* inputs summed at once, as many on every CPU, so that all give the same bits; their weights, 16
                          or 32 KB, lie in a core's caches meanwhile */
+enum { SPREAD = 16, FEW = 4 }; /* where outputs fill no registers: partial sums of one, and rows at once */
 enum { PART = 1 << 12, SMALL = 1 << 15 }; /* numbers: one piece of work, and what is not worth waking threads for */
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
@@ -212,6 +213,7 @@ INLINE void step(const int size, int64_t rows, int64_t width, const void *weight
 
 int lanes(void) { return LANES; }
 int block(void) { return WIDE * LANES; }
+int spread(void) { return SPREAD; }
 int has_pairs(void) { return HAS_PAIRS; }
 
 /* Where the output lies that stands at `output` of `dims` dimensions. */
@@ -279,6 +281,44 @@ void products(int64_t kind, int64_t rows, int64_t pitch, int64_t depth, int64_t 
         if (kind == HALF_WEIGHTS) multiply(HALF_WEIGHTS, some, depth, outputs, block, with, from, to);
         if (HAS_PAIRS && kind == PAIRS) multiply(PAIRS, some, depth, outputs, block, with, from, to);
     }
+}
+
+/* One output of FEW rows, of which `last` is the last that there is: it stands for those behind it, too. Number i of a row
+   goes into partial sum i % SPREAD, and these are added up by halves. */
+INLINE void dot(const int size, int64_t last, int64_t pitch, int64_t depth, int64_t outputs, const char *weight,
+                float bias, const char *in, char *out) {
+    const char *from[FEW];
+    vec sum[FEW][SPREAD / LANES] = {0};
+    for (int row = 0; row < FEW; row++) from[row] = in + least(row, last) * pitch * size;
+    for (int64_t begin = 0; begin < depth; begin += SPREAD)
+        for (int part = 0; part < SPREAD / LANES; part++) {
+            int64_t at = (begin + part * LANES) * size;
+            vec w = load(size, LANES, weight + at);
+            for (int row = 0; row < FEW; row++) sum[row][part] += w * load(size, LANES, from[row] + at);
+        }
+    for (int row = 0; row < FEW; row++) {
+        float partial[SPREAD];
+        memcpy(partial, sum[row], sizeof partial);
+        for (int half = SPREAD / 2; half; half /= 2)
+            for (int i = 0; i < half; i++) partial[i] += partial[i + half];
+        store(size, 1, all(partial[0] + bias), out + least(row, last) * outputs * size);
+    }
+}
+
+/* The same for few outputs, of a depth that is a multiple of SPREAD; `weight` [outputs][depth]. Weights, rows and
+   outputs have `size` bytes a number. */
+void dots(int64_t size, int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const char *weight,
+          const float *bias, const char *in, char *out, int64_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows * depth * outputs > SMALL)
+    for (int64_t row = 0; row < rows; row += FEW)
+        for (int64_t output = 0; output < outputs; output++) {
+            const char *from = in + row * pitch * size, *w = weight + output * depth * size;
+            char *to = out + (row * outputs + output) * size;
+            if (size == 4)
+                dot(4, rows - 1 - row, pitch, depth, outputs, w, bias[output], from, to);
+            else
+                dot(2, rows - 1 - row, pitch, depth, outputs, w, bias[output], from, to);
+        }
 }
 
 /* Every other frame goes through a thread's units backwards: it begins with the weights that are still in the cache. */

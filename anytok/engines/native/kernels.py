@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "dots",
     "elu",
     "fits",
+    "fits_dots",
     "fits_outputs",
     "has_half",
     "lstm",
@@ -61,6 +63,11 @@ def has_half() -> bool:
 def fits_outputs(count: int) -> bool:
     """Whether `products` can compute so many outputs: they must fill whole blocks of registers."""
     return not missing() and count % _constant("block") == 0
+
+
+def fits_dots(depth: int) -> bool:
+    """Whether `dots` can compute sums of so many products: they must fill whole registers."""
+    return not missing() and depth % _constant("spread") == 0
 
 
 def pack(
@@ -118,6 +125,15 @@ def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
         pitch, depth = pitch // 2, depth // 2
     out_to, first_1i = rows_ti.new_empty(rows, len(packed)), rows_ti[:1]
     _call("products", kind, rows, pitch, depth, len(packed), packed, bias_o, first_1i, out_to, torch.get_num_threads())
+    return out_to
+
+
+def dots(weight_oi: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
+    """The same of weights that are not packed, for few outputs. The bias is float32, all others that or bfloat16."""
+    (rows, depth), (pitch, step) = rows_ti.shape, rows_ti.stride()
+    assert weight_oi.shape == (len(bias_o), depth) and step == 1 and _size(bias_o) == 4 and fits_dots(depth)
+    out_to, sizes = rows_ti.new_empty(rows, len(bias_o)), (_size(weight_oi, rows_ti), rows, pitch, depth, len(bias_o))
+    _call("dots", *sizes, weight_oi, bias_o, rows_ti[:1], out_to, torch.get_num_threads())
     return out_to
 
 

@@ -26,8 +26,8 @@ from torch import Tensor
 from . import kernels
 
 __all__ = [
-    "ROWS", "BlockedLinear", "CompiledLinear", "PackedConv", "PackedLinear", "Weights", "can_pack", "has_kernel",
-    "least_rows", "linear",
+    "ROWS", "BlockedLinear", "CompiledDots", "CompiledLinear", "PackedConv", "PackedLinear", "Weights",
+    "can_pack", "has_kernel", "least_rows", "linear",
 ]  # fmt: skip
 
 # The length that oneDNN's convolutions are packed for; where another length wants another layout, torch reorders again.
@@ -38,6 +38,7 @@ _FICKLE = 256 if torch.cpu._is_avx2_supported() and not torch.cpu._is_avx512_sup
 # and a few of them alone would otherwise be summed in another order; half-precision ones change with the number of
 # threads, too. With matrix units they did not, from _HALF_WINDOWS on, and stay convolutions.
 _WIDE, _LONG = 512, 1000
+_FEW = 2  # outputs: those of a codec's last layer
 _HAS_MATRIX_UNITS = torch.cpu._is_amx_tile_supported()
 ROWS = 16  # of `PackedLinear.plus`, at most
 _HALF_ROWS = 64  # of each half-precision product on matrix units
@@ -105,6 +106,16 @@ class CompiledLinear:
         return kernels.products(self._weight, self._bias, rows_tc)
 
 
+class CompiledDots:
+    """By our own kernel for few outputs, whose weights need no packing."""
+
+    def __init__(self, weight_oi: Tensor, bias_o: Tensor) -> None:
+        self._weight, self._bias = weight_oi.contiguous(), _own(bias_o).float()
+
+    def __call__(self, rows_tc: Tensor) -> Tensor:
+        return kernels.dots(self._weight, self._bias, rows_tc)
+
+
 class PackedLinear:
     """By oneDNN; also x W^T + y."""
 
@@ -150,6 +161,9 @@ class PackedConv:
             self._linear = CompiledLinear(weights.packed(self.dtype), bias_o)
             return
         weight_oki = weights.plain().to(self.dtype)
+        if self.channels <= _FEW and _has_dots(c_in * self._kernel, bias_o):
+            self._linear = CompiledDots(weight_oki.flatten(1), bias_o)
+            return
         if as_rows:
             self._linear = linear(weight_oki.flatten(1), bias_o)
             return
@@ -190,6 +204,12 @@ def has_kernel(inputs: int, bias_o: Tensor) -> bool:
     if bias_o.dtype == torch.float32:
         return True
     return bias_o.dtype == torch.bfloat16 and inputs % 2 == 0 and kernels.has_half() and not _HAS_MATRIX_UNITS
+
+
+def _has_dots(depth: int, bias_o: Tensor) -> bool:
+    """The same for few outputs, which are sums of so many products."""
+    on_cpu, dtypes = bias_o.device.type == "cpu", (torch.float32, torch.bfloat16)
+    return on_cpu and bias_o.dtype in dtypes and kernels.fits_dots(depth)
 
 
 def _half_windows(count: int) -> int:
