@@ -29,7 +29,8 @@ from speed import cut
 import anytok
 from anytok.engines.native import packing
 from anytok.engines.native.fast_codec import FastCodec
-from anytok.engines.native.packed import PackedConv, linear
+from anytok.engines.native.packed import linear
+from anytok.engines.native.packed_conv import PackedConv
 from anytok.engines.native.recurrent import PackedLayer
 
 RESULT = Path(__file__).parent / "results" / "profile.json"

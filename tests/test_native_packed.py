@@ -15,15 +15,8 @@ from anytok.engines.native import kernels, packed, recurrent
 from anytok.engines.native.abreast import abreast
 from anytok.engines.native.fast_codec import _first_largest
 from anytok.engines.native.normed import NormedConv
-from anytok.engines.native.packed import (
-    BlockedLinear,
-    CompiledLinear,
-    PackedConv,
-    PackedLinear,
-    Weights,
-    has_kernel,
-    linear,
-)
+from anytok.engines.native.packed import BlockedLinear, CompiledLinear, PackedLinear, has_kernel, linear
+from anytok.engines.native.packed_conv import PackedConv, Weights
 from anytok.engines.native.packing import _elu, up_weights
 from anytok.engines.native.recurrent import (
     CompiledLayer,
@@ -291,7 +284,7 @@ def test_half_precision_is_computed_by_our_kernels_but_where_there_are_matrix_un
     for has_half, has_units, taken in ((True, False, True), (True, True, False), (False, False, False)):
         monkeypatch.setattr(kernels, "has_half", lambda here=has_half: here)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda here=has_units: here)
-        monkeypatch.setattr(packed, "_HAS_MATRIX_UNITS", has_units)
+        monkeypatch.setattr(packed, "HAS_MATRIX_UNITS", has_units)
         assert recurrent._has_kernel(weight.bfloat16()) == taken and recurrent._has_kernel(weight)
         assert has_kernel(8, bias.bfloat16()) == taken and has_kernel(8, bias)
         assert not has_kernel(7, bias.bfloat16()) and has_kernel(7, bias) and not has_kernel(8, bias.half())
@@ -392,4 +385,4 @@ def test_weights_are_multiplied_out_while_they_are_packed(weight_norm, c_out, co
     conv = PackedConv(up_weights(up), up.bias.repeat(4))
     wanted = F.conv_transpose1d(signal.T, folded(up), up.bias, stride=4)[:, 4:-4].T
     torch.testing.assert_close(conv(signal).view(-1, c_out), wanted, atol=1e-5, rtol=1e-5)
-    assert (conv._linear is not None and isinstance(conv._linear, CompiledLinear)) == (compiled and c_out == 32)
+    assert isinstance(conv._product, CompiledLinear) == (compiled and c_out == 32)

@@ -8,7 +8,7 @@ from marks import half_kernels, packed_only
 from torch import Tensor
 
 from anytok.engines.native import selfcheck
-from anytok.engines.native.packed import PackedConv
+from anytok.engines.native.packed_conv import PackedConv
 from anytok.engines.native.recurrent import PackedLayer
 from anytok.engines.native.selfcheck import unsteady
 

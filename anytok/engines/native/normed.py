@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .packed import PackedConv, Weights
+from .packed_conv import PackedConv, Weights
 
 __all__ = ["NormedConv"]
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, unfolded
 from . import kernels
 from .normed import NormedConv
-from .packed import PackedConv, Weights
+from .packed_conv import PackedConv, Weights
 from .streams import Activate, ConvStream, ResidualStream, Stream, UpConvStream
 
 __all__ = ["Packer", "Start"]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..settings import full_float32
-from .packed import PackedConv, Weights, linear
+from .packed import linear
+from .packed_conv import PackedConv, Weights
 from .recurrent import Sweep, layers_of
 
 __all__ = ["unsteady"]

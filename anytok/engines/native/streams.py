@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...models.seanet import pad, padding
-from .packed import PackedConv
+from .packed_conv import PackedConv
 
 __all__ = ["Activate", "Chain", "ConvStream", "ResidualStream", "Stream", "UpConvStream"]
 
