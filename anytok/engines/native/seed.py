@@ -65,8 +65,9 @@ class SeedTokenizer(Tokenizer):
         """Load `seed_quantizer.pt` and, for encoding, `eva_vit_g.pth` from `checkpoint` (fetched if None).
 
         `interpolation`: "bicubic" is AnyGPT's, "bilinear" that of SEED's scripts; their codes differ.
-        `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing,
-        32 on a GPU). `compile` compiles the encoder on first use. Decoding: see `Painter`.
+        `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing, 32 on a
+        GPU). With our own kernels it changes no bit of the latents; with matrix units (AMX) in bfloat16, on GPUs and
+        compiled it may. `compile` compiles the encoder on first use. Decoding: see `Painter`.
         """
         if interpolation not in ("bicubic", "bilinear"):
             raise UsageError(f"interpolation {interpolation!r}; expected 'bicubic' or 'bilinear'")
