@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
             write_seed_checkpoint(Path(place), cut[:4], cut)
         else:
             write_checkpoint(name, Path(place), list(synthetic_waves(find(name).spec, 1, 4.0).values()))
+        os.sync()  # or writing the files out would slow their reading
         megabytes = sum(path.stat().st_size for path in Path(place).iterdir() if path.is_file()) / 2**20
         rows = []
         for engine in ("reference", "native"):
