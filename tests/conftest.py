@@ -6,7 +6,7 @@ import pytest
 import torch
 from marks import compiled_only
 
-from anytok.engines.native import kernels
+from anytok.engines.native import kernels, packed
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -24,3 +24,10 @@ def compiled(request, monkeypatch):
     if not request.param:
         monkeypatch.setattr(kernels, "missing", lambda: "for this test")
     return request.param
+
+
+@pytest.fixture
+def own_half(monkeypatch):
+    """Our own kernels are used in bfloat16, too, as on a CPU where they are fast."""
+    monkeypatch.setattr(kernels, "has_half", lambda: kernels.missing() is None)
+    monkeypatch.setattr(packed, "HAS_MATRIX_UNITS", False)

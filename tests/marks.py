@@ -4,15 +4,11 @@ import pytest
 import torch
 
 from anytok.engines.native import kernels
-from anytok.engines.native.packed import can_pack, has_kernel
+from anytok.engines.native.packed import can_pack
 from anytok.engines.native.precision import has_half_kernels
 
 half_kernels = pytest.mark.skipif(
     not has_half_kernels(), reason="no bfloat16 kernels on this CPU: codecs refuse it, which is tested instead"
 )
 compiled_only = pytest.mark.skipif(kernels.missing() is not None, reason=f"no kernels: {kernels.missing()}")
-own_half_only = pytest.mark.skipif(not kernels.has_half(), reason="no bfloat16 kernels of our own on this CPU")
-own_half_best = pytest.mark.skipif(
-    not has_kernel(2, torch.zeros(64, dtype=torch.bfloat16)), reason="other bfloat16 kernels than ours on this CPU"
-)
 packed_only = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this CPU has no oneDNN to pack for")

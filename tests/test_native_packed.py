@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from marks import compiled_only, half_kernels, own_half_only, packed_only
+from marks import compiled_only, half_kernels, packed_only
 from torch import nn
 
 from anytok.engines.native import kernels, packed, recurrent
@@ -244,11 +244,11 @@ def test_clips_abreast_hear_what_each_would_hear_alone(threads, width, dtype, wi
         (SteppedLayer, torch.float32),
         (FusedLayer, torch.float32),
         pytest.param(CompiledLayer, torch.float32, marks=compiled_only),
-        pytest.param(CompiledLayer, torch.bfloat16, marks=own_half_only),
+        pytest.param(CompiledLayer, torch.bfloat16, marks=compiled_only),
     ],
 )
 @torch.inference_mode()
-def test_state_is_carried_from_piece_to_piece(kind, dtype):
+def test_state_is_carried_from_piece_to_piece(kind, dtype, own_half):
     torch.manual_seed(0)
     layer = layer_of(kind, nn.LSTM(32, 32).to(dtype))
     signal = torch.randn(120, 32)

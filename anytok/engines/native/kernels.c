@@ -132,11 +132,15 @@ INLINE vec some_weights(const int kind, const void *from) {
 #endif
 }
 
-/* sum + a b. */
+/* sum + a b. CPUs without products of pairs make them of two others: slowly, but so every CPU can test what takes them. */
 INLINE vec add_product(const int kind, vec sum, vec a, vec b) {
 #ifdef __AVX512BF16__
     if (kind == PAIRS) return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
 #endif
+    if (kind == PAIRS) {
+        vec first = sum + (vec)((ints)a << 16) * (vec)((ints)b << 16);
+        return first + (vec)((ints)a >> 16 << 16) * (vec)((ints)b >> 16 << 16);
+    }
     return sum + a * b;
 }
 
@@ -279,7 +283,7 @@ void products(int64_t kind, int64_t rows, int64_t pitch, int64_t depth, int64_t 
         const void *block = behind(kind, weight, output * depth);
         if (kind == FLOATS) multiply(FLOATS, some, depth, outputs, block, with, from, to);
         if (kind == HALF_WEIGHTS) multiply(HALF_WEIGHTS, some, depth, outputs, block, with, from, to);
-        if (HAS_PAIRS && kind == PAIRS) multiply(PAIRS, some, depth, outputs, block, with, from, to);
+        if (kind == PAIRS) multiply(PAIRS, some, depth, outputs, block, with, from, to);
     }
 }
 
@@ -347,7 +351,7 @@ INLINE void steps(const int size, int64_t frames, int64_t rows, int64_t width, c
 void lstm(int64_t size, int64_t frames, int64_t rows, int64_t width, const char *weight, const char *heard,
           char *hidden, float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)
-    if (HAS_PAIRS && size == 2)
+    if (size == 2)
         steps(2, frames, rows, width, weight, heard, hidden, cell, threads);
     else
         steps(4, frames, rows, width, weight, heard, hidden, cell, threads);

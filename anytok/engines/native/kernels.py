@@ -53,9 +53,9 @@ def fits(width: int) -> bool:
 
 
 def has_half() -> bool:
-    """Whether `products` and `lstm` can compute in bfloat16, too: it takes a CPU with AVX512_BF16, and gcc 10 or newer.
+    """Whether `products` and `lstm` are fast in bfloat16, too: it takes a CPU with AVX512_BF16, and gcc 10 or newer.
 
-    Where there are matrix units (AMX), oneDNN's products are faster.
+    Elsewhere they are correct, but slow; and where there are matrix units (AMX), oneDNN's products are faster.
     """
     return not missing() and bool(_constant("has_pairs"))
 
@@ -116,12 +116,12 @@ def pack_gates(weight_gc: Tensor) -> Tensor:
 def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
     """x W^T + b, [t, i] → [t, o]. The rows may overlap: windows of a signal that is not copied.
 
-    Rows are float32, and weights float32 or float16; or both bfloat16, if there `has_half`. The bias is float32.
+    Rows are float32, and weights float32 or float16; or both bfloat16. The bias is float32.
     """
     (rows, depth), (pitch, step), kind = rows_ti.shape, rows_ti.stride(), _KINDS[rows_ti.dtype, packed.dtype]
     assert packed.shape == (len(bias_o), depth) and step == 1 and _size(bias_o) == 4
     if rows_ti.dtype == torch.bfloat16:
-        assert has_half() and depth % 2 == pitch % 2 == 0
+        assert depth % 2 == pitch % 2 == 0
         pitch, depth = pitch // 2, depth // 2
     out_to, first_1i = rows_ti.new_empty(rows, len(packed)), rows_ti[:1]
     _call("products", kind, rows, pitch, depth, len(packed), packed, bias_o, first_1i, out_to, torch.get_num_threads())
@@ -139,8 +139,8 @@ def dots(weight_oi: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
 
 def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
     """Take all steps. `heard_tbg` is what inputs and biases give; `hidden_tbc` has one frame more, of which the first
-    is given and the others are written; `cell_bc`, float32, is replaced. The others are float32, or bfloat16 if there
-    `has_half`; all are contiguous."""
+    is given and the others are written; `cell_bc`, float32, is replaced. The others are float32 or bfloat16; all are
+    contiguous."""
     sizes = (_size(packed, heard_tbg, hidden_tbc), *heard_tbg.shape[:2], cell_bc.shape[1])
     assert _size(cell_bc) == 4
     _call("lstm", *sizes, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
