@@ -32,6 +32,7 @@ from anytok.engines.native.fast_codec import FastCodec
 from anytok.engines.native.packed import linear
 from anytok.engines.native.packed_conv import PackedConv
 from anytok.engines.native.recurrent import PackedLayer
+from anytok.engines.native.search import CompiledSearch, PackedSearch
 
 RESULT = Path(__file__).parent / "results" / "profile.json"
 CODECS = ("speechtokenizer", "encodec-32khz")
@@ -70,7 +71,8 @@ def watched() -> Clock:
     clock.watch(PackedConv, "__call__", "convolutions", _conv_operations)
     clock.watch(PackedLayer, "run", "LSTM", _lstm_operations)
     clock.watch(packing, "_elu", "activations")
-    clock.watch(FastCodec, "_quantize", "quantizer")
+    for search in (CompiledSearch, PackedSearch):
+        clock.watch(search, "__call__", "quantizer")
     clock.watch(FastCodec, "dequantize", "quantizer")
     return clock
 

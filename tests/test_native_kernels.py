@@ -177,6 +177,23 @@ def test_few_outputs_are_the_formula(threads, rows, depth, outputs, dtype):
 
 
 @compiled_only
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (4096, 1), (300, 48), (3001, 32), (40_001, 2)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_a_signal_is_measured_and_rescaled(threads, shape, dtype):
+    generator = torch.Generator().manual_seed(0)
+    signal = (3 * torch.randn(shape, generator=generator) + 1).to(dtype)
+    gain, shift = torch.randn(2, shape[1], generator=generator)
+    mean, variance = kernels.moments(signal)
+    assert mean == pytest.approx(signal.double().mean().item(), rel=1e-6)
+    assert variance == pytest.approx(signal.double().var(correction=0).item(), rel=1e-6, abs=1e-6)
+    exact = signal.double() * gain + shift
+    made = kernels.rescale(signal, gain, shift)
+    below, above = (exact - 1e-6).to(dtype), (exact + 1e-6).to(dtype)
+    assert made is signal and torch.all((below <= made) & (made <= above))
+
+
+@compiled_only
 @torch.inference_mode()
 def test_plain_weights_are_packed_alike_in_any_type():
     weight = torch.randn(192, 65, generator=torch.Generator().manual_seed(0))
@@ -335,6 +352,12 @@ def test_what_a_kernel_cannot_take_is_never_passed_on():
     for outputs, gains in ((65, 9), (64, 8)):
         with pytest.raises(AssertionError):
             kernels.pack(torch.zeros(outputs, 9, 1), gain_i=torch.zeros(gains))
+    for entries, dimension in ((96, 8), (128, 9)):
+        with pytest.raises(AssertionError):
+            books = torch.zeros(2, entries, 8)
+            kernels.quantize(books, torch.zeros(2, entries), books, torch.zeros(7, dimension))
+    with pytest.raises(AssertionError):
+        kernels.rescale(torch.zeros(16, 7).T, torch.zeros(16), torch.zeros(16))
     assert kernels.fits(1024) and not kernels.fits(1028)
     assert kernels.fits_outputs(1024) and not kernels.fits_outputs(1040)
     assert kernels.fits_dots(448) and not kernels.fits_dots(24)

@@ -13,7 +13,6 @@ from torch import nn
 
 from anytok.engines.native import kernels, packed, recurrent
 from anytok.engines.native.abreast import abreast
-from anytok.engines.native.fast_codec import _first_largest
 from anytok.engines.native.normed import NormedConv
 from anytok.engines.native.packed import BlockedLinear, CompiledLinear, PackedLinear, has_kernel, linear
 from anytok.engines.native.packed_conv import PackedConv, Weights
@@ -27,6 +26,8 @@ from anytok.engines.native.recurrent import (
     TorchLayer,
     layers_of,
 )
+from anytok.engines.native.search import _first_largest, search
+from anytok.models.quantize import ResidualQuantizer
 from anytok.models.seanet import Conv, UpConv, fold_weight_norm, folded
 from anytok.models.segments import normalize, overlap_add
 
@@ -147,20 +148,32 @@ def test_a_half_precision_convolution_in_tiles_is_the_whole_one(threads, compile
     assert torch.equal(conv(signal), whole)
 
 
+@pytest.mark.parametrize("channels", [24, 1])
 @torch.inference_mode()
-def test_a_normed_convolution_is_torchs_and_the_same_for_any_number_of_threads(threads):
+def test_a_normed_convolution_is_torchs_and_the_same_for_any_number_of_threads(threads, compiled, channels):
     torch.manual_seed(0)
-    weight, bias, norm = torch.randn(48, 2, 7), torch.randn(48) + 5, nn.GroupNorm(1, 24)
+    weight, bias = torch.randn(2 * channels, 2, 7), torch.randn(2 * channels) + 5
+    norm = nn.GroupNorm(1, channels)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     conv = NormedConv(Weights(weight), bias, norm)
     signals = [torch.randn(4007, 2) for _ in range(20)]
     made = [conv(signal) for signal in signals]
     for signal, made_tc in zip(signals, made, strict=True):
-        plain_ct = F.conv1d(signal.T[None], weight, bias)[0].unflatten(0, (2, 24)).movedim(0, -1).flatten(1)
+        plain_ct = F.conv1d(signal.T[None], weight, bias)[0].unflatten(0, (2, channels)).movedim(0, -1).flatten(1)
         torch.testing.assert_close(made_tc, norm(plain_ct[None])[0].T.reshape(made_tc.shape), atol=3e-6, rtol=0)
     torch.set_num_threads(1)
     assert all(torch.equal(conv(signal), made_tc) for signal, made_tc in zip(signals, made, strict=True))
+
+
+@torch.inference_mode()
+def test_a_normed_constant_is_its_shift(compiled):
+    """Its variance is nothing, and what rounding makes of it must not be below nothing."""
+    norm = nn.GroupNorm(1, 24)
+    nn.init.constant_(norm.bias, 3)
+    for level in (0.0, 1.1, 1e6, 1e12):
+        made = NormedConv(Weights(torch.zeros(24, 2, 7)), torch.full((24,), level), norm)(torch.ones(4007, 2))
+        assert made.isfinite().all() and (level > 2 or torch.allclose(made, torch.tensor(3.0), atol=1e-3)), level
 
 
 @torch.inference_mode()
@@ -207,6 +220,22 @@ def test_the_first_of_the_nearest_rows_is_found(rows):
     scores[3] = float("-inf")
     scores[4, -1] = float("nan")
     assert torch.equal(_first_largest(scores), torch.from_numpy(scores.numpy().argmax(1)))
+
+
+@pytest.mark.parametrize(("books", "entries", "dimension"), [(1, 64, 1), (3, 128, 5), (8, 1024, 130), (2, 96, 16)])
+@torch.inference_mode()
+def test_a_search_finds_what_the_plain_one_finds(threads, compiled, books, entries, dimension):
+    """Codebooks in eighths, and no sum is rounded: with few dimensions many entries are equally near."""
+    generator = torch.Generator().manual_seed(0)
+    plain = ResidualQuantizer(books, entries, dimension)
+    plain.codebooks_knd = torch.randint(-8, 9, plain.codebooks_knd.shape, generator=generator) / 8
+    latents = torch.randint(-16, 17, (301, dimension), generator=generator) / 8
+    searched, before = search(plain.codebooks_knd), latents.clone()
+    codes = searched(latents, books)
+    assert torch.equal(codes, plain.encode(latents.T[None])[0]) and codes.unique().numel() > 10
+    assert torch.equal(latents, before)
+    for count in (0, 1, 7, 61):
+        assert torch.equal(searched(latents[:count], 1), codes[:1, :count])
 
 
 def layer_of(kind: type[PackedLayer], lstm: nn.LSTM) -> PackedLayer:

@@ -8,7 +8,6 @@ Legend: c channels, s samples, k codebooks, t frames, d latent dimension.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -17,10 +16,10 @@ from torch import Tensor, nn
 from ...models.codec import Codec
 from ..settings import full_float32
 from .abreast import Carried, Work, abreast, both_ways
-from .packed import linear
 from .packing import Packer
 from .pieces import Pieces
 from .recurrent import layers_of
+from .search import search
 from .streams import Chain
 
 __all__ = ["DecoderStream", "FastCodec"]
@@ -38,7 +37,7 @@ class FastCodec:
         self.hop_length, self.dtype = hop_length, dtype
         self._whole = any(isinstance(module, nn.GroupNorm) for module in codec.modules())  # which must hear all at once
         self.codebooks_knd = codec.quantizer.codebooks_knd
-        self._searches = [linear(rows_nd, -0.5 * rows_nd.square().sum(1)) for rows_nd in self.codebooks_knd]
+        self._search = search(self.codebooks_knd)
         packer = Packer(dtype)
         self._front, lstm, self._back = packer.pack(codec.encoder)
         self._first, decoder_lstm, self._up = packer.pack(codec.decoder)
@@ -66,7 +65,7 @@ class FastCodec:
         """Codes [k, t] of each wave [c, s]; waves are asked for as their turn comes."""
 
         def quantize(latents_td: Tensor) -> Tensor:
-            return self._quantize(latents_td, num_codebooks)
+            return self._search(latents_td, num_codebooks)
 
         return [torch.cat(pieces, dim=1) for pieces in abreast(self._encoded(wave_cs, quantize) for wave_cs in waves)]
 
@@ -120,32 +119,12 @@ class FastCodec:
             out = [front.push(tile_sc, last and tile_sc is tiles[-1]) for tile_sc in tiles]
             yield torch.cat(out), last
 
-    def _quantize(self, latents_td: Tensor, num_codebooks: int) -> Tensor:
-        """Nearest rows, layer by layer: the largest p.e - |e|^2 / 2 wins, the first index among equals."""
-        residual_td, codes = latents_td, []
-        for layer in range(num_codebooks):
-            codes_t = _first_largest(self._searches[layer](residual_td))
-            codes.append(codes_t)
-            if layer + 1 < num_codebooks:
-                residual_td = residual_td - self.codebooks_knd[layer][codes_t]
-        return torch.stack(codes)
-
     def dequantize(self, codes_kt: Tensor, first: int) -> Tensor:
         """Latents [t, d]: the sum of the chosen rows, in layer order."""
         latents_td = self.codebooks_knd[first][codes_kt[0]]
         for layer in range(1, len(codes_kt)):
             latents_td = latents_td + self.codebooks_knd[first + layer][codes_kt[layer]]
         return latents_td
-
-
-def _first_largest(scores_tn: Tensor) -> Tensor:
-    """`scores_tn.argmax(1)`, the first among equals. torch seeks places number by number, but maxima in vectors: so
-    first the block with the largest number, then the place in it."""
-    size = math.gcd(scores_tn.shape[1], 64)
-    blocks_tbn = scores_tn.unflatten(1, (-1, size))
-    block_t = blocks_tbn.amax(2).argmax(1)
-    every_t = torch.arange(len(scores_tn), device=scores_tn.device)
-    return block_t * size + blocks_tbn[every_t, block_t].argmax(1)
 
 
 class DecoderStream:

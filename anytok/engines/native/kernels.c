@@ -325,6 +325,54 @@ void dots(int64_t size, int64_t rows, int64_t pitch, int64_t depth, int64_t outp
         }
 }
 
+/* Which of `size` entries of a codebook is nearest to each of up to ROWS rows x: the e with the largest x e - e e / 2,
+   the first among equals. `weight` and `bias` hold e and -e e / 2 as in products. */
+INLINE void search(int64_t rows, int64_t depth, int64_t size, const float *weight, float *bias, Rows in,
+                   int64_t *codes) {
+    vec score[ROWS][WIDE], best[ROWS];
+    ints found[ROWS] = {0}; /* by each lane, whose entries are LANES apart */
+    for (int64_t row = 0; row < rows; row++) best[row] = all(-__builtin_inff());
+    for (int64_t first = 0; first < size; first += WIDE * LANES) {
+        Rows with = {bias + first, 0}, to = {(float *)score, WIDE * LANES};
+        add_all(FLOATS, rows, depth, weight + first * depth, in, with, to);
+        for (int64_t row = 0; row < rows; row++)
+            for (int part = 0; part < WIDE; part++) {
+                ints is = score[row][part] > best[row], here = (int32_t)(first + part * LANES) - (ints){0};
+                best[row] = where(is, score[row][part], best[row]);
+                found[row] = (is & here) | (~is & found[row]);
+            }
+    }
+    for (int64_t row = 0; row < rows; row++) {
+        int winner = 0;
+        for (int lane = 1; lane < LANES; lane++) {
+            int is_first = found[row][lane] < found[row][winner]; /* lanes themselves are in order */
+            if (best[row][lane] > best[row][winner] || (best[row][lane] == best[row][winner] && is_first))
+                winner = lane;
+        }
+        codes[row] = found[row][winner] + winner;
+    }
+}
+
+/* Residual vector quantization: `codes` [books][rows], and what each of them leaves of `residual` [rows][depth] for the
+   next. `weight` as in products and `codebook` are [books][size][depth], `bias` [books][size]. */
+void quantize(int64_t rows, int64_t depth, int64_t books, int64_t size, const float *weight, float *bias,
+              const float *codebook, float *residual, int64_t *codes, int64_t threads) {
+    int64_t shares = up(up(rows, ROWS), threads) * threads;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t share = 0; share < shares; share++) {
+        int64_t first = rows * share / shares, last = rows * (share + 1) / shares;
+        Rows in = skip((Rows){residual, depth}, first);
+        for (int64_t book = 0; book < books; book++) {
+            int64_t *chosen = codes + book * rows;
+            search(last - first, depth, size, weight + book * size * depth, bias + book * size, in, chosen + first);
+            for (int64_t row = first; row < last; row++) {
+                const float *entry = codebook + (book * size + chosen[row]) * depth;
+                for (int64_t i = 0; i < depth; i++) residual[row * depth + i] -= entry[i];
+            }
+        }
+    }
+}
+
 /* Every other frame goes through a thread's units backwards: it begins with the weights that are still in the cache. */
 INLINE void steps(const int size, int64_t frames, int64_t rows, int64_t width, const char *weight, const char *heard,
                   char *hidden, float *cell, int64_t threads) {
@@ -415,4 +463,60 @@ void snake(int64_t size, int64_t rows, int64_t channels, const float *alpha, con
             snake_row(4, channels, alpha, inverse, in + row * channels * 4, out + row * channels * 4);
         else
             snake_row(2, channels, alpha, inverse, in + row * channels * 2, out + row * channels * 2);
+}
+
+INLINE void add_moments(const int size, int64_t count, const char *in, vec *sum, vec *square) {
+    vec x = load(size, count, in);
+    *sum += x, *square += x * x;
+}
+
+/* Short sums are floats, and the sums of these doubles. */
+INLINE void moments_part(const int size, int64_t count, const char *in, double *sums) {
+    sums[0] = sums[1] = 0;
+    for (int64_t begin = 0; begin < count; begin += CHUNK) {
+        int64_t end = least(count, begin + CHUNK), whole = begin + (end - begin) / LANES * LANES;
+        vec sum = {0}, square = {0};
+        for (int64_t i = begin; i < whole; i += LANES) add_moments(size, LANES, in + i * size, &sum, &square);
+        if (whole < end) add_moments(size, end - whole, in + whole * size, &sum, &square);
+        for (int lane = 0; lane < LANES; lane++) sums[0] += sum[lane], sums[1] += square[lane];
+    }
+}
+
+/* How many numbers `moments` adds up at once. */
+int part(void) { return PART; }
+
+/* The sums of every PART numbers and of their squares, `sums` [parts][2]. */
+void moments(int64_t size, int64_t count, const char *in, double *sums, int64_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (count > SMALL)
+    for (int64_t part = 0; part < up(count, PART); part++) {
+        const char *from = in + part * PART * size;
+        int64_t some = least(PART, count - part * PART);
+        if (size == 4)
+            moments_part(4, some, from, sums + 2 * part);
+        else
+            moments_part(2, some, from, sums + 2 * part);
+    }
+}
+
+INLINE void rescale_some(const int size, int64_t count, const float *gain, const float *shift, char *signal) {
+    vec x = load(size, count, signal);
+    store(size, count, x * load(4, LANES, gain) + load(4, LANES, shift), signal);
+}
+
+INLINE void rescale_row(const int size, int64_t count, const float *gain, const float *shift, char *row) {
+    int64_t whole = count / LANES * LANES;
+    for (int64_t i = 0; i < whole; i += LANES) rescale_some(size, LANES, gain + i, shift + i, row + i * size);
+    if (whole < count) rescale_some(size, count - whole, gain + whole, shift + whole, row + whole * size);
+}
+
+/* x * gain + shift in place of `count` numbers in rows of `width`, of which the last may be cut short; whole registers
+   fill a row. */
+void rescale(int64_t size, int64_t count, int64_t width, const float *gain, const float *shift, char *signal,
+             int64_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (count > SMALL)
+    for (int64_t begin = 0; begin < count; begin += width)
+        if (size == 4)
+            rescale_row(4, least(width, count - begin), gain, shift, signal + begin * 4);
+        else
+            rescale_row(2, least(width, count - begin), gain, shift, signal + begin * 2);
 }

@@ -2,7 +2,8 @@
 
 Where they are missing, torch's operations serve: slower, and equal but for last bits.
 
-Legend: t time, b clips abreast, c channels, g gates (4 c), i and o inputs and outputs of a product, k its taps.
+Legend: t time, b clips abreast, c channels, g gates (4 c), i and o inputs and outputs of a product, k its taps; or
+k codebooks of n entries of dimension d.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ __all__ = [
     "lstm",
     "lstm_say",
     "missing",
+    "moments",
     "pack",
     "pack_gates",
     "pack_plain",
     "products",
+    "quantize",
+    "rescale",
     "snake",
 ]
 
@@ -137,6 +141,19 @@ def dots(weight_oi: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
     return out_to
 
 
+def quantize(packed_knd: Tensor, bias_kn: Tensor, codebooks_knd: Tensor, latents_td: Tensor) -> Tensor:
+    """Codes [k, t] by residual vector quantization: each codebook's nearest entry e to what those before have left, the
+    first among equals. `packed_knd` is `pack_plain` of all entries, and the bias -|e|^2 / 2; all are float32."""
+    books, entries, depth = codebooks_knd.shape
+    assert packed_knd.shape == codebooks_knd.shape and bias_kn.shape == (books, entries) and fits_outputs(entries)
+    assert _size(packed_knd, bias_kn, codebooks_knd, latents_td) == 4 and latents_td.shape[1] == depth
+    residual_td = latents_td.clone(memory_format=torch.contiguous_format)
+    codes_kt = torch.empty(books, len(latents_td), dtype=torch.int64)
+    sizes = (len(latents_td), depth, books, entries)
+    _call("quantize", *sizes, packed_knd, bias_kn, codebooks_knd, residual_td, codes_kt, torch.get_num_threads())
+    return codes_kt
+
+
 def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
     """Take all steps. `heard_tbg` is what inputs and biases give; `hidden_tbc` has one frame more, of which the first
     is given and the others are written; `cell_bc`, float32, is replaced. The others are float32 or bfloat16; all are
@@ -166,6 +183,27 @@ def snake(signal_tc: Tensor, alpha_c: Tensor, inverse_c: Tensor, out_tc: Tensor)
     assert _size(alpha_c, inverse_c) == 4
     _call("snake", *sizes, alpha_c, inverse_c, signal_tc.contiguous(), made_tc, torch.get_num_threads())
     return out_tc if made_tc is out_tc else out_tc.copy_(made_tc)
+
+
+def moments(signal: Tensor) -> tuple[float, float]:
+    """Mean and variance of all numbers, float32 or bfloat16, to about float32's precision."""
+    count, part = signal.numel(), _constant("part")
+    sums_n2 = torch.empty(-(-count // part), 2, dtype=torch.float64)
+    _call("moments", _size(signal), count, signal.contiguous(), sums_n2, torch.get_num_threads())
+    mean, square = (sums_n2.sum(0) / count).tolist()
+    return mean, max(square - mean * mean, 0.0)
+
+
+def rescale(signal_tc: Tensor, gain_c: Tensor, shift_c: Tensor) -> Tensor:
+    """x * gain + shift, in place; the signal is contiguous, float32 or bfloat16, the vectors float32."""
+    channels = signal_tc.shape[1]
+    assert channels == len(gain_c) == len(shift_c) and _size(gain_c, shift_c) == 4
+    frames = math.lcm(channels, _constant("lanes")) // channels  # so many side by side fill registers
+    if frames > 1:
+        gain_c, shift_c = gain_c.repeat(frames), shift_c.repeat(frames)
+    sizes = (_size(signal_tc), signal_tc.numel(), frames * channels)
+    _call("rescale", *sizes, gain_c, shift_c, signal_tc, torch.get_num_threads())
+    return signal_tc
 
 
 def _whole(out: Tensor) -> Tensor:

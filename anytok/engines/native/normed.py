@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from . import kernels
 from .packed_conv import PackedConv, Weights
 
 __all__ = ["NormedConv"]
@@ -29,11 +30,20 @@ class NormedConv(PackedConv):
         )
 
     def __call__(self, signal_tc: Tensor) -> Tensor:
-        out_tc = super().__call__(signal_tc)
-        # Each step is summed by one thread, the second time in float64: any number of threads gives the same bits.
-        squares_t = torch.linalg.vector_norm(out_tc, dim=1, dtype=torch.float32).square()
-        sums_2t = torch.stack([out_tc.sum(1, dtype=torch.float32), squares_t])
-        mean, square = sums_2t.double().sum(1) / out_tc.numel()
-        gain_c = self._gain_c * (square - mean.square() + self._eps).rsqrt()
+        out_tc = super().__call__(signal_tc).contiguous()
+        compiled = out_tc.device.type == "cpu" and not kernels.missing()
+        mean, variance = kernels.moments(out_tc) if compiled else _moments(out_tc)
+        gain_c = self._gain_c / (variance + self._eps) ** 0.5
         shift_c = self._shift_c - mean * gain_c
+        if compiled:
+            return kernels.rescale(out_tc, gain_c, shift_c)
         return torch.addcmul(shift_c.to(self.dtype), out_tc, gain_c.to(self.dtype), out=out_tc)
+
+
+def _moments(signal_tc: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of all numbers. Each step is summed by one thread, the second time in float64: any number of
+    threads gives the same bits."""
+    squares_t = torch.linalg.vector_norm(signal_tc, dim=1, dtype=torch.float32).square()
+    sums_2t = torch.stack([signal_tc.sum(1, dtype=torch.float32), squares_t])
+    mean, square = sums_2t.double().sum(1) / signal_tc.numel()
+    return mean, (square - mean.square()).clamp_min(0)
