@@ -17,7 +17,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = "anytok/engines/native/kernels.c"
+FOLDER, SOURCES = "anytok/engines/native", "csrc/*.c"
 COMPILE = ["-c", "-std=gnu11", "-O3", "-fwrapv", "-ffp-contract=fast", "-fopenmp", "-fPIC"]
 # Not with OpenMP: its functions are found in the copy that torch has loaded, and so the threads are torch's.
 LINK = ["-shared"]
@@ -29,11 +29,11 @@ class Kernels(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel" or (sys.platform, platform.machine()) != ("linux", "x86_64"):
             return
-        source = Path(self.root, SOURCE)
+        folder = Path(self.root, FOLDER)
         for kind, flags in KINDS.items():
-            built = source.with_name(f"kernels-{kind}.so")
+            built = folder / f"kernels-{kind}.so"
             try:
-                self._build(source, flags, built)
+                self._build(sorted(folder.glob(SOURCES)), flags, built)
             except (OSError, subprocess.CalledProcessError) as error:
                 built.unlink(missing_ok=True)
                 self.app.display_warning(f"no kernels for {kind}: {getattr(error, 'stderr', '') or error}")
@@ -42,10 +42,10 @@ class Kernels(BuildHookInterface):
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
-    def _build(self, source: Path, flags: list[str], built: Path) -> None:
+    def _build(self, sources: list[Path], flags: list[str], built: Path) -> None:
         compiler = shlex.split(os.environ.get("CC", "gcc"))
-        with tempfile.TemporaryDirectory(dir=source.parent) as place:
-            compiled, linked = Path(place, "kernels.o"), Path(place, "kernels.so")
-            for command in ([*COMPILE, *flags, source, "-o", compiled], [*LINK, compiled, "-o", linked]):
-                subprocess.run([*compiler, *map(str, command)], check=True, capture_output=True, text=True)
-            linked.replace(built)  # a process that runs the old ones keeps them
+        with tempfile.TemporaryDirectory(dir=built.parent) as place:
+            compiled = [f"{source.stem}.o" for source in sources]
+            for command in ([*COMPILE, *flags, *map(str, sources)], [*LINK, *compiled, "-o", built.name]):
+                subprocess.run([*compiler, *command], cwd=place, check=True, capture_output=True, text=True)
+            Path(place, built.name).replace(built)  # a process that runs the old ones keeps them

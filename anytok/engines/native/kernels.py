@@ -1,4 +1,4 @@
-"""Our own kernels for CPUs (kernels.c), compiled when anytok was installed.
+"""Our own kernels for CPUs (csrc/), compiled when anytok was installed.
 
 Where they are missing, torch's operations serve: slower, and equal but for last bits.
 
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-# What `products` can multiply, rows by weights, as kernels.c counts it.
+# What `products` can multiply, rows by weights, as csrc/products.h counts it.
 _KINDS = {
     (torch.float32, torch.float32): 0,
     (torch.float32, torch.float16): 1,

@@ -66,22 +66,33 @@ class PackedConv:
     def __init__(self, weights: Weights, bias_o: Tensor, stride: int = 1, dilation: int = 1) -> None:
         *_, _, self._kernel = weights.parts.shape
         self.channels, self.stride, self.dtype, self.device = len(bias_o), stride, bias_o.dtype, bias_o.device
-        self._dilation, self.span = dilation, (self._kernel - 1) * dilation + 1
-        self._product = _product(weights, bias_o, stride)
-        self._convolution = None if self._product else _Convolution(weights, bias_o, stride, dilation)
+        self.span = (self._kernel - 1) * dilation + 1
+        product = _product(weights, bias_o, stride)
+        self._compute = (
+            _Windowed(product, self._kernel, stride, dilation)
+            if product
+            else _Convolution(weights, bias_o, stride, dilation)
+        )
 
     def __call__(self, signal_tc: Tensor) -> Tensor:
-        if self._convolution:
-            return self._convolution(signal_tc)
-        assert self._product
-        return self._product(self._windows(signal_tc))
+        return self._compute(signal_tc)
 
-    def _windows(self, signal_tc: Tensor) -> Tensor:
-        """The windows [n, kernel * c_in] as rows; they overlap in memory, nothing is copied unless they are dilated."""
+
+@dataclass(frozen=True)
+class _Windowed:
+    """By a product of the windows [n, kernel * c_in]; they overlap in memory, and nothing is copied unless they
+    are dilated."""
+
+    product: Callable[[Tensor], Tensor]
+    kernel: int
+    stride: int
+    dilation: int
+
+    def __call__(self, signal_tc: Tensor) -> Tensor:
         signal_tc = signal_tc.contiguous()
         samples, width = signal_tc.shape
-        shape = ((samples - self.span) // self.stride + 1, self._kernel, width)
-        return signal_tc.as_strided(shape, (self.stride * width, self._dilation * width, 1)).flatten(1)
+        shape = ((samples - (self.kernel - 1) * self.dilation - 1) // self.stride + 1, self.kernel, width)
+        return self.product(signal_tc.as_strided(shape, (self.stride * width, self.dilation * width, 1)).flatten(1))
 
 
 def _product(weights: Weights, bias_o: Tensor, stride: int) -> Callable[[Tensor], Tensor] | None:

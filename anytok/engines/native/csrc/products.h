@@ -1,0 +1,105 @@
+/* The innermost products, of as many rows as registers hold the sums of. */
+
+#pragma once
+
+#include "vectors.h"
+
+/* What is multiplied: floats; floats by weights in float16, which are widened on the way; or bfloat16 by bfloat16, in
+   pairs that take a float's place. Sums are always floats. */
+enum { FLOATS, HALF_WEIGHTS, PAIRS };
+#ifdef __AVX512BF16__
+enum { HAS_PAIRS = 1 };
+#else
+enum { HAS_PAIRS = 0 };
+#endif
+
+#ifdef __AVX512F__
+enum { TILE = 6 }; /* rows whose sums, WIDE registers each, fit into the 32 */
+#else
+enum { TILE = 3 }; /* … into the 16 */
+#endif
+enum { WIDE = 4, ROWS = 60 }; /* registers side by side, of one row, and rows at once */
+_Static_assert(ROWS % TILE == 0, "shares of rows are whole tiles");
+
+/* Rows of numbers, each of which begins `pitch` numbers after the one before. */
+typedef struct {
+    float *at;
+    int64_t pitch;
+} Rows;
+
+INLINE Rows skip(Rows rows, int64_t count) { return (Rows){rows.at + count * rows.pitch, rows.pitch}; }
+
+/* The weight that lies `count` behind. */
+INLINE const void *behind(const int kind, const void *weight, int64_t count) {
+    return (const char *)weight + count * (kind == HALF_WEIGHTS ? 2 : 4);
+}
+
+/* LANES weights. */
+INLINE vec some_weights(const int kind, const void *from) {
+    if (kind != HALF_WEIGHTS) return load(4, LANES, from);
+#ifdef __AVX512F__
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256(from));
+#else
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128(from));
+#endif
+}
+
+/* sum + a b. CPUs without products of pairs make them of two others: slowly, but so every CPU can test what takes them. */
+INLINE vec add_product(const int kind, vec sum, vec a, vec b) {
+#ifdef __AVX512BF16__
+    if (kind == PAIRS) return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#endif
+    if (kind == PAIRS) {
+        vec first = sum + (vec)((ints)a << 16) * (vec)((ints)b << 16);
+        return first + (vec)((ints)a >> 16 << 16) * (vec)((ints)b >> 16 << 16);
+    }
+    return sum + a * b;
+}
+
+/* to = W in + with, over `count` inputs, for `rows` rows; the compiler unrolls it, so rows is a constant. Long sums are
+   made of these short ones, which loses fewer bits than one after the other would. */
+INLINE void add_products(const int kind, const int rows, int64_t count, const void *weight, Rows in, Rows with,
+                         Rows to) {
+    vec sum[TILE][WIDE];
+    for (int row = 0; row < rows; row++)
+        for (int part = 0; part < WIDE; part++) sum[row][part] = all(0);
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < count; k++)
+        for (int part = 0; part < WIDE; part++) {
+            vec w = some_weights(kind, behind(kind, weight, (k * WIDE + part) * LANES));
+            for (int row = 0; row < rows; row++)
+                sum[row][part] = add_product(kind, sum[row][part], w, same(skip(in, row).at + k));
+        }
+    for (int row = 0; row < rows; row++)
+        for (int part = 0; part < WIDE; part++) {
+            vec more = load(4, LANES, skip(with, row).at + part * LANES) + sum[row][part];
+            store(4, LANES, more, skip(to, row).at + part * LANES);
+        }
+}
+
+INLINE void add_tile(const int kind, int64_t rows, int64_t count, const void *weight, Rows in, Rows with, Rows to) {
+    switch (rows) {
+        case 1: add_products(kind, 1, count, weight, in, with, to); break;
+        case 2: add_products(kind, 2, count, weight, in, with, to); break;
+        case 3: add_products(kind, 3, count, weight, in, with, to); break;
+#if defined __AVX512F__
+        case 4: add_products(kind, 4, count, weight, in, with, to); break;
+        case 5: add_products(kind, 5, count, weight, in, with, to); break;
+        case 6: add_products(kind, 6, count, weight, in, with, to); break;
+#endif
+    }
+}
+
+/* to = W in + with, of up to ROWS rows and WIDE * LANES outputs. `weight` [depth][WIDE][LANES]; a chunk of it stays in
+   the cache for all rows. A pair counts as one number. */
+INLINE void add_all(const int kind, int64_t rows, int64_t depth, const void *weight, Rows in, Rows with, Rows to) {
+    vec room[ROWS][WIDE];
+    Rows sum = {(float *)room, WIDE * LANES};
+    for (int64_t begin = 0; begin < depth; begin += CHUNK) {
+        int64_t count = least(CHUNK, depth - begin);
+        Rows out = begin + CHUNK < depth ? sum : to;
+        for (int64_t row = 0; row < rows; row += TILE)
+            add_tile(kind, least(TILE, rows - row), count, weight, skip(in, row), skip(with, row), skip(out, row));
+        in.at += count, weight = behind(kind, weight, count * WIDE * LANES), with = sum;
+    }
+}
