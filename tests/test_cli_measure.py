@@ -65,6 +65,27 @@ def test_eval_says_how_close(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["eval", "absent.wav", *SPEECH]) == 1
 
 
+def test_eval_leaves_a_metric_out_where_a_file_is_too_short_or_silent(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 16000)
+    anytok.Audio(wave[:200], 16000).save("tiny.wav")
+    anytok.Audio(0 * wave, 16000).save("silent.wav")
+    assert main(["eval", "a.wav", "tiny.wav", "silent.wav", *SPEECH, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    whole, tiny, silent = found["items"]
+    assert tiny["stoi"] is silent["stoi"] is silent["si_sdr"] is None and tiny["si_sdr"] is not None
+    assert found["counts"] == {"seconds": 3, "log_mel_distance": 3, "si_sdr": 2, "stoi": 1}
+    assert found["means"]["stoi"] == whole["stoi"]
+    assert found["means"]["si_sdr"] == pytest.approx((whole["si_sdr"] + tiny["si_sdr"]) / 2)
+    assert main(["eval", "a.wav", "tiny.wav", "silent.wav", *SPEECH]) == 0
+    assert "stoi is over 1 of 3 files" in capsys.readouterr().out
+    assert main(["eval", "tiny.wav", *SPEECH]) == 0
+    said = capsys.readouterr().out
+    assert "stoi is over 0 of 1 files" in said and "si_sdr is" not in said
+    assert said.splitlines()[1].split()[-1] == "-"
+
+
 def test_bench_says_how_fast(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "a.wav", *SPEECH, "--rounds", "2", "--against", "reference", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from anytok import Codes
-from anytok.errors import UsageError
+from anytok.errors import MediaError, UsageError
 from anytok.metrics import audio, codes, image
 from anytok.spec import Spec
 
@@ -48,6 +48,38 @@ def test_stoi_is_one_for_itself_and_low_for_something_else() -> None:
     wave = speech_like()
     assert audio.stoi(wave, wave, RATE) == pytest.approx(1, abs=1e-6)
     assert audio.stoi(noise(3, seed=5), wave, RATE) < 0.5
+
+
+def test_si_sdr_is_the_same_at_any_loudness() -> None:
+    wave, other = noise(seed=1), noise(seed=2) / 10
+    wanted = audio.si_sdr(wave + other, wave)
+    for gain in (1e-6, 1e-8, 1e-200, 1e200):
+        assert audio.si_sdr(gain * (wave + other), gain * wave) == pytest.approx(wanted, abs=1e-6)
+        assert audio.si_sdr(gain * (wave + other), wave) == pytest.approx(wanted, abs=1e-6)
+        assert audio.si_sdr(gain * wave, gain * wave) == float("inf")
+
+
+def test_si_sdr_of_silence_is_the_worst_and_against_silence_none() -> None:
+    for silence in (np.zeros(RATE), np.full(RATE, 0.1)):
+        assert audio.si_sdr(silence, noise()) == -float("inf")
+        for made in (noise(), silence):
+            with pytest.raises(MediaError, match="silence"):
+                audio.si_sdr(made, silence)
+
+
+@pytest.mark.parametrize("rate", [10000, 16000, 24000])
+def test_stoi_judges_what_is_long_enough_and_refuses_the_rest(rate: int) -> None:
+    wave = np.random.default_rng(0).normal(0, 0.1, rate)
+    least = int(0.4096 * rate) + 1
+    assert audio.stoi(wave[:least], wave[:least], rate) == pytest.approx(1, abs=1e-6)
+    pause = np.concatenate([wave[: least // 2], np.zeros(rate)])
+    for short in (wave[: least - 1], wave[:200], wave[:1], pause):
+        with pytest.raises(MediaError, match="leave this recording out") as caught:
+            audio.stoi(short, short, rate)
+        assert caught.value.kind == ("silent" if len(short) == 1 else "too_short")
+    for silent in (0 * wave, wave[:0]):
+        with pytest.raises(MediaError, match="silence"):
+            audio.stoi(silent, silent, rate)
 
 
 @pytest.mark.parametrize("metric", [audio.si_sdr, lambda a, b: audio.log_mel_distance(a, b, RATE)])

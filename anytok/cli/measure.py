@@ -44,7 +44,11 @@ def _eval(args: argparse.Namespace) -> int:
     width = max(map(len, [*args.files, "mean"]))
     print(" ".join(["file".ljust(width), *(f"{key:>16}" for key in columns)]))
     for name, row in [*zip(args.files, found.items, strict=True), ("mean", found.means)]:
-        print(" ".join([name.ljust(width), *(f"{row[key]:16.3f}" for key in columns)]))
+        cells = ("-".rjust(16) if (value := row[key]) is None else f"{value:16.3f}" for key in columns)
+        print(" ".join([name.ljust(width), *cells]))
+    for key, count in found.counts.items():
+        if count < len(args.files):
+            print(f"the mean {key} is over {count} of {len(args.files)} files: others are too short or silent for it")
     print(f"codes in use  {' '.join(f'{share:.0%}' for share in found.usage)}")
     print(f"perplexity    {' '.join(f'{value:.0f}' for value in found.perplexity)}")
     return 0

@@ -5,13 +5,18 @@ Legend: s samples, m mel bands, t frames.
 
 from __future__ import annotations
 
+import math
+import warnings
+
 import numpy as np
 
-from ..errors import MissingExtraError, UsageError
+from ..errors import MediaError, MissingExtraError, UsageError
 
 __all__ = ["log_mel_distance", "si_sdr", "stoi"]
 
 _WINDOW_SECONDS, _NUM_MELS, _FLOOR = 0.064, 64, 1e-4  # the floor, on mel magnitudes, is about -80 dB of full scale
+# What STOI hears: 10 kHz, in windows of 256 samples with half a hop. Pauses cut, it compares 30 windows at least.
+_STOI_RATE, _STOI_SAMPLES = 10_000, 4096
 
 
 def log_mel_distance(made: np.ndarray, wanted: np.ndarray, sample_rate: int) -> float:
@@ -26,24 +31,62 @@ def log_mel_distance(made: np.ndarray, wanted: np.ndarray, sample_rate: int) -> 
 
 def si_sdr(made: np.ndarray, wanted: np.ndarray) -> float:
     """Scale-invariant signal-to-distortion ratio in dB (arXiv 1811.02508): what of `made` is a multiple of
-    `wanted`, over what is not. Waves [s] of the same length."""
-    made, wanted = (wave - wave.mean() for wave in _pair(made, wanted))
-    target = (made @ wanted) / (wanted @ wanted + 1e-12) * wanted
+    `wanted`, over what is not; computed in float64, the same at any loudness of either.
+
+    Waves [s] of the same length. Infinite where they are equal, minus infinity where `made` is silent (one level
+    throughout). Raises MediaError where `wanted` is silent: then everything and nothing is a multiple of it.
+    """
+    made, wanted = _pair(made, wanted)
+    _refuse_silence(wanted, "SI-SDR")
+    if _is_silent(made):
+        return -math.inf
+    made, wanted = (_centred(wave) for wave in (made, wanted))
+    target = (made @ wanted) / (wanted @ wanted) * wanted
     rest = made - target
-    return float(10 * np.log10((target @ target + 1e-12) / (rest @ rest + 1e-12)))
+    with np.errstate(divide="ignore"):  # of equal waves nothing rests
+        return float(10 * np.log10((target @ target) / (rest @ rest)))
 
 
 def stoi(made: np.ndarray, wanted: np.ndarray, sample_rate: int) -> float:
     """Short-time objective intelligibility of speech, 0 to 1 (Taal et al. 2011), by the package pystoi.
 
-    Waves [s] of the same length, at least 0.4 s of speech. Needs the extra `eval`.
+    Waves [s] of the same length. Needs the extra `eval`. Raises MediaError where `wanted` is silent or has, without
+    its pauses, 0.41 s of sound or less: that is too short to be judged.
     """
     try:
         from pystoi import stoi as pystoi
     except ModuleNotFoundError as error:
         raise MissingExtraError("pystoi", "eval", "STOI") from error
     made, wanted = _pair(made, wanted)
-    return float(pystoi(wanted, made, sample_rate, extended=False))
+    _refuse_silence(wanted, "STOI")
+    too_short = MediaError(
+        "too_short",
+        f"STOI of {len(wanted) / sample_rate:.2f} s of sound, pauses included: expected more than "
+        f"{_STOI_SAMPLES / _STOI_RATE:.2f} s without them; leave this recording out",
+    )
+    if len(wanted) * _STOI_RATE <= _STOI_SAMPLES * sample_rate:
+        raise too_short
+    with warnings.catch_warnings():  # where only pauses make it long enough, pystoi warns and returns 1e-5
+        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
+        try:
+            return float(pystoi(wanted, made, sample_rate, extended=False))
+        except RuntimeWarning as warning:
+            raise too_short from warning
+
+
+def _refuse_silence(wanted: np.ndarray, metric: str) -> None:
+    if _is_silent(wanted):
+        raise MediaError("silent", f"{metric} against {len(wanted)} samples of silence: leave this recording out")
+
+
+def _is_silent(wave: np.ndarray) -> bool:
+    return bool((wave == wave[:1]).all())
+
+
+def _centred(wave: np.ndarray) -> np.ndarray:
+    """Without its mean, and with a peak of 1: squares of the quietest wave are numbers, too."""
+    wave = wave - wave.mean()
+    return wave / np.abs(wave).max()
 
 
 def _pair(made: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

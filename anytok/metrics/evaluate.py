@@ -6,11 +6,12 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import MediaError, UsageError
 from ..media import Audio, Media, prepare
 from ..spec import Codes
 from ..tokenizer import Tokenizer
@@ -25,6 +26,7 @@ __all__ = ["Evaluation", "Speed", "evaluate", "speed"]
 @dataclass(frozen=True)
 class Evaluation:
     """`items` has a row of metrics for each item, `means` their means, `usage` and `perplexity` a number a codebook.
+    A metric is None for an item that is too short or silent for it; `counts` says over how many items each mean is.
 
     Sound: `log_mel_distance` (nepers, 0 is equal) and `si_sdr` (dB) of the mean of the channels, speech also
     `stoi` (0 to 1). Pictures: `psnr` (dB), and `retrieved`, whether the decoded picture is nearer to its original
@@ -32,8 +34,9 @@ class Evaluation:
     """
 
     tokenizer: str
-    items: list[dict[str, float]]
-    means: dict[str, float]
+    items: list[dict[str, float | None]]
+    means: dict[str, float | None]
+    counts: dict[str, int]
     usage: list[float]
     perplexity: list[float]
 
@@ -68,10 +71,12 @@ def evaluate(tokenizer: Tokenizer, media: Sequence[Media], done: Callable[[], ob
     rows = _picture_rows(decoded, originals) if tokenizer.spec.modality == "image" else [
         _sound_row(made, wanted, tokenizer.spec.modality) for made, wanted in zip(decoded, originals, strict=True)
     ]  # fmt: skip
+    known = {key: [value for row in rows if (value := row[key]) is not None] for key in rows[0]}
     return Evaluation(
         tokenizer.spec.id,
         rows,
-        {key: statistics.fmean(row[key] for row in rows) for key in rows[0]},
+        {key: sum(values) / len(values) if values else None for key, values in known.items()},
+        {key: len(values) for key, values in known.items()},
         codes.usage(coded).tolist(),
         codes.perplexity(coded).tolist(),
     )
@@ -103,17 +108,24 @@ def _clock(run: Callable[[], list[Codes] | list[Any]], rounds: int) -> tuple[flo
     return statistics.median(times), min(times), max(times)
 
 
-def _sound_row(made: Any, wanted: Any, modality: str) -> dict[str, float]:
+def _sound_row(made: Any, wanted: Any, modality: str) -> dict[str, float | None]:
     ours, theirs, rate = made.wave.mean(axis=0), wanted.wave.mean(axis=0), wanted.sample_rate
     row = {
         "seconds": wanted.duration,
         "log_mel_distance": audio.log_mel_distance(ours, theirs, rate),
-        "si_sdr": audio.si_sdr(ours, theirs),
+        "si_sdr": _if_judged(partial(audio.si_sdr, ours, theirs)),
     }
-    return row | ({"stoi": audio.stoi(ours, theirs, rate)} if modality == "speech" else {})
+    return row | ({"stoi": _if_judged(partial(audio.stoi, ours, theirs, rate))} if modality == "speech" else {})
 
 
-def _picture_rows(made: Sequence[Image], wanted: Sequence[Image]) -> list[dict[str, float]]:
+def _if_judged(metric: Callable[[], float]) -> float | None:
+    try:
+        return metric()
+    except MediaError:  # too short, or silent
+        return None
+
+
+def _picture_rows(made: Sequence[Image], wanted: Sequence[Image]) -> list[dict[str, float | None]]:
     nearest = image.retrieved(made, wanted)
     return [
         {
