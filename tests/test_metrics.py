@@ -125,6 +125,27 @@ def test_agreement_counts_equal_codes_by_layer() -> None:
         codes.agreement([ours], [ours, ours])
 
 
+def test_items_with_different_codebooks_or_none_are_refused() -> None:
+    one, both = (Codes(np.zeros((books, 3), int), SPEC) for books in (1, 2))
+    larger = Codes(np.zeros((1, 3), int), Spec("toy", "speech", 2, 8, frame_rate=50, sample_rate=16000))
+    for items in ([], [one, both], [one, larger]):
+        for metric in (codes.counts, codes.usage, codes.perplexity, lambda items: codes.agreement(items, items)):
+            with pytest.raises(UsageError, match="expected items of one tokenizer"):
+                metric(items)
+
+
+def test_nothing_is_retrieved_among_nothing() -> None:
+    with pytest.raises(UsageError, match="no originals"):
+        image.retrieved([], [])
+
+
+def test_label_accuracy_without_a_known_label_is_refused() -> None:
+    known, unknown = np.array([0, 1]), np.array([-1, -1])
+    for labels, held in ((unknown, known), (known, unknown), (known[:0], known)):
+        with pytest.raises(UsageError, match="at least one of each"):
+            codes.label_accuracy(np.zeros(len(labels), int), labels, np.zeros(2, int), held, 4)
+
+
 def test_label_accuracy_is_learned_on_one_half_and_scored_on_the_other() -> None:
     train, labels = np.array([0, 0, 0, 1, 1, 3]), np.array([5, 5, 2, 2, 2, -1])
     # code 0 says 5, code 1 says 2, codes never met with a label say 2, the commonest; unknown labels do not count

@@ -16,11 +16,11 @@ __all__ = ["agreement", "counts", "label_accuracy", "perplexity", "usage"]
 
 
 def counts(codes: Sequence[Codes]) -> np.ndarray:
-    """How often each code occurs, int64 [k, codebook_size], over all items."""
-    if not codes:
-        raise UsageError("no codes to count")
-    rows = np.concatenate([item.values for item in codes], axis=1)
-    return np.stack([np.bincount(row, minlength=codes[0].spec.codebook_size) for row in rows])
+    """How often each code occurs, int64 [k, codebook_size], over all items.
+
+    Raises UsageError, as `usage` and `perplexity` do, for no items, or items with different codebooks.
+    """
+    return np.stack([np.bincount(row, minlength=codes[0].spec.codebook_size) for row in _rows(codes)])
 
 
 def usage(codes: Sequence[Codes]) -> np.ndarray:
@@ -36,11 +36,13 @@ def perplexity(codes: Sequence[Codes]) -> np.ndarray:
 
 
 def agreement(codes: Sequence[Codes], others: Sequence[Codes]) -> np.ndarray:
-    """Share of equal codes per codebook, float64 [k], between two codings of the same items."""
+    """Share of equal codes per codebook, float64 [k], between two codings of the same items.
+
+    Raises UsageError for lists that are empty, differ in shape, or hold items with different codebooks.
+    """
     if [item.values.shape for item in codes] != [item.values.shape for item in others]:
         raise UsageError("the two lists hold codes of different shapes: they are not of the same items")
-    equal = [a.values == b.values for a, b in zip(codes, others, strict=True)]
-    return np.concatenate(equal, axis=1).mean(axis=1)
+    return (_rows(codes) == _rows(others)).mean(axis=1)
 
 
 def label_accuracy(
@@ -50,9 +52,23 @@ def label_accuracy(
     `labels` (int [t]), and the share of held-out frames for which that is right is returned.
 
     Negative labels are unknown and do not count. A code never met says the most frequent label of all.
+    Raises UsageError where either half has no known label.
     """
     known, held_known = labels >= 0, held_labels >= 0
+    if not (known.any() and held_known.any()):
+        raise UsageError(
+            f"{known.sum()} known labels to learn from and {held_known.sum()} held out: expected at least one of each"
+        )
     table = np.zeros((codebook_size, int(max(labels.max(), held_labels.max())) + 1), np.int64)
     np.add.at(table, (codes[known], labels[known]), 1)
     said = np.where(table.any(axis=1), table.argmax(axis=1), table.sum(axis=0).argmax())
     return float((said[held_codes[held_known]] == held_labels[held_known]).mean())
+
+
+def _rows(codes: Sequence[Codes]) -> np.ndarray:
+    """The codes of all items end to end, int64 [k, t]."""
+    kinds = sorted({(item.num_codebooks, item.spec.codebook_size) for item in codes})
+    if len(kinds) != 1:
+        found = " and ".join(f"{books} codebooks of {size}" for books, size in kinds) or "no items"
+        raise UsageError(f"codes of {found}: expected items of one tokenizer, with the same layers, and at least one")
+    return np.concatenate([item.values for item in codes], axis=1)

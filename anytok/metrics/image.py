@@ -52,7 +52,9 @@ def thumbnail(picture: Image) -> np.ndarray:
 def retrieved(made: Sequence[Image], originals: Sequence[Image]) -> np.ndarray:
     """For each made picture, the index of the original whose thumbnail is nearest (mean squared Lab difference).
 
-    Perfect retrieval is [0, 1, 2, …]; by chance one in `len(originals)` is right.
+    Perfect retrieval is [0, 1, 2, …]; by chance one in `len(originals)` is right. Raises UsageError without originals.
     """
+    if not originals:
+        raise UsageError("no originals to find pictures among: give at least one")
     thumbs_nd = np.stack([thumbnail(picture).ravel() for picture in originals])
     return np.array([np.square(thumbs_nd - thumbnail(picture).ravel()).mean(1).argmin() for picture in made])
