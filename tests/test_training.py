@@ -133,6 +133,18 @@ def test_codes_move_to_the_mean_of_their_points() -> None:
     assert book.codes_nd[0].tolist() == pytest.approx([2, 3], abs=1e-3)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_bad_batch_leaves_the_codebooks_as_they_are(bad: float) -> None:
+    torch.manual_seed(0)
+    latents = torch.randn(2, 6, 50)
+    quantizer = LearnedQuantizer(2, 8, 6).train()
+    quantizer.start(latents)
+    before = {key: tensor.clone() for key, tensor in quantizer.state_dict().items()}
+    latents[0, 0, 0] = bad
+    quantizer(latents)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in quantizer.state_dict().items())
+
+
 def test_more_layers_leave_less_and_gradients_pass_straight_through() -> None:
     torch.manual_seed(0)
     latents = torch.randn(4, 6, 50, requires_grad=True)

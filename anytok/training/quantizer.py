@@ -56,10 +56,12 @@ class LearnedCodebook(nn.Module):
 
     @torch.no_grad()
     def follow(self, points_md: Tensor, chosen_m: Tensor) -> None:
-        """Move every code towards the mean of its points, and revive the dead ones.
+        """Move every code towards the mean of its points, and revive the dead ones; stay where they are not finite.
 
         A code is dead when its share of the latents stays below `dead_below` of an even share.
         """
+        if not bool(torch.isfinite(points_md).all()):  # one bad batch must not poison the codebooks either
+            return
         num_codes = len(self.codes_nd)
         here_n = torch.bincount(chosen_m, minlength=num_codes).float() * (num_codes / len(points_md))
         here_nd = torch.zeros_like(self.sums_nd).index_add_(0, chosen_m, points_md) * (num_codes / len(points_md))
