@@ -109,6 +109,26 @@ def test_unknown_and_missing_keys_are_named(tmp_path: Path) -> None:
         read_config(CONFIGS / "music_mini.toml", {"speech": CodecConfig})
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new", "error"),
+    [
+        ("speech", "bidirectional = true", "shortcut = false", "shortcut"),
+        ("music", "shortcut = false", "bidirectional = true", "bidirectional"),
+        ("music", "shortcut = false", "quantize_from = 15000", "quantize_from = 15000 of 15000 steps"),
+        ("image", "quantize_from = 400", "quantize_from = 1001", "quantize_from = 1001 of 1000 steps"),
+        ("image", "quantize_from = 400", "quantize_from = -1", "quantize_from = -1"),
+    ],
+)
+def test_a_config_whose_weights_could_not_be_used_is_refused(
+    tmp_path: Path, name: str, old: str, new: str, error: str
+) -> None:
+    text = (CONFIGS / f"{name}_mini.toml").read_text()
+    assert old in text
+    (tmp_path / "a.toml").write_text(text.replace(old, new))
+    with pytest.raises(UsageError, match=error):
+        read_config(tmp_path / "a.toml", {"speech": CodecConfig, "music": CodecConfig, "image": ImageConfig})
+
+
 def four_corners(count: int = 400) -> Tensor:
     torch.manual_seed(1)
     corners = torch.tensor([[0.0, 0], [0, 10], [10, 0], [10, 10]])

@@ -97,6 +97,17 @@ def test_short_clips_stand_in_silence_and_sources_are_weighed(clips: Clips) -> N
     assert ((waves[short] < -0.4).sum(axis=1) == 20).all() and (labels[short] == -1).all()
 
 
+def test_without_sources_all_clips_are_drawn_by_length(clips: Clips) -> None:
+    waves, _ = clips.batch(np.random.default_rng(0), 1000, 5, {})
+    assert 5 < (waves.min(axis=1) < -0.4).sum() < 50  # 2 frames of 102
+
+
+@pytest.mark.parametrize("weights", [{"c": 1.0}, {"a": 0.5, "c": 0.5}, {"a": 0.0}, {"a": 1.0, "b": -0.5}, {"a": -1.0}])
+def test_sources_that_cannot_be_drawn_are_refused(clips: Clips, weights: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="clips of a, b"):
+        clips.batch(np.random.default_rng(0), 2, 5, weights)
+
+
 def test_a_folder_without_clips_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no clips"):
         Clips(tmp_path)
@@ -116,6 +127,17 @@ def test_held_out_photographs_are_never_drawn(photographs: Path) -> None:
     pictures = Pictures(photographs, side=16, drawn=0.0)
     assert len(pictures.photographs) == 12
     assert {int(np.asarray(each).mean()) for each in pictures.photographs}.isdisjoint({0, 70})
+
+
+def test_one_photograph_which_is_held_out_is_not_enough(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="at least one more"):
+        Pictures(tmp_path, side=16, drawn=0.5)
+    assert Pictures(tmp_path, side=16, drawn=1.0).batch(np.random.default_rng(0), 2).shape == (2, 16, 16, 3)
+    Image.new("RGB", (40, 40)).save(tmp_path / "b.png")
+    assert Pictures(tmp_path, side=16, drawn=0.0).batch(np.random.default_rng(0), 2).shape == (2, 16, 16, 3)
 
 
 def test_pictures_have_the_asked_shape_and_repeat_by_seed(photographs: Path) -> None:

@@ -47,21 +47,29 @@ class Clips:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Random stretches: float32 [size, frames * hop] and int8 labels [size, frames].
 
-        `weights` says how often each source is drawn; within one, long clips come more often.
+        `weights` says how often each source is drawn; within one, or among all for {}, long clips come more often.
+        Raises UsageError for sources that are not here, or weights that draw none.
         """
-        chances = self._chances(tuple(sorted(weights.items())))
+        chances = self._chances(weights)
         chosen = rng.choice(len(self), size, p=chances)
         waves, labels = zip(*(self._stretch(rng, i, frames) for i in chosen), strict=True)
         return np.stack(waves), np.stack(labels)
 
-    def _chances(self, weights: tuple[tuple[str, float], ...]) -> np.ndarray:
+    def _chances(self, weights: dict[str, float]) -> np.ndarray:
         frames = np.array([item["frames"] for item in self.items], np.float64)
+        if not weights:
+            return frames / frames.sum()
         sources = np.array([item["source"] for item in self.items])
+        there = set(sources[frames > 0].tolist())
+        if not set(weights) <= there or min(weights.values()) < 0 or not any(weights.values()):
+            raise UsageError(
+                f"sources {weights}: the training data have clips of {', '.join(sorted(there))}; expected some of "
+                "these, with weights of 0 or more, not all 0"
+            )
         chances = np.zeros(len(self))
-        for source, weight in weights:
+        for source, weight in weights.items():
             here = sources == source
-            if here.any():
-                chances[here] = weight * frames[here] / frames[here].sum()
+            chances[here] = weight * frames[here] / frames[here].sum()
         return chances / chances.sum()
 
     def _stretch(self, rng: np.random.Generator, i: int, frames: int) -> tuple[np.ndarray, np.ndarray]:

@@ -39,12 +39,12 @@ class CodecConfig:
     codebook_size: int
     num_lstm_layers: int = 1
     bidirectional: bool = False
-    shortcut: bool = True
+    shortcut: bool = True  # a convolution beside each residual block, not the identity
     frames: int = 50  # of one training stretch
     windows: tuple[int, ...] = (128, 256, 512, 1024, 2048)
     quantize_from: int = 600  # steps of plain autoencoding, mostly of the wave, before the quantizer comes in
     shallow: float = 0.2  # share of stretches decoded from fewer layers, chosen evenly
-    sources: dict[str, float] = field(default_factory=dict)  # how often each source of clips is drawn
+    sources: dict[str, float] = field(default_factory=dict)  # how often each is drawn; {}: all clips, by length
     time_weight: float = 0.1  # from then on, beside a weight of 1 for the spectra
     commitment_weight: float = 0.25
     semantic_weight: float = 0.0
@@ -68,7 +68,7 @@ T = TypeVar("T")
 def read_config(path: str | Path, kinds: dict[str, type]) -> TrainConfig:
     """Read a training config. Its tables are [run] and [model]; `kinds` gives the model's dataclass per kind.
 
-    Raises UsageError naming unknown or missing keys.
+    Raises UsageError naming unknown or missing keys, or what of it could not be trained or read back.
     """
     try:
         table = tomllib.loads(Path(path).read_text("utf-8"))
@@ -79,7 +79,24 @@ def read_config(path: str | Path, kinds: dict[str, type]) -> TrainConfig:
         raise UsageError(f"{path}: kind is {kind!r}; expected one of {', '.join(kinds)}")
     table["run"] = _build(RunConfig, table.get("run", {}), f"{path}: [run]")
     table["model"] = _build(kinds[kind], table.get("model", {}), f"{path}: [model]")
-    return _build(TrainConfig, table, str(path))
+    config = _build(TrainConfig, table, str(path))
+    _refuse_unworkable(config, str(path))
+    return config
+
+
+def _refuse_unworkable(config: TrainConfig, where: str) -> None:
+    """What shows only after hours: weights whose published form has no word for their shape, codes never learned."""
+    model, steps = config.model, config.run.steps
+    if config.kind == "speech" and not model.shortcut:
+        raise UsageError(f"{where}: shortcut = false: SpeechTokenizer's weights always have shortcuts; leave it out")
+    if config.kind == "music" and model.bidirectional:
+        raise UsageError(f"{where}: bidirectional = true: EnCodec's LSTMs only look back; leave it out")
+    start = getattr(model, "quantize_from", None)
+    if start is not None and not 0 <= start < steps:
+        raise UsageError(
+            f"{where}: quantize_from = {start} of {steps} steps: codes would never be learned; expected 0 to "
+            f"{steps - 1}; lower it, or raise steps"
+        )
 
 
 def _build(kind: type[T], table: dict[str, Any], where: str) -> T:

@@ -30,7 +30,10 @@ def _photographs(folder: str | Path) -> list[Path]:
 
 
 class Pictures:
-    """Random square pictures, uint8 [side, side, 3]; a share of `drawn` is drawn, the rest cut from photographs."""
+    """Random square pictures, uint8 [side, side, 3]; a share of `drawn` is drawn, the rest cut from photographs.
+
+    Raises UsageError where a folder has too few of them.
+    """
 
     def __init__(self, folder: str | Path, side: int, drawn: float) -> None:
         from PIL import Image
@@ -38,6 +41,11 @@ class Pictures:
         self.side, self.drawn = side, drawn
         paths = _photographs(folder)
         self.photographs = [Image.open(path).convert("RGB") for i, path in enumerate(paths) if i % _HOLD_EVERY]
+        if not self.photographs and drawn < 1:
+            raise UsageError(
+                f"{folder}: one picture only, and the first of every {_HOLD_EVERY} is held out; "
+                "put at least one more here"
+            )
 
     def batch(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """uint8 [size, side, side, 3]."""
