@@ -5,7 +5,7 @@
 Each run tokenizes 240 small recordings with a fake tokenizer (a millisecond an item) in 24 shards. Its lives end
 in a kill of everything, of the driver alone, or of a worker, when a random number of shards is there; the number
 of workers goes 1 → 2 → 1; the last life of some runs is on Ray. Then every item must be in the output once, and
-every file must have the bytes of the undisturbed run. Writes benchmarks/results/faults.json.
+every file must have the bytes of the undisturbed run; exits 1 otherwise. Writes benchmarks/results/faults.json.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fake_tokenizers")]
 
 NUM_ITEMS, SHARD_ITEMS = 240, 10
 WORKERS = (1, 2, 1)  # of the lives of a run, in turn
+HARM = ("lost items", "doubled items", "unreadable files", "differing files", "files left over", "failed lives")
 LIFE_SECONDS = 180  # no life needs as long; one that does is counted as hung
 
 
@@ -187,12 +188,11 @@ def measure(num_runs: int, num_ray: int, show: bool = False) -> dict[str, object
                     print(f"{number} of {num_runs} runs", file=sys.stderr)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    names = ["lost items", "doubled items", "unreadable files", "differing files", "files left over", "failed lives"]
     return {
         **{name: total[name] for name in ("runs", "lives", "runs that ended on ray")},
         "kills": sum(count for name, count in total.items() if name.startswith("kills of ")),
         **{name: total[name] for name in sorted(total) if name.startswith("kills of ")},
-        **{name: total[name] for name in names},
+        **{name: total[name] for name in HARM},
         "items": NUM_ITEMS,
         "shards": NUM_ITEMS // SHARD_ITEMS,
         "seconds": round(time.monotonic() - began, 1),
@@ -214,6 +214,7 @@ def main() -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(path.read_text())
+    raise SystemExit(any(result[name] for name in HARM))
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ def child(name: str, engine: str, checkpoint: str) -> dict[str, float]:
         item: Any = synthetic_pictures(1)[0]
     else:
         item = anytok.Audio(next(iter(synthetic_waves(spec, 1, SECONDS).values())), spec.sample_rate or 0)
-    small = find(name.replace("seed-2", "seed-mini") if name == "seed-2" else "speech-mini")
-    anytok.load_tokenizer(small.spec.name, engine=engine)  # what loading imports is not the model's
+    small = {"image": "seed-mini", "speech": "speech-mini", "music": "music-mini"}[spec.modality]
+    anytok.load_tokenizer(small, engine=engine)  # what loading imports is not the model's
     gc.collect()  # nor is tidying up after the imports
     read_s = read_seconds(Path(checkpoint))
     before = status("VmRSS")

@@ -4,7 +4,8 @@
 
 Published sizes, seeded weights; the files of a folder one after the other, again and again, make the hour. Each
 length runs in a process of its own; memory is counted above that of the loaded model and includes the clip itself.
-Five minutes are encoded in one tile, too, which is the whole pass. Writes benchmarks/results/long.json.
+Five minutes are encoded in one tile, too, which is the whole pass; exits 1 if that differs. Writes
+benchmarks/results/long.json.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def main() -> None:
                 rows.append(json.loads(done.stdout.splitlines()[-1]))
                 print(json.dumps(rows[-1]), flush=True)
         RESULT.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    raise SystemExit(any(row.get("codes_unlike_whole") or row.get("samples_unlike_whole") for row in rows))
 
 
 if __name__ == "__main__":

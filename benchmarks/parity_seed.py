@@ -104,17 +104,16 @@ def forgotten_mask() -> Iterator[None]:
 
 
 def compare(index: int, expected: Encoded, found: Encoded, codebook_nd: np.ndarray) -> Row:
-    """Picture `index`: agreement, use of the codebook, the first difference, and how close the race was."""
+    """Picture `index`: agreement, use of the codebook, every difference, and how close the race was."""
     theirs_t, ours_t = expected.codes_pt[index], found.codes_pt[index]
     margins_t = margins(expected.latents_ptd[index], codebook_nd)
     differ = np.flatnonzero(theirs_t != ours_t)
-    first = int(differ[0]) if len(differ) else None
     used, possible = len(np.unique(expected.codes_pt)), min(expected.codes_pt.size, len(codebook_nd))
     return {
         "codes": len(theirs_t),
         "equal": float((theirs_t == ours_t).mean()),
         "least_use": round(used / possible, 3),  # over all pictures: one alone has only 32 codes
-        "first_divergence": None if first is None else {"frame": first, "margin": float(margins_t[first])},
+        "divergences": [{"frame": int(frame), "margin": float(margins_t[frame])} for frame in differ],
         "smallest_margin": float(margins_t.min()),
         "latents_error": relative(found.latents_ptd[index], expected.latents_ptd[index]),
         "decode_error": relative(found.embeddings_pe[index], expected.embeddings_pe[index]),

@@ -168,7 +168,7 @@ def main() -> None:
     legal = record.get("generations", {}).get("with")
     if args.only in (None, "generations") and legal:
         runs = legal["runs_of_parsed"].values()
-        raise SystemExit(legal["not_parsed"] or any(of["decoded"] != of["runs"] for of in runs))
+        raise SystemExit(bool(legal["not_parsed"]) or any(of["decoded"] != of["runs"] for of in runs))
 
 
 if __name__ == "__main__":

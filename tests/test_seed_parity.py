@@ -22,7 +22,7 @@ def test_native_codes_are_transformers_codes() -> None:
     *rows, control = seed_rows(**SMALL)
     assert len(rows) == 4
     for row in rows:
-        assert (row["codes"], row["equal"], row["first_divergence"]) == (32, 1.0, None)
+        assert (row["codes"], row["equal"], row["divergences"]) == (32, 1.0, [])
         assert max(row["latents_error"], row["decode_error"]) < 1e-5
         assert row["least_use"] > 0.2 and row["smallest_margin"] > 0 and row["equal_bfloat16"] > 0.8
     assert control["control"] and control["equal"] < 0.9
