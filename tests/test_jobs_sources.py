@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -137,6 +138,18 @@ def test_links_and_devices_in_a_tar_are_no_items(tmp_path):
             member.type, member.linkname = kind, "/etc/passwd"
             tar.addfile(member)
     assert [item.key for item in listed(tmp_path / "x.tar")] == ["x.tar/a.wav"]
+
+
+def test_members_with_holes_are_not_read_as_if_whole(tmp_path):
+    with open(tmp_path / "hole.wav", "wb") as stream:
+        stream.write(wav_bytes(tmp_path / "whole.wav", 500, 1))
+        stream.truncate(2**20)
+    (tmp_path / "hole.txt").write_text("a caption")
+    names = ["hole.wav", "hole.txt", "whole.wav"]
+    subprocess.run(["tar", "-S", "-cf", "x.tar", *names], cwd=tmp_path, check=True)
+    status = run_job(speech_job(tmp_path / "x.tar", tmp_path / "out", max_failure_rate=0.5))
+    assert (status.written, status.failures) == (1, {"sparse": 1})
+    assert rows(tmp_path / "out")["x.tar/whole.wav"]["codes"] == codes_of(tmp_path / "whole.wav")
 
 
 def test_a_cut_tar_is_refused_before_work_starts(tmp_path):

@@ -61,7 +61,7 @@ class TarSource:
                 else:
                     self.ignored[os.path.splitext(member.name)[1] or "no suffix"] += 1
             for member, modality in media:
-                place = ("tar", member.offset_data, member.size)
+                place = ("sparse",) if member.issparse() else ("tar", member.offset_data, member.size)
                 yield Item(valid_text(f"{label}/{member.name}"), modality, path, member.size, "", place, text, meta)
 
 

@@ -61,6 +61,10 @@ def _from_tar(item: Item) -> bytes:
     return data
 
 
+def _from_sparse(item: Item) -> bytes:
+    raise MediaError("sparse", "it is stored with holes: make the tar anew, without --sparse (-S)", item.key)
+
+
 def _from_parquet(item: Item) -> bytes | None:
     _, group, row, column = item.place
     return _bytes_of(_column(item.path, group, column)[row].as_py(), item)
@@ -105,4 +109,4 @@ def _dataset(path: str) -> Any:
     return open_dataset(path)
 
 
-_BY_PLACE = {"tar": _from_tar, "parquet": _from_parquet, "hf": _from_dataset}
+_BY_PLACE = {"tar": _from_tar, "sparse": _from_sparse, "parquet": _from_parquet, "hf": _from_dataset}

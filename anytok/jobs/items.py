@@ -16,7 +16,8 @@ _to_json = json.JSONEncoder(default=str).encode  # json.dumps would make an enco
 @dataclass(frozen=True)
 class Item:
     """`key` is unique in the job and valid UTF-8. `path` is the file, or the container that `place` points into:
-    ("tar", offset, size), ("parquet", row group, row, column) or ("hf", row, column)."""
+    ("tar", offset, size), ("sparse",) for a tar member with holes, which is not read, ("parquet", row group, row,
+    column) or ("hf", row, column)."""
 
     key: str
     modality: str
