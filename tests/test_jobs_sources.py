@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 from job_corpus import rows, speech_folder, speech_job, write_png, write_wav
 
-from anytok.errors import JobError, UsageError
+from anytok.errors import JobError, MediaError, UsageError
 from anytok.jobs import JobConfig, run_job, verify_job
+from anytok.jobs import fetch as fetching
 from anytok.jobs.config import SourceConfig, TokenizerConfig
+from anytok.jobs.fetch import fetch
 from anytok.jobs.sources import open_sources
 from anytok.registry import load_tokenizer
 
@@ -158,6 +161,44 @@ def test_a_cut_tar_is_refused_before_work_starts(tmp_path):
     (tmp_path / "x.tar").write_bytes(data[: len(data) // 2])
     with pytest.raises(JobError, match=r"x.tar is no readable tar"):
         run_job(speech_job(tmp_path / "x.tar", tmp_path / "out"))
+
+
+def write_container(path: Path, seeds: range) -> None:
+    """Recordings of one length, so that another version of the container has the very same size and places."""
+    data = [wav_bytes(path.parent / "one.wav", 600, seed) for seed in seeds]
+    if path.suffix == ".tar":
+        write_tar(path, {f"{number}.wav": one for number, one in enumerate(data)})
+    elif path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"audio": data}), path, row_group_size=1)
+    else:
+        datasets = pytest.importorskip("datasets")
+        features = datasets.Features({"audio": datasets.Image(decode=False)})  # its Audio wants torchcodec
+        columns = {"audio": [{"bytes": one, "path": None} for one in data]}
+        datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(path))
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("name", ["x.tar", "x.parquet", "x"])
+def test_what_lies_in_a_container_that_was_changed_is_not_taken(tmp_path, name, replaced):
+    path, other = tmp_path / name, tmp_path / f"other{Path(name).suffix}"
+    write_container(path, range(3))
+    first, second, _ = listed(path, kind="" if path.suffix else "hf")
+    assert len(fetch(first)) == len(fetch(second)) == (tmp_path / "one.wav").stat().st_size
+    write_container(other, range(3, 6))
+    if replaced:
+        shutil.move(path, tmp_path / "old")
+        shutil.move(other, path)
+        for cached in (fetching._opened, fetching._column, fetching._dataset):
+            cached.cache_clear()  # as in a reader that starts now
+    else:
+        for one in [other] if other.is_file() else sorted(other.iterdir()):
+            (path if other.is_file() else path / one.name).write_bytes(one.read_bytes())
+    for item in (first, second):
+        with pytest.raises(MediaError, match=r"changed after the plan"):
+            fetch(item)
 
 
 @pytest.mark.parametrize("struct", [False, True])

@@ -125,6 +125,9 @@ def test_a_file_that_is_no_longer_the_planned_one_is_found(served):
     assert len(fetch(Item("a", "speech", f"{url}/0/0000.wav", size))) == size
     with pytest.raises(MediaError, match=r"changed after the plan"):
         fetch(Item("a", "speech", f"{url}/0/0000.wav", size + 1))
+    assert len(fetch(Item("a", "speech", f"{url}/0/0000.wav", 44, f"{size}:", ("tar", 0, 44)))) == 44
+    with pytest.raises(MediaError, match=r"changed after the plan"):
+        fetch(Item("a", "speech", f"{url}/0/0000.wav", 44, f"{size + 1}:", ("tar", 0, 44)))
 
 
 def test_what_cannot_be_reached_is_named(tmp_path):

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import JobError, MissingExtraError
 from .config import SourceConfig
-from .items import Input, Item, valid_text
+from .items import Input, Item, valid_text, version
 from .sources import Choice
 from .urls import input_of, list_files, open_url
 
-__all__ = ["DatasetSource", "ParquetSource", "TarSource", "open_dataset"]
+__all__ = ["DatasetSource", "ParquetSource", "TarSource", "dataset_version", "open_dataset"]
 
 MAX_TEXT = 2**20  # bytes of a caption or a JSON beside a medium
+
+
+class _Container(NamedTuple):
+    """One file of a source; `label` is its path below the folder that all of them share."""
+
+    path: str
+    label: str
+    version: str
+
+
+def _containers(pattern: str) -> Iterator[_Container]:
+    files = list_files(pattern)
+    folders = [f"{os.path.dirname(path)}/" for path, _, _ in files]
+    root = os.path.commonprefix(folders).rpartition("/")[0]  # noqa: RUF071 - commonpath spoils the // of a URL
+    for path, num_bytes, stamp in files:
+        yield _Container(path, path[len(root) :].lstrip("/"), version(num_bytes, stamp))
 
 
 class TarSource:
@@ -36,17 +53,15 @@ class TarSource:
 
     def items(self) -> Iterator[Item]:
         self.ignored.clear()
-        paths = [path for path, _, _ in list_files(self._config.path)]
-        folders = [f"{os.path.dirname(path)}/" for path in paths]
-        root = os.path.commonprefix(folders).rpartition("/")[0]  # noqa: RUF071 - commonpath spoils the // of a URL
-        for path in paths:
+        for container in _containers(self._config.path):
             try:
-                with open_url(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-                    yield from self._items(tar, path, path[len(root) :].lstrip("/"))
+                with open_url(container.path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+                    yield from self._items(tar, container)
             except tarfile.TarError as error:
-                raise JobError(f"{path} is no readable tar ({error}): it must be whole, and not compressed") from error
+                what = f"{container.path} is no readable tar ({error})"
+                raise JobError(f"{what}: it must be whole, and not compressed") from error
 
-    def _items(self, tar: tarfile.TarFile, path: str, label: str) -> Iterator[Item]:
+    def _items(self, tar: tarfile.TarFile, container: _Container) -> Iterator[Item]:
         files = (member for member in _members(tar) if member.isreg())
         for _, group in itertools.groupby(files, key=lambda member: _split(member.name)[0]):
             media, text, meta = [], None, {}
@@ -55,14 +70,15 @@ class TarSource:
                 if modality:
                     media.append((member, modality))
                 elif member.name.endswith(".txt"):
-                    text = _text(tar, member, path)
+                    text = _text(tar, member, container.path)
                 elif member.name.endswith(".json"):
-                    meta = _json(tar, member, path)
+                    meta = _json(tar, member, container.path)
                 else:
                     self.ignored[os.path.splitext(member.name)[1] or "no suffix"] += 1
             for member, modality in media:
                 place = ("sparse",) if member.issparse() else ("tar", member.offset_data, member.size)
-                yield Item(valid_text(f"{label}/{member.name}"), modality, path, member.size, "", place, text, meta)
+                key = valid_text(f"{container.label}/{member.name}")
+                yield Item(key, modality, container.path, member.size, container.version, place, text, meta)
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -111,22 +127,23 @@ class ParquetSource:
     def items(self) -> Iterator[Item]:
         import pyarrow.parquet as pq
 
-        for path, _, _ in list_files(self._config.path):
-            with open_url(path) as stream, pq.ParquetFile(stream) as table:
-                media = _media_column(table.schema_arrow, self._columns["media"], path)
+        for container in _containers(self._config.path):
+            with open_url(container.path) as stream, pq.ParquetFile(stream) as table:
+                media = _media_column(table.schema_arrow, self._columns["media"], container.path)
                 others = [name for name in table.schema_arrow.names if name != media]
                 number = itertools.count()
                 for group in range(table.num_row_groups):
                     rows = table.read_row_group(group, columns=others).to_pylist() if others else []
                     rows = rows or [{} for _ in range(table.metadata.row_group(group).num_rows)]
                     for place, row in enumerate(rows):
-                        yield self._item(path, ("parquet", group, place, media), row, next(number))
+                        yield self._item(container, ("parquet", group, place, media), row, next(number))
 
-    def _item(self, path: str, place: tuple[Any, ...], row: dict[str, Any], number: int) -> Item:
+    def _item(self, container: _Container, place: tuple[Any, ...], row: dict[str, Any], number: int) -> Item:
         key, text, name = (row.pop(self._columns[one], None) for one in ("key", "text", "modality"))
-        label = str(key) if key is not None else f"{os.path.basename(path)}/{number}"
-        modality = self._choice.by_name(name, "", f"{path}, row {number}")
-        return Item(valid_text(label), modality, path, None, "", place, None if text is None else str(text), row)
+        label = str(key) if key is not None else f"{os.path.basename(container.path)}/{number}"
+        modality = self._choice.by_name(name, "", f"{container.path}, row {number}")
+        text = None if text is None else str(text)
+        return Item(valid_text(label), modality, container.path, None, container.version, place, text, row)
 
 
 def _media_column(schema: Any, wanted: str, path: str) -> str:
@@ -158,15 +175,12 @@ class DatasetSource:
         self.ignored: Counter[str] = Counter()
 
     def inputs(self) -> Iterator[Input]:
-        for folder, below, names in os.walk(self._config.path):
-            below.sort()
-            for name in sorted(names):
-                if name.endswith((".arrow", "state.json")):
-                    yield input_of(os.path.join(folder, name))
+        return _dataset_files(self._config.path)
 
     def items(self) -> Iterator[Item]:
         columns = self._config.columns
         path = os.path.join(self._config.path, self._config.split) if self._config.split else self._config.path
+        planned = dataset_version(path)
         table = open_dataset(path)
         media = columns.get("media") or _only_medium(table, path)
         names = {one: columns.get(one, one) for one in ("key", "text", "modality")}
@@ -176,7 +190,22 @@ class DatasetSource:
             key = known["key"] if known["key"] is not None else f"{number:09d}"
             modality = self._choice.by_name(known["modality"], "", f"{path}, row {number}")
             text = None if known["text"] is None else str(known["text"])
-            yield Item(valid_text(str(key)), modality, path, None, "", ("hf", number, media), text, row)
+            yield Item(valid_text(str(key)), modality, path, None, planned, ("hf", number, media), text, row)
+
+
+def _dataset_files(path: str) -> Iterator[Input]:
+    for folder, below, names in os.walk(path):
+        below.sort()
+        for name in sorted(names):
+            if name.endswith((".arrow", "state.json")):
+                yield input_of(os.path.join(folder, name))
+
+
+def dataset_version(path: str) -> str:
+    """The `version` of a saved dataset: of all its files together."""
+    files = list(_dataset_files(path))
+    stamps = hashlib.sha256(b"".join(one.to_line() for one in files)).hexdigest()
+    return version(sum(one.num_bytes or 0 for one in files), stamps)
 
 
 def open_dataset(path: str) -> Any:

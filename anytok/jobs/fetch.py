@@ -7,8 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import MediaError
-from .items import Item
-from .urls import is_url, open_url, size_and_stamp
+from .containers import dataset_version, open_dataset
+from .items import Item, same_version
+from .urls import is_url, open_url, size_and_stamp, version_of
 
 __all__ = ["fetch"]
 
@@ -18,7 +19,7 @@ MAX_BYTES = 4 * 2**30  # of one medium that is read into memory
 def fetch(item: Item) -> str | bytes:
     """The item's path (local files) or bytes. Raises MediaError: `changed` if the file is not the planned one."""
     if item.place:
-        data = _BY_PLACE[item.place[0]](item)
+        data = _from_container(item)
         if not data:
             raise MediaError("empty", "there is nothing at the item's place", item.key)
         return data
@@ -49,11 +50,27 @@ def _changed(item: Item) -> MediaError:
     return MediaError("changed", "the file was changed after the plan was made", item.key)
 
 
+def _from_container(item: Item) -> bytes | None:
+    """What lies at the item's place, if the container is still the planned one after it was read."""
+    try:
+        return _BY_PLACE[item.place[0]](item)
+    finally:  # in a container that was changed, reading may fail in any way
+        if item.stamp and not same_version(item.stamp, _version(item)):
+            raise _changed(item)
+
+
+def _version(item: Item) -> str:
+    """A URL's is the one that was opened: to ask again for each item would take longer than to read it."""
+    if item.place[0] == "hf":
+        return dataset_version(item.path)
+    return _opened(item.path)[1] if is_url(item.path) else version_of(item.path, _opened(item.path)[0])
+
+
 def _from_tar(item: Item) -> bytes:
     _, offset, size = item.place
     if size > MAX_BYTES:
         raise MediaError("too_large", f"more than {MAX_BYTES} bytes are not read", item.key)
-    stream = _opened(item.path)
+    stream, _ = _opened(item.path)
     stream.seek(offset)
     data = stream.read(size)
     if len(data) < size:
@@ -72,7 +89,7 @@ def _from_parquet(item: Item) -> bytes | None:
 
 def _from_dataset(item: Item) -> bytes | None:
     _, row, column = item.place
-    return _bytes_of(_dataset(item.path)[row][column], item)
+    return _bytes_of(_dataset(item.path, _version(item))[row][column], item)
 
 
 def _bytes_of(cell: Any, item: Item) -> bytes | None:
@@ -89,8 +106,10 @@ def _bytes_of(cell: Any, item: Item) -> bytes | None:
 
 
 @lru_cache(maxsize=4)
-def _opened(path: str) -> Any:
-    return open_url(path)
+def _opened(path: str) -> tuple[Any, str]:
+    """The open container, and its version when it was opened."""
+    stream = open_url(path)
+    return stream, version_of(path, stream)
 
 
 # One row group at a time: a shard's items lie side by side, and memory stays that of one group.
@@ -98,14 +117,13 @@ def _opened(path: str) -> Any:
 def _column(path: str, group: int, column: str) -> Any:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(_opened(path)) as table:
+    with pq.ParquetFile(_opened(path)[0]) as table:
         return table.read_row_group(group, columns=[column]).column(column)
 
 
 @lru_cache(maxsize=4)
-def _dataset(path: str) -> Any:
-    from .containers import open_dataset
-
+def _dataset(path: str, version: str) -> Any:
+    """Opened anew where it was changed: `version` tells them apart."""
     return open_dataset(path)
 
 

@@ -23,7 +23,7 @@ class Item:
     modality: str
     path: str
     num_bytes: int | None = None
-    stamp: str = ""  # of the file, see `fingerprint`; empty for a place in a container
+    stamp: str = ""  # of the file, see `fingerprint`; for a place in a container, the container's `version`
     place: tuple[Any, ...] = ()
     text: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
@@ -62,6 +62,17 @@ class Input:
 def fingerprint(found: os.stat_result) -> str:
     """What changes when a local file does: its time of modification, in nanoseconds."""
     return str(found.st_mtime_ns)
+
+
+def version(num_bytes: int | None, stamp: str) -> str:
+    """Size and stamp of a container in one text, for the items in it."""
+    return f"{'' if num_bytes is None else num_bytes}:{stamp}"
+
+
+def same_version(planned: str, found: str) -> bool:
+    """Whether size and stamp are equal where both are known: not every file system tells them."""
+    pairs = zip(planned.split(":", 1), found.split(":", 1), strict=False)
+    return all(one == other or not (one and other) for one, other in pairs)
 
 
 def valid_text(name: str) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from ..errors import JobError, MissingExtraError, UsageError
-from .items import Input, fingerprint
+from .items import Input, fingerprint, version
 
-__all__ = ["input_of", "is_url", "list_files", "open_url", "size_and_stamp"]
+__all__ = ["input_of", "is_url", "list_files", "open_url", "size_and_stamp", "version_of"]
 
 # What file systems call that which changes when a file does.
 STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "blob_id", "created")
@@ -54,6 +54,16 @@ def list_files(pattern: str) -> list[tuple[str, int | None, str]]:
     if is_url(pattern):
         return [(files.unstrip_protocol(name), info.get("size"), _stamp(info)) for name, info in rows]
     return [(name, *size_and_stamp(name)) for name, _ in rows]
+
+
+def version_of(path: str, stream: IO[bytes]) -> str:
+    """The `version` of an open file: at this moment, or of a URL, as its server tells it now."""
+    if is_url(path):
+        files, name = _file_system(path)
+        info = files.info(name)
+        return version(info.get("size"), _stamp(info))
+    found = os.fstat(stream.fileno())
+    return version(found.st_size, fingerprint(found))
 
 
 def open_url(path: str) -> IO[bytes]:
