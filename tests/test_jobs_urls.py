@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import tarfile
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -69,6 +70,28 @@ def test_a_pattern_is_a_source(tmp_path, scheme):
     write_wav(source / "1" / "0001.wav", 777)
     with pytest.raises(JobError, match=r"0001.wav was changed"):
         run_job(job)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_links_match_a_pattern(tmp_path, scheme):
+    source = speech_folder(tmp_path / "in", 2)
+    (tmp_path / "links" / "folder.wav").mkdir(parents=True)
+    for name, target in (("a", "../in/0/0000.wav"), ("b", "nowhere"), ("c", "../in")):
+        os.symlink(target, tmp_path / "links" / f"{name}.wav")
+    pattern = f"{scheme}{tmp_path}/links/*.wav"
+    status = run_job(speech_job(pattern, tmp_path / "out", max_failure_rate=0.5))
+    assert status.failures == {"missing": 1}
+    assert rows(tmp_path / "out")[pattern.replace("*", "a")]["codes"] == codes_of(source / "0" / "0000.wav")
+
+
+def test_a_path_that_is_there_is_no_pattern(tmp_path):
+    write_wav(tmp_path / "rec [2024]" / "a.wav", 600)
+    write_wav(tmp_path / "t1.wav", 700)
+    with tarfile.open(tmp_path / "t[1].tar", "w") as tar:
+        tar.add(tmp_path / "t1.wav", "t1.wav")
+    assert run_job(speech_job(tmp_path / "rec [2024]", tmp_path / "a")).written == 1
+    run_job(speech_job(tmp_path / "t[1].tar", tmp_path / "b"))
+    assert set(rows(tmp_path / "b")) == {"t[1].tar/t1.wav"}
 
 
 def test_a_folder_on_a_server_is_a_source(served, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .urls import is_pattern
 
 __all__ = ["JobConfig", "RunConfig", "SinkConfig", "SourceConfig", "TokenizerConfig", "load_config"]
 
@@ -56,7 +57,7 @@ class SourceConfig:
         """The kind that the path looks like."""
         suffix = Path(self.path).suffix.lower()
         by_suffix = {".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest", ".tar": "tar", ".parquet": "parquet"}
-        return by_suffix.get(suffix) or ("glob" if set(self.path) & set("*?[") else "folder")
+        return by_suffix.get(suffix) or ("glob" if is_pattern(self.path) else "folder")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import IO, Any
 from ..errors import JobError, MissingExtraError, UsageError
 from .items import Input, fingerprint, version
 
-__all__ = ["input_of", "is_url", "list_files", "open_url", "size_and_stamp", "version_of"]
+__all__ = ["input_of", "is_pattern", "is_url", "list_files", "open_url", "size_and_stamp", "version_of"]
 
 # What file systems call that which changes when a file does.
 STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "blob_id", "created")
@@ -18,6 +18,11 @@ STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "
 def is_url(path: str) -> bool:
     """Whether the path is for fsspec, not for the operating system."""
     return "://" in path
+
+
+def is_pattern(path: str) -> bool:
+    """Whether the path stands for all that match it; a file or folder whose name has such signs stands for itself."""
+    return bool(set(path) & set("*?[")) and not os.path.lexists(path)
 
 
 def size_and_stamp(path: str) -> tuple[int | None, str]:
@@ -44,16 +49,23 @@ def list_files(pattern: str) -> list[tuple[str, int | None, str]]:
     """Path, size and stamp of every file that matches or lies below, sorted. Raises JobError if there is none."""
     files, root = _file_system(pattern)
     try:
-        found = files.glob(root, detail=True) if set(root) & set("*?[") else files.find(root, detail=True)
+        found = files.glob(root, detail=True) if is_pattern(pattern) else files.find(root, detail=True)
         known = [(name, info or files.info(name)) for name, info in sorted(found.items())]
+        rows = [(name, info) for name, info in known if _is_file(files, name, info)]
     except Exception as error:  # a file system of anybody's raises anything
         raise JobError(f"source {pattern!r} cannot be listed ({type(error).__name__}: {error})") from error
-    rows = [(name, info) for name, info in known if info.get("type") == "file"]
     if not rows:
         raise JobError(f"source {pattern!r}: no file matches")
     if is_url(pattern):
         return [(files.unstrip_protocol(name), info.get("size"), _stamp(info)) for name, info in rows]
     return [(name, *size_and_stamp(name)) for name, _ in rows]
+
+
+def _is_file(files: Any, name: str, info: Mapping[str, Any]) -> bool:
+    """Links to files are files. So are links to nothing: missing ones, which belong in the ledger."""
+    if info.get("type") in ("file", "directory"):
+        return bool(info["type"] == "file")
+    return bool(files.isfile(name) or (info.get("islink") and not files.exists(name)))
 
 
 def version_of(path: str, stream: IO[bytes]) -> str:
