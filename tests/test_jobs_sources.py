@@ -111,6 +111,20 @@ def test_a_manifest_row_without_a_path_is_named(tmp_path):
         listed(tmp_path / "list.csv")
 
 
+def test_a_stray_quote_in_a_manifest_does_not_swallow_rows(tmp_path):
+    (tmp_path / "list.tsv").write_text('path\ttext\na.wav\t"Hello\nb.wav\tWorld" he said\nc.wav\tx\n')
+    with pytest.raises(JobError, match=r"list.tsv.*expected after.*double the quotes"):
+        listed(tmp_path / "list.tsv")
+    (tmp_path / "list.tsv").write_text('path\ttext\na.wav\t"Hello\nb.wav\the said "World"\nc.wav\tsaid "\n')
+    with pytest.raises(JobError, match=r"list.tsv"):
+        listed(tmp_path / "list.tsv")
+    (tmp_path / "list.tsv").write_text('path\ttext\na.wav\t"Hello\nb.wav\tWorld"\nc.wav\tx\n')
+    with pytest.raises(JobError, match=r"list.tsv, row 1: a line break within quotes; double the quotes"):
+        listed(tmp_path / "list.tsv")
+    (tmp_path / "list.csv").write_text('path,text\na.wav,"eins\nzwei"\nb.wav,"""drei"" vier"\n')
+    assert [item.text for item in listed(tmp_path / "list.csv")] == ["eins\nzwei", '"drei" vier']
+
+
 def write_tar(path: Path, members: dict[str, bytes]) -> None:
     with tarfile.open(path, "w") as tar:
         for name, data in members.items():
