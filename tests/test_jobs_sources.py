@@ -111,6 +111,26 @@ def test_a_manifest_row_without_a_path_is_named(tmp_path):
         listed(tmp_path / "list.csv")
 
 
+@pytest.mark.parametrize(("name", "text"), [("x.csv", "path,text\na.wav,ä\n"), ("x.jsonl", '{"path": "a.wav"}\n')])
+def test_a_manifest_may_open_with_a_byte_order_mark(tmp_path, name, text):
+    (tmp_path / name).write_text(text, "utf-8-sig")
+    assert [item.key for item in listed(tmp_path / name)] == ["a.wav"]
+
+
+def test_a_key_of_zero_is_a_key(tmp_path):
+    lines = ['{"path": "a.wav", "key": 0}\n', '{"path": "b.wav", "key": null}\n', '{"path": "c.wav", "key": ""}\n']
+    (tmp_path / "list.jsonl").write_text("".join(lines))
+    assert [item.key for item in listed(tmp_path / "list.jsonl")] == ["0", "b.wav", "c.wav"]
+
+
+def test_a_name_too_long_for_a_caption_has_none(tmp_path):
+    for name in ("a" * 251, "b"):
+        write_wav(tmp_path / f"{name}.wav", 600)
+    (tmp_path / "b.lab.txt").write_text("so")
+    texts = {item.key[0]: item.text for item in listed(tmp_path, text_suffix=".lab.txt")}
+    assert texts == {"a": None, "b": "so"}
+
+
 def test_a_stray_quote_in_a_manifest_does_not_swallow_rows(tmp_path):
     (tmp_path / "list.tsv").write_text('path\ttext\na.wav\t"Hello\nb.wav\tWorld" he said\nc.wav\tx\n')
     with pytest.raises(JobError, match=r"list.tsv.*expected after.*double the quotes"):

@@ -6,6 +6,7 @@ A source is listed in a fixed order, twice over: `inputs` are the files a plan d
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -155,7 +156,7 @@ class ManifestSource:
         if not path or not isinstance(path, str):
             raise JobError(f"{where}: no {self._columns['path']!r}; columns = {{path = …}} names the column of paths")
         modality = self._choice.by_name(known["modality"], os.path.splitext(path)[1], where)
-        key = valid_text(str(known["key"] or path))
+        key = valid_text(str(path if known["key"] in (None, "") else known["key"]))
         text = None if known["text"] is None else str(known["text"])
         path = path if is_url(path) else os.path.join(folder, path)
         if is_url(path):
@@ -174,9 +175,9 @@ def read_text(path: str, suffix: str) -> str | None:
     try:
         with open_url(beside) as stream:
             return stream.read().decode("utf-8").strip()
-    except FileNotFoundError:
-        return None
     except Exception as error:  # a file system of anybody's raises anything
+        if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == errno.ENAMETOOLONG:
+            return None  # a name too long for the system is no file either
         raise JobError(f"cannot read the text {beside}: {error}") from error
 
 
@@ -190,7 +191,7 @@ def read_rows(path: str) -> Iterator[Mapping[str, Any]]:
         if suffix == ".parquet":
             yield from _parquet_rows(path)
             return
-        with open_url(path) as data, io.TextIOWrapper(data, encoding="utf-8", newline="") as stream:
+        with open_url(path) as data, io.TextIOWrapper(data, encoding="utf-8-sig", newline="") as stream:
             yield from _json_rows(stream, path) if suffix == ".jsonl" else _table_rows(stream, path, suffix)
     except csv.Error as error:
         raise JobError(f"cannot read the manifest {path}: {error}; {_QUOTES}") from error
