@@ -254,6 +254,48 @@ def test_parquet_with_media_in_it(tmp_path, struct):
     assert json.loads(found["x.parquet/3"]["meta"]) == {"speaker": 3}
 
 
+def speech_table(path: Path, /, **columns) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"media": [wav_bytes(path.parent / "one.wav", 600, 1)], **columns}), path)
+
+
+def test_parts_of_a_table_that_share_a_name_are_told_apart_by_their_folders(tmp_path):
+    for language in ("en", "de"):
+        speech_table(tmp_path / "hive" / f"lang={language}" / "part-0.parquet")
+    pattern = tmp_path / "hive" / "*" / "*.parquet"
+    run_job(speech_job(pattern, tmp_path / "out"))
+    assert set(rows(tmp_path / "out")) == {"lang=de/part-0.parquet/0", "lang=en/part-0.parquet/0"}
+
+
+def test_further_columns_of_bytes_are_no_metadata(tmp_path):
+    speech_table(tmp_path / "x.parquet", cover=[{"bytes": b"png", "path": None}], raw=[b"png"], key=[b"k"], year=[1999])
+    status = run_job(speech_job(tmp_path / "x.parquet", tmp_path / "out"))
+    [row] = rows(tmp_path / "out").values()
+    assert json.loads(row["meta"]) == {"year": 1999} and status.written == 1
+    plan = json.loads((tmp_path / "out" / "_anytok" / "plan.json").read_text())
+    assert plan["ignored"] == {"column cover": 1, "column raw": 1}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "manifest"])
+def test_a_damaged_table_is_named(tmp_path, kind):
+    speech_table(tmp_path / "x.parquet", path=["a.wav"])
+    data = (tmp_path / "x.parquet").read_bytes()
+    for damaged in (b"", data[: len(data) // 2], data[:-9] + b"\xff" * 9):
+        (tmp_path / "x.parquet").write_bytes(damaged)
+        with pytest.raises(JobError, match=r"x.parquet is no readable parquet file"):
+            listed(tmp_path / "x.parquet", kind=kind)
+
+
+def test_what_spark_leaves_beside_its_parts_is_passed_over(tmp_path):
+    speech_table(tmp_path / "d.parquet" / "part-0.parquet")
+    (tmp_path / "d.parquet" / "one.wav").unlink()
+    (tmp_path / "d.parquet" / "_SUCCESS").touch()
+    assert [item.key for item in listed(tmp_path / "d.parquet")] == ["part-0.parquet/0"]
+
+
 def test_a_dataset_saved_by_hugging_face(tmp_path):
     datasets = pytest.importorskip("datasets")
     paths = [tmp_path / f"{n}.png" for n in range(3)]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ..errors import JobError, MissingExtraError
 from .config import SourceConfig
 from .items import Input, Item, valid_text, version
-from .sources import Choice
+from .sources import Choice, open_table
 from .urls import input_of, list_files, open_url
 
 __all__ = ["DatasetSource", "ParquetSource", "TarSource", "dataset_version", "open_dataset"]
@@ -114,7 +114,10 @@ def _json(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> dict[str,
 
 
 class ParquetSource:
-    """Tables with media in them: a binary column, or the {bytes, path} column of Hugging Face. Column `media`."""
+    """Tables with media in them: a binary column, or the {bytes, path} column of Hugging Face. Column `media`.
+
+    Further columns of such kinds are passed over; all others become the item's metadata.
+    """
 
     def __init__(self, config: SourceConfig, choice: Choice) -> None:
         self._config, self._choice = config, choice
@@ -125,36 +128,44 @@ class ParquetSource:
         return (Input(*found) for found in list_files(self._config.path))
 
     def items(self) -> Iterator[Item]:
-        import pyarrow.parquet as pq
-
+        self.ignored.clear()
         for container in _containers(self._config.path):
-            with open_url(container.path) as stream, pq.ParquetFile(stream) as table:
-                media = _media_column(table.schema_arrow, self._columns["media"], container.path)
-                others = [name for name in table.schema_arrow.names if name != media]
-                number = itertools.count()
-                for group in range(table.num_row_groups):
-                    rows = table.read_row_group(group, columns=others).to_pylist() if others else []
-                    rows = rows or [{} for _ in range(table.metadata.row_group(group).num_rows)]
-                    for place, row in enumerate(rows):
-                        yield self._item(container, ("parquet", group, place, media), row, next(number))
+            name = os.path.basename(container.path)
+            if name.startswith(("_", ".")) and not name.endswith(".parquet"):
+                self.ignored[name] += 1  # what Spark leaves beside its parts, such as _SUCCESS
+                continue
+            with open_table(container.path) as table:
+                yield from self._items(table, container)
+
+    def _items(self, table: Any, container: _Container) -> Iterator[Item]:
+        media, more = _media_columns(table.schema_arrow, self._columns["media"], container.path)
+        left_out = [name for name in more if name not in self._columns.values()]
+        self.ignored.update(f"column {name}" for name in left_out)
+        others = [name for name in table.schema_arrow.names if name not in (media, *left_out)]
+        number = itertools.count()
+        for group in range(table.num_row_groups):
+            rows = table.read_row_group(group, columns=others).to_pylist() if others else []
+            rows = rows or [{} for _ in range(table.metadata.row_group(group).num_rows)]
+            for place, row in enumerate(rows):
+                yield self._item(container, ("parquet", group, place, media), row, next(number))
 
     def _item(self, container: _Container, place: tuple[Any, ...], row: dict[str, Any], number: int) -> Item:
         key, text, name = (row.pop(self._columns[one], None) for one in ("key", "text", "modality"))
-        label = str(key) if key is not None else f"{os.path.basename(container.path)}/{number}"
+        label = str(key) if key is not None else f"{container.label}/{number}"
         modality = self._choice.by_name(name, "", f"{container.path}, row {number}")
         text = None if text is None else str(text)
         return Item(valid_text(label), modality, container.path, None, container.version, place, text, row)
 
 
-def _media_column(schema: Any, wanted: str, path: str) -> str:
+def _media_columns(schema: Any, wanted: str, path: str) -> tuple[str, list[str]]:
+    """The column of the media, and further ones that could be it: bytes, which are no metadata."""
     import pyarrow as pa
 
     kinds = {field.name: field.type for field in schema}
     holding = [name for name, kind in kinds.items() if _holds_media(kind, pa)]
-    if wanted in holding:
-        return wanted
-    if len(holding) == 1:
-        return holding[0]
+    media = wanted if wanted in holding else holding[0] if len(holding) == 1 else None
+    if media is not None:
+        return media, [name for name in holding if name != media]
     raise JobError(
         f"{path}: which column holds the media? Candidates: {', '.join(holding) or 'none'} of {', '.join(kinds)}; "
         'say columns = {media = …}. A table of paths is kind = "manifest"'

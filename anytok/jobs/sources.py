@@ -12,6 +12,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import IO, Any, Protocol
 
 from ..errors import JobError, UsageError
@@ -19,7 +20,7 @@ from .config import JobConfig, SourceConfig
 from .items import Input, Item, valid_text
 from .urls import input_of, is_url, list_files, open_url, size_and_stamp
 
-__all__ = ["Source", "listed", "open_sources"]
+__all__ = ["Source", "listed", "open_sources", "open_table"]
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"}
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".w64", ".webm", ".mp4"}
@@ -221,10 +222,21 @@ def _table_rows(stream: IO[str], path: str, suffix: str) -> Iterator[Mapping[str
         yield {name: value or None for name, value in row.items()}
 
 
-def _parquet_rows(path: str) -> Iterator[Mapping[str, Any]]:
+@contextmanager
+def open_table(path: str) -> Iterator[Any]:
+    """A parquet file or URL as a pyarrow ParquetFile. Raises JobError where it, or what is read of it, is damaged."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with open_url(path) as stream, pq.ParquetFile(stream) as table:
+    try:
+        with open_url(path) as stream, pq.ParquetFile(stream) as table:
+            yield table
+    except (pa.ArrowException, OSError) as error:
+        raise JobError(f"{path} is no readable parquet file ({error})") from error
+
+
+def _parquet_rows(path: str) -> Iterator[Mapping[str, Any]]:
+    with open_table(path) as table:
         for batch in table.iter_batches(batch_size=10_000):
             yield from batch.to_pylist()
 
