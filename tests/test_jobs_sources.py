@@ -58,6 +58,18 @@ def test_a_job_does_not_eat_its_own_output(tmp_path):
     assert run_job(job).items == 1
 
 
+def test_a_source_is_no_output_and_a_skipped_folder_is_named(tmp_path):
+    write_wav(tmp_path / "in" / "a.wav", 600)
+    os.symlink("in", tmp_path / "link")
+    for output in ("in", "link", "in/../in/"):
+        with pytest.raises(UsageError, match=r"is also a source, and would spoil it"):
+            run_job(speech_job(tmp_path / "in", f"{tmp_path}/{output}"))
+    assert os.listdir(tmp_path / "in") == ["a.wav"]
+    (tmp_path / "in" / "_anytok").mkdir()
+    with pytest.raises(JobError, match=rf"passed over: .*{tmp_path}/in \(a job's output: it holds _anytok\)"):
+        run_job(speech_job(tmp_path / "in", tmp_path / "out"))
+
+
 def test_odd_names_and_odd_files_neither_stop_nor_hang_a_job(tmp_path):
     source = speech_folder(tmp_path / "in", 2)
     write_wav(source / "-leading dash, \n newline 🎶.wav", 700)
@@ -328,5 +340,5 @@ def test_sound_that_may_be_speech_or_music_must_be_told(tmp_path):
 
 def test_a_folder_without_media_is_refused(tmp_path):
     (tmp_path / "notes.md").write_text("x")
-    with pytest.raises(JobError, match=r"hold no media for speech; passed over: \{'.md': 1\}"):
+    with pytest.raises(JobError, match=r"hold no media for speech; passed over: \{'.md': 1, .*/out \(a job's output"):
         run_job(speech_job(tmp_path, tmp_path / "out"))

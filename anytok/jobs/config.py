@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -128,6 +129,8 @@ class JobConfig:
         for source in self.sources:
             if source.modality and source.modality not in self.tokenizers:
                 raise UsageError(f"source {source.path!r} holds {source.modality}: add [tokenizers.{source.modality}]")
+            if source.kind == "folder" and os.path.realpath(source.path) == os.path.realpath(self.output):
+                raise UsageError(f"the output {self.output!r} is also a source, and would spoil it: give it a folder")
         kinds = [sink.kind for sink in self.sinks]
         if len(set(kinds)) < len(kinds):
             raise UsageError(f"sinks {kinds}: each kind once")

@@ -89,8 +89,9 @@ class FolderSource:
             folder = folders.pop()
             with os.scandir(os.path.join(self.root, folder)) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
-            if any(entry.name == "_anytok" for entry in entries):
-                continue  # a job's output, such as this one's: no source of media
+            if any(entry.name == "_anytok" for entry in entries):  # a job's output, such as this one's
+                self.ignored[f"{os.path.dirname(entries[0].path)} (a job's output: it holds _anytok)"] += 1
+                continue
             below = []
             for entry in entries:
                 name = f"{folder}/{entry.name}" if folder else entry.name
