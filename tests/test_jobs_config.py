@@ -9,7 +9,7 @@ import pytest
 
 from anytok.errors import UsageError
 from anytok.jobs import JobConfig, load_config
-from anytok.jobs.config import RunConfig, SourceConfig, TokenizerConfig
+from anytok.jobs.config import RunConfig, SourceConfig, TokenizerConfig, from_record
 from anytok.registry import find
 from anytok.spec import Codes
 from anytok.vocab import load_vocabulary
@@ -89,6 +89,10 @@ def test_four_jobs_are_shipped():
         ("[[sources]]\npath = 'x'\nmodality = 'image'", r"add \[tokenizers.image\]"),
         ("[[sources]]\npath = 'x'\n[sources.columns]\npfad = 'x'", r"unknown \['pfad'\]"),
         ("[[sources", r"is not a TOML file"),
+        ("[[sources]]\npath = 'x'\ncolumns = 5", r"\[\[sources\]\]: columns = 5: expected a table"),
+        ("[[sources]]\npath = 'x'\ncolumns = {key = 5}", r"columns of source 'x' = \{'key': 5\}: expected the names"),
+        ("options = 5", r"\[tokenizers.speech\]: options = 5: expected a table"),
+        ("[run]\nworkers = {}", r"workers = \{\}: expected int"),
     ],
 )
 def test_mistakes_are_named(tmp_path, more, said):
@@ -101,6 +105,10 @@ def test_a_missing_file_and_missing_parts_are_named(tmp_path):
         load_config(tmp_path / "none.toml")
     with pytest.raises(UsageError, match="sources, tokenizers is missing"):
         load(tmp_path, 'output = "x"')
+    for name, value in (("sources", 5), ("sources", ["in"]), ("tokenizers", "speech-mini"), ("sinks", "parquet")):
+        record = {"output": "x", "sources": [{"path": "in"}], "tokenizers": {"speech": {"name": "speechtokenizer"}}}
+        with pytest.raises(UsageError, match=rf"job: (\[\[)?{name}.*: expected (a )?table"):
+            from_record({**record, name: value}, "job")
     with pytest.raises(UsageError, match="at least one of each"):
         JobConfig("out", (), {"speech": TokenizerConfig("speechtokenizer")})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ class SourceConfig:
             raise UsageError(
                 f"columns of source {self.path!r}: unknown {sorted(unknown)}; known: key, path, media, text, modality"
             )
+        if not all(isinstance(column, str) for column in self.columns.values()):
+            raise UsageError(f"columns of source {self.path!r} = {dict(self.columns)}: expected the names of columns")
         object.__setattr__(self, "kind", self.kind or self.guess())
 
     def guess(self) -> str:
@@ -185,11 +188,10 @@ def load_config(path: str | Path) -> JobConfig:
 def from_record(record: Mapping[str, Any], where: str) -> JobConfig:
     """Plain nested data, as TOML gives it → JobConfig."""
     sections = dict(record)
-    if "sources" in sections:
-        sections["sources"] = tuple(_build(SourceConfig, one, f"{where}: [[sources]]") for one in sections["sources"])
-    if "sinks" in sections:
-        sections["sinks"] = tuple(_build(SinkConfig, one, f"{where}: [[sinks]]") for one in sections["sinks"])
-    if "tokenizers" in sections:
+    for name, kind in (("sources", SourceConfig), ("sinks", SinkConfig)):
+        if isinstance(sections.get(name), (list, tuple)):
+            sections[name] = tuple(_build(kind, one, f"{where}: [[{name}]]") for one in sections[name])
+    if isinstance(sections.get("tokenizers"), Mapping):
         sections["tokenizers"] = {
             modality: _build(TokenizerConfig, one, f"{where}: [tokenizers.{modality}]")
             for modality, one in sections["tokenizers"].items()
@@ -207,11 +209,11 @@ def _build(kind: type, record: Any, where: str) -> Any:
     if unknown:
         raise UsageError(f"{where}: unknown {', '.join(sorted(unknown))}; known: {', '.join(fields)}")
     for name, value in record.items():
-        wanted = _TYPES.get(str(fields[name].type).split(" | ")[0])
+        wanted = _TYPES.get(re.split(r"\W", str(fields[name].type))[0])
         if value is None and str(fields[name].type).endswith("None"):
             continue
         if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
-            raise UsageError(f"{where}: {name} = {value!r}: expected {fields[name].type}")
+            raise UsageError(f"{where}: {name} = {value!r}: expected {_IN_TOML.get(wanted) or fields[name].type}")
     missing = [
         name
         for name, one in fields.items()
@@ -222,4 +224,5 @@ def _build(kind: type, record: Any, where: str) -> Any:
     return kind(**record)
 
 
-_TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "Mapping": Mapping, "tuple": tuple}
+_IN_TOML = {Mapping: "a table", tuple: "tables, each under its own [[…]]"}
