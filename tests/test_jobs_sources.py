@@ -70,6 +70,20 @@ def test_a_source_is_no_output_and_a_skipped_folder_is_named(tmp_path):
         run_job(speech_job(tmp_path / "in", tmp_path / "out"))
 
 
+def test_another_spelling_of_a_path_is_the_same_source(tmp_path, monkeypatch):
+    speech_folder(tmp_path / "in", 2)
+    write_wav(tmp_path / "in" / "bad.wav", 0)
+    monkeypatch.chdir(tmp_path)
+    for number, first in enumerate(("in", "./in/")):
+        done = run_job(speech_job(first, f"out{number}", max_failure_rate=0.5))
+        for again in ("in", "in/", "./in", "0/../in"):
+            status = run_job(speech_job(again, f"out{number}", max_failure_rate=0.5))
+            assert (status.written, status.shards) == (2, done.shards)
+        run_job(speech_job("in/", f"out{number}", max_failure_rate=0.5), retry_failed=True)
+        with pytest.raises(JobError, match=r"work.sources\[0\].path was '.*in/?', is now 'in/0'"):
+            run_job(speech_job("in/0", f"out{number}"))
+
+
 def test_odd_names_and_odd_files_neither_stop_nor_hang_a_job(tmp_path):
     source = speech_folder(tmp_path / "in", 2)
     write_wav(source / "-leading dash, \n newline 🎶.wav", 700)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .urls import is_pattern
+from .urls import is_pattern, is_url
 
 __all__ = ["JobConfig", "RunConfig", "SinkConfig", "SourceConfig", "TokenizerConfig", "load_config"]
 
@@ -164,6 +164,19 @@ class JobConfig:
             raise UsageError(f"a job has no {', '.join(sorted(unknown))}; a run has {', '.join(sorted(of_run))}")
         run = dataclasses.replace(self.run, **{key: changes.pop(key) for key in of_run & set(changes)})
         return dataclasses.replace(self, **{"run": run, **changes})
+
+    def spelled_as(self, planned: Mapping[str, Any]) -> JobConfig:
+        """The same job, with local paths of sources as a plan's `work` spells them: `in/` and `./in` are `in`."""
+
+        def spelled(one: SourceConfig, path: str) -> SourceConfig:
+            local = not is_url(one.path) and not is_url(path)
+            same = local and os.path.abspath(one.path) == os.path.abspath(path)
+            return dataclasses.replace(one, path=path) if same else one
+
+        if len(self.sources) != len(planned["sources"]):
+            return self
+        pairs = zip(self.sources, planned["sources"], strict=True)
+        return dataclasses.replace(self, sources=tuple(spelled(one, old["path"]) for one, old in pairs))
 
     def work(self) -> dict[str, Any]:
         """The part that decides the output's bytes, as plain data: what a plan freezes."""

@@ -122,8 +122,9 @@ def freeze(
 
     Raises JobError naming what differs, and on items with the same key.
     """
-    sources = open_sources(config)
     found = load_plan(folder)
+    config = config.spelled_as(found.record["work"]) if found else config
+    sources = open_sources(config)
     record = {
         "work": config.work(),
         "specs": {modality: spec.to_dict() for modality, spec in sorted(specs.items())},
@@ -153,7 +154,7 @@ def add_round(plan: Plan, config: JobConfig, failed: Iterable[Item]) -> Plan:
     """Plan the failed items once more. Their files may have changed since (mended, fetched again); others may not."""
     failed = list(failed)
     allowed = {item.path for item in failed if not item.place}
-    replaced = check_inputs(plan, open_sources(config), allowed)
+    replaced = check_inputs(plan, open_sources(config.spelled_as(plan.record["work"])), allowed)
     items = (_refreshed(item, replaced) for item in failed)
     _publish(
         plan.folder / f"retry-{len(plan.rounds)}.json",
