@@ -159,13 +159,13 @@ def test_a_name_too_long_for_a_caption_has_none(tmp_path):
 
 def test_a_stray_quote_in_a_manifest_does_not_swallow_rows(tmp_path):
     (tmp_path / "list.tsv").write_text('path\ttext\na.wav\t"Hello\nb.wav\tWorld" he said\nc.wav\tx\n')
-    with pytest.raises(JobError, match=r"list.tsv.*expected after.*double the quotes"):
+    with pytest.raises(JobError, match=r"list.tsv, line 3: .*expected after.*double the quotes"):
         listed(tmp_path / "list.tsv")
     (tmp_path / "list.tsv").write_text('path\ttext\na.wav\t"Hello\nb.wav\the said "World"\nc.wav\tsaid "\n')
     with pytest.raises(JobError, match=r"list.tsv"):
         listed(tmp_path / "list.tsv")
     (tmp_path / "list.tsv").write_text('path\ttext\na.wav\t"Hello\nb.wav\tWorld"\nc.wav\tx\n')
-    with pytest.raises(JobError, match=r"list.tsv, row 1: a line break within quotes; double the quotes"):
+    with pytest.raises(JobError, match=r"list.tsv, line 3: a line break within quotes; double the quotes"):
         listed(tmp_path / "list.tsv")
     (tmp_path / "list.csv").write_text('path,text\na.wav,"eins\nzwei"\nb.wav,"""drei"" vier"\n')
     assert [item.text for item in listed(tmp_path / "list.csv")] == ["eins\nzwei", '"drei" vier']

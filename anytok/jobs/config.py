@@ -29,7 +29,7 @@ def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """Where items come from. `kind` is guessed from the path where it is not given.
+    """Where items come from. `kind` is guessed from the path where it is not given; one that is there is no pattern.
 
     `modality` may be left out where the file suffix decides: pictures are "image", sound belongs to the job's
     only audio tokenizer. `columns` renames what manifests and tables call things: `key`, `path`, `media`,

@@ -183,9 +183,6 @@ def read_text(path: str, suffix: str) -> str | None:
         raise JobError(f"cannot read the text {beside}: {error}") from error
 
 
-_QUOTES = 'double the quotes in a field and put quotes around it ("""so"" he said"), or write JSONL'
-
-
 def read_rows(path: str) -> Iterator[Mapping[str, Any]]:
     """Rows of a manifest as dicts, one at a time."""
     suffix = os.path.splitext(path)[1].lower()
@@ -195,8 +192,6 @@ def read_rows(path: str) -> Iterator[Mapping[str, Any]]:
             return
         with open_url(path) as data, io.TextIOWrapper(data, encoding="utf-8-sig", newline="") as stream:
             yield from _json_rows(stream, path) if suffix == ".jsonl" else _table_rows(stream, path, suffix)
-    except csv.Error as error:
-        raise JobError(f"cannot read the manifest {path}: {error}; {_QUOTES}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"cannot read the manifest {path}: {error}") from error
 
@@ -213,14 +208,19 @@ def _json_rows(stream: IO[str], path: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _table_rows(stream: IO[str], path: str, suffix: str) -> Iterator[Mapping[str, Any]]:
+    """Strict, and without line breaks in .tsv: a quote not meant as one would swallow the rows up to the next."""
     tabs = suffix == ".tsv"
-    # Strict, and no line breaks in .tsv: a quote that was not meant as one would swallow the rows up to the next.
-    for number, row in enumerate(csv.DictReader(stream, delimiter="\t" if tabs else ",", strict=True), 1):
-        if tabs and any("\n" in value or "\r" in value for value in row.values() if isinstance(value, str)):
-            raise JobError(f"{path}, row {number}: a line break within quotes; {_QUOTES}")
-        if None in row or None in row.values():
-            raise JobError(f"{path}, row {number}: {'more' if None in row else 'fewer'} fields than the header has")
-        yield {name: value or None for name, value in row.items()}
+    table = csv.DictReader(stream, delimiter="\t" if tabs else ",", strict=True)
+    try:
+        for number, row in enumerate(table, 1):
+            if tabs and any("\n" in value or "\r" in value for value in row.values() if isinstance(value, str)):
+                raise csv.Error("a line break within quotes")
+            if None in row or None in row.values():
+                raise JobError(f"{path}, row {number}: {'more' if None in row else 'fewer'} fields than the header has")
+            yield {name: value or None for name, value in row.items()}
+    except csv.Error as error:
+        advice = 'double the quotes in a field and put quotes around it ("""so"" he said"), or write JSONL'
+        raise JobError(f"{path}, line {table.reader.line_num}: {error}; {advice}") from error
 
 
 @contextmanager
