@@ -90,6 +90,7 @@ def test_a_path_that_is_there_is_no_pattern(tmp_path):
     with tarfile.open(tmp_path / "t[1].tar", "w") as tar:
         tar.add(tmp_path / "t1.wav", "t1.wav")
     assert run_job(speech_job(tmp_path / "rec [2024]", tmp_path / "a")).written == 1
+    assert run_job(speech_job(f"file://{tmp_path}/rec [2024]", tmp_path / "c")).written == 1
     run_job(speech_job(tmp_path / "t[1].tar", tmp_path / "b"))
     assert set(rows(tmp_path / "b")) == {"t[1].tar/t1.wav"}
 

@@ -49,7 +49,7 @@ def list_files(pattern: str) -> list[tuple[str, int | None, str]]:
     """Path, size and stamp of every file that matches or lies below, sorted. Raises JobError if there is none."""
     files, root = _file_system(pattern)
     try:
-        found = files.glob(root, detail=True) if is_pattern(pattern) else files.find(root, detail=True)
+        found = files.glob(root, detail=True) if is_pattern(root) else files.find(root, detail=True)
         known = [(name, info or files.info(name)) for name, info in sorted(found.items())]
         rows = [(name, info) for name, info in known if _is_file(files, name, info)]
     except Exception as error:  # a file system of anybody's raises anything
