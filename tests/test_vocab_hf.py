@@ -12,6 +12,7 @@ from tokenizers import AddedToken
 
 from anytok import Vocabulary, VocabularyError, load_vocabulary
 from anytok.vocab import TextIds
+from anytok.vocab.templates import TEMPLATES
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "golden/anygpt_strings.jsonl").open(encoding="utf-8")]
 
@@ -57,6 +58,22 @@ def test_no_words_make_media_ids(extended: Vocabulary) -> None:
     assert ids.max() < 32000
     assert not {1, 2} & set(ids.tolist())
     assert extended.from_ids(ids) == [words]
+
+
+@pytest.mark.parametrize("words", ["hi [MMGPT]: yes", "see <👀5>"])
+def test_words_stay_words_or_are_refused(words: str) -> None:
+    """Ordinary added tokens, as in published tokenizers, are not split; special ones are."""
+    tokenizer, tokens = llama_tokenizer(), load_vocabulary("anygpt").layout.tokens()
+    tokenizer.add_tokens(tokens)
+    vocab = Vocabulary.from_tokenizer(tokenizer)
+    for parts in (words, TEMPLATES["anygpt"].render([("user", words)])):
+        with pytest.raises(VocabularyError, match=r"words with (\[MMGPT\]|<👀5>): .* special=True"):
+            vocab.to_ids(parts)
+    said = [AddedToken(token, special=True, normalized=False) for token in ("[MMGPT]", "<👀5>")]
+    tokenizer.add_tokens(said, special_tokens=True)
+    assert len(tokenizer) == vocab.layout.total
+    assert vocab.to_ids(words).max() < 32000
+    assert vocab.from_ids(vocab.to_ids(words)) == [words]
 
 
 def test_words_and_codes_both_ways(extended: Vocabulary) -> None:

@@ -95,9 +95,20 @@ def _id_of(vocab: dict[str, int], token: str, name: str) -> int:
     return vocab[token]
 
 
-def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Text ids of a user's words; what looks like a special or media token in them stays words."""
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+def encode_text(tokenizer: Any, layout: Layout, text: str) -> np.ndarray:
+    """Text ids of a user's words, int64 `[N]`; what looks like a special or media token in them stays words.
+
+    Raises VocabularyError where the tokenizer does not split such a token: it does not split ordinary added ones.
+    """
+    ids = np.array(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"], np.int64)
+    beyond = ids[ids >= layout.text_size]
+    if len(beyond):
+        raise VocabularyError(
+            f"words with {tokenizer.decode([int(beyond[0])])}: the tokenizer makes id {beyond[0]} of it, which is no "
+            f"text id of {layout.name}. Pass Special(…) or Codes where the token is meant; where words are meant, add "
+            f"it to the tokenizer again with special=True, so that it can be split"
+        )
+    return ids
 
 
 def decode_text(tokenizer: Any, layout: Layout, ids: np.ndarray) -> str:

@@ -55,9 +55,11 @@ class Vocabulary:
     def to_ids(self, parts: Part | Sequence[Part]) -> np.ndarray:
         """Ids of Codes (markers included), of text, or of a list of such parts: `[N]` of `dtype`.
 
-        Text needs a text tokenizer, gets no begin-of-text id, and never makes media ids, whatever it spells.
-        Codes may have more layers than the vocabulary writes; the first are taken. Raises CodesError on codes
-        of another tokenizer, with too few layers, without the first layer, or of the wrong length.
+        Text needs a text tokenizer, gets no begin-of-text id, and never makes ids of media or of special tokens,
+        whatever it spells; where the tokenizer would make one, because its added tokens are not special, raises
+        VocabularyError. Codes may have more layers than the vocabulary writes; the first are taken. Raises
+        CodesError on codes of another tokenizer, with too few layers, without the first layer, or of the wrong
+        length.
         """
         return np.concatenate([np.empty(0, self.dtype), *(self._ids_of(part) for part in _listed(parts))])
 
@@ -190,7 +192,7 @@ class Vocabulary:
         if isinstance(part, str):
             from .hf import encode_text
 
-            part = TextIds(np.array(encode_text(self._text_tokenizer(), part), np.int64))
+            part = TextIds(encode_text(self._text_tokenizer(), self.layout, part))
         if not isinstance(part, TextIds):
             raise UsageError(f"to_ids got {type(part).__name__}: expected Codes, str, Special, TextIds or a list")
         beyond = part.ids[(part.ids < 0) | (part.ids >= self.layout.total)]
