@@ -72,8 +72,17 @@ def test_layouts_that_do_not_hold() -> None:
         replace(SOUND, pattern="delay")
     with pytest.raises(VocabularyError, match="exactly once"):
         replace(SOUND, code="<m>")
-    with pytest.raises(VocabularyError, match="at least 1"):
-        replace(SOUND, codebook_size=0)
+    for fields in ({"codebook_size": 0}, {"num_codebooks": 0}, {"num_frames": 0}, {"num_frames": -1}):
+        with pytest.raises(VocabularyError, match="at least 1"):
+            replace(SOUND, **fields)
+
+
+def test_a_tokenizer_has_one_segment() -> None:
+    """Its codes would find no way back to the second."""
+    first = replace(SOUND, num_codebooks=1, code="<n{}>", start="<c>", end="</c>")
+    for other in (first, replace(first, tokenizer="codec@77")):
+        with pytest.raises(VocabularyError, match="2 segments of codec; expected one"):
+            build_layout("x", 10, [other, IMAGE, SOUND])
 
 
 def test_records_of_the_wrong_type() -> None:

@@ -1,7 +1,8 @@
 """A layout: which id means what, as data.
 
 Ids come in one line: first the text tokenizer's, then, in the order in which they are added to it, special
-tokens and segments. A segment is the codes of one tokenizer, layer after layer, and its two markers.
+tokens and segments. A segment is the codes of one tokenizer, layer after layer, and its two markers; a tokenizer
+has one at most.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Segment:
             )
         if any(form.count("{}") != 1 for form in (self.code, *self.aliases)):
             raise VocabularyError(f"{self.tokenizer}: the text of a code, {self.code!r}, needs '{{}}' exactly once")
-        if min(self.num_codebooks, self.codebook_size, self.num_frames or 1) < 1:
+        if min(self.num_codebooks, self.codebook_size, 1 if self.num_frames is None else self.num_frames) < 1:
             raise VocabularyError(f"{self.tokenizer}: codebooks, their size and frames must be at least 1")
         if not 0 <= self.digits <= 20:
             raise VocabularyError(f"{self.tokenizer}: {self.digits} digits; expected 0 to 20")
@@ -163,6 +164,7 @@ class Layout:
     def __post_init__(self) -> None:
         object.__setattr__(self, "specials", tuple((token, number) for token, number in self.specials))
         object.__setattr__(self, "segments", tuple(self.segments))
+        _check_names(self)
         _check_tiling(self)
         _check_texts(self)
 
@@ -238,6 +240,17 @@ def build_layout(name: str, text_size: int, items: Sequence[str | Segment], rese
             segments.append(replace(item, first_id=next_id, start_id=end, end_id=end + 1))
             next_id = end + 2
     return Layout(name, text_size, tuple(specials), tuple(segments), next_id)
+
+
+def _check_names(layout: Layout) -> None:
+    """No tokenizer has two segments: codes carry its name, which says where their ids are."""
+    names = Counter(segment.tokenizer.partition("@")[0] for segment in layout.segments)
+    for name, count in names.items():
+        if count > 1:
+            raise VocabularyError(
+                f"layout {layout.name}: {count} segments of {name}; expected one for each tokenizer, since codes say "
+                f"only whose they are: keep the one with most codebooks"
+            )
 
 
 def _check_tiling(layout: Layout) -> None:
