@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from anytok import Codes, CodesError, Spec, UsageError, Vocabulary, VocabularyError, load_vocabulary
-from anytok.vocab import TextIds, build_layout, build_vocabulary, segment_of
+from anytok.vocab import ByteTokenizer, Special, TextIds, build_layout, build_vocabulary, segment_of
+from anytok.vocab.rows import to_chat_row
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "golden/anygpt_strings.jsonl").open(encoding="utf-8")]
 RUNS = [(modality, text) for row in ROWS for modality, text in row.items() if modality != "text"]
@@ -226,6 +228,40 @@ def test_words_do_not_become_media() -> None:
         ANYGPT.to_ids(TextIds([40196]))
     with pytest.raises(UsageError, match="text tokenizer"):
         ANYGPT.to_ids("words")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["<so", "sp>"],
+        ["<🗣️1", "2", ">"],
+        ["a <so", Special("sp>")],
+        ["<s", TextIds(list(b"os")), "p>"],
+        [Special("<👀5>")],
+        [Special("<soim>"), "<so", "im>"],
+    ],
+)
+def test_parts_do_not_become_media_together(parts: list[Any]) -> None:
+    vocab = Vocabulary(ANYGPT.layout, ByteTokenizer())
+    with pytest.raises(VocabularyError, match="words that spell the media token <"):
+        vocab.to_text(parts)
+    with pytest.raises(VocabularyError, match="words that spell the media token <"):
+        to_chat_row(vocab, "7", [[("user", parts)]])
+
+
+def test_words_do_not_become_media_with_what_is_behind() -> None:
+    speech = segment_of(SPEECH, num_codebooks=1, start="|sp>")
+    vocab = build_vocabulary("mine", 10, [speech, segment_of(Spec("pic", "image", 1, 16), end="<|sp>")])
+    [codes] = vocab.from_text("|sp><speech_1></speech>")
+    assert vocab.from_text(vocab.to_text(["a", codes])) == ["a", codes]
+    with pytest.raises(VocabularyError, match=r"the media token <\|sp>"):
+        vocab.to_text(["a<", codes])
+
+
+def test_special_tokens_keep_their_place_in_text() -> None:
+    [speech] = ANYGPT.from_text("<sosp><🗣️12><eosp>")
+    parts = [Special("<eoh>"), "<", speech, ">", Special("<eos>"), Special("<soim>")]
+    assert ANYGPT.to_text(parts) == "<eoh><<sosp><🗣️12><eosp>><eos><soim>"
 
 
 def test_unknown_names() -> None:

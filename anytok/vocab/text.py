@@ -20,16 +20,16 @@ class Lexer:
 
     def __init__(self, grammar: Grammar) -> None:
         self.grammar = grammar
-        self._markers: dict[str, int] = {}
+        self.markers: dict[str, int] = {}  # start and end markers, and their ids
         forms: list[str] = []
         self._forms: list[Segment] = []
         for segment in grammar.layout.segments:
-            self._markers |= {segment.start: segment.start_id, segment.end: segment.end_id}
+            self.markers |= {segment.start: segment.start_id, segment.end: segment.end_id}
             for code in (segment.code, *segment.aliases):
                 before, after = code.split("{}")
                 forms.append(f"{re.escape(before)}([0-9]+){re.escape(after)}")
                 self._forms.append(segment)
-        self._token = re.compile("|".join([*forms, *map(re.escape, self._markers)]))
+        self._token = re.compile("|".join([*forms, *map(re.escape, self.markers)]))
 
     def scan(self, text: str) -> tuple[np.ndarray, list[int]]:
         """Symbols, int64 `[N]`, and where they begin in the text, with its length behind: `[N + 1]`."""
@@ -48,14 +48,14 @@ class Lexer:
             starts.append(end)
         return np.array(symbols, np.int64), [*starts, len(text)]
 
-    def find(self, text: str) -> str | None:
-        """The first media token spelled in a text, or None: what a user's words must not contain."""
-        match = self._token.search(text)
-        return match.group() if match else None
+    def find(self, words: str, behind: str) -> str | None:
+        """The first media token that words spell, also together with the media `behind` them, or None."""
+        match = self._token.search(words + behind)
+        return match.group() if match and match.start() < len(words) else None
 
     def _symbol(self, match: re.Match[str]) -> int:
         if match.lastindex is None:
-            return self._markers[match.group()]
+            return self.markers[match.group()]
         segment, digits = self._forms[match.lastindex - 1], match.group(match.lastindex)
         number = int(digits[:9])
         canonical = digits == str(number).zfill(segment.digits) and number < segment.num_ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,14 @@ class Vocabulary:
     def to_text(self, parts: Part | Sequence[Part]) -> str:
         """The text of Codes (markers included), or of a list of parts: "<sosp><🗣️12>…<eosp>".
 
-        Raises CodesError as `to_ids` does, and VocabularyError on words that spell a media token.
+        Raises CodesError as `to_ids` does, and VocabularyError where words, joined, spell a media token.
         """
-        return "".join(map(self._text_of, _listed(parts)))
+        groups = groupby(_listed(parts), self._is_media)
+        texts = [(is_media, "".join(map(self._text_of, group))) for is_media, group in groups]
+        for (is_media, text), (_, behind) in pairwise([*texts, (True, "")]):
+            if not is_media and (token := self._lexer.find(text, behind)) is not None:
+                raise VocabularyError(f"words that spell the media token {token}: pass codes as Codes")
+        return "".join(text for _, text in texts)
 
     def from_ids(self, ids: Any, policy: str = "strict") -> Parts:
         """Ids `[N]` → parts in order: text (str with a text tokenizer, else TextIds) and Codes.
@@ -201,6 +207,10 @@ class Vocabulary:
             raise VocabularyError(f"text with id {[*beyond, *media][0]}: that is no text id of {self.name}")
         return part.ids.astype(self.dtype)
 
+    def _is_media(self, part: Part) -> bool:
+        """Whether a media token in the text of a part is meant as one."""
+        return isinstance(part, Codes) or (isinstance(part, Special) and part.token in self._lexer.markers)
+
     def _text_of(self, part: Part) -> str:
         if isinstance(part, Codes):
             return print_codes(self._segment(part), part)
@@ -212,15 +222,11 @@ class Vocabulary:
             part = decode_text(self._text_tokenizer(), self.layout, part.ids)
         if not isinstance(part, str):
             raise UsageError(f"to_text got {type(part).__name__}: expected Codes, str, Special, TextIds or a list")
-        if (token := self._lexer.find(part)) is not None:
-            raise VocabularyError(f"words that spell the media token {token}: pass codes as Codes")
         return part
 
     def _special_id(self, token: str) -> int:
         """A special token of the layout, a marker, or a special token of the text tokenizer."""
-        known = dict(self.layout.specials)
-        for segment in self.layout.segments:
-            known |= {segment.start: segment.start_id, segment.end: segment.end_id}
+        known = dict(self.layout.specials) | self._lexer.markers
         if token not in known and self.text_tokenizer is not None:
             own = self.text_tokenizer
             known |= dict(zip(own.all_special_tokens, own.all_special_ids, strict=True))
