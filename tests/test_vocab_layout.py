@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
-from anytok import Spec, VocabularyError
+from anytok import Codes, Spec, Vocabulary, VocabularyError
 from anytok.vocab import LAYOUTS, Layout, Segment, build_layout, segment_of
 from anytok.vocab.layouts import find_layout
 
@@ -83,6 +85,47 @@ def test_a_tokenizer_has_one_segment() -> None:
     for other in (first, replace(first, tokenizer="codec@77")):
         with pytest.raises(VocabularyError, match="2 segments of codec; expected one"):
             build_layout("x", 10, [other, IMAGE, SOUND])
+
+
+@pytest.mark.parametrize(
+    ("image", "sound"),
+    [
+        ({"code": "{}"}, {}),
+        ({"code": "i{}", "end": "5"}, {}),
+        ({"code": "<i{}0>"}, {}),
+        ({"start": "<s"}, {"start": "<s>"}),
+        ({"start": "<m5>x"}, {}),
+        ({"end": "<m"}, {}),
+        ({"code": "<c{}>", "codebook_size": 10}, {"code": "<c1{}>"}),
+        ({"code": "<c{}>"}, {"code": "<c0>{}>"}),
+        ({"code": "<c{}x17>"}, {"code": "<c1x{}>"}),
+        ({"aliases": ("<m{}>>",)}, {}),
+        ({"code": "<m{}>", "digits": 3}, {}),
+    ],
+)
+def test_text_could_be_read_in_two_ways(image: dict[str, Any], sound: dict[str, Any]) -> None:
+    for order in (1, -1):
+        with pytest.raises(VocabularyError, match="read in two ways"):
+            build_layout("x", 10, [replace(IMAGE, **image), replace(SOUND, **sound)][::order])
+
+
+@pytest.mark.parametrize(
+    ("image", "sound"),
+    [
+        ({"code": " i{}", "aliases": ("i{},",)}, {"code": "m{}"}),
+        ({"code": "{}>"}, {}),
+        ({"code": "<c1_{}>"}, {"code": "<c2_{}>"}),
+        ({"code": "<c1{}x>"}, {"code": "<c{}y>"}),
+        ({"start": "<a1>", "end": "<a12>"}, {"start": "<a>", "end": "<{}>"}),
+        ({"code": "<i{}>", "digits": 5}, {"code": "<i_{}>"}),
+    ],
+)
+def test_text_is_read_in_one_way(image: dict[str, Any], sound: dict[str, Any]) -> None:
+    vocab = Vocabulary(build_layout("x", 10, [replace(IMAGE, **image), replace(SOUND, **sound)]))
+    parts = [Codes(np.array([[0, 1, 15, 5]]), vocab.layout.segments[0].spec)]
+    parts += [Codes(np.array([[0, 1], [7, 2]]), vocab.layout.segments[1].spec)]
+    for line in (parts, parts[::-1], ["a", *parts, "b"]):
+        assert vocab.from_text(vocab.to_text(line)) == line
 
 
 def test_records_of_the_wrong_type() -> None:

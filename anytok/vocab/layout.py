@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import CodesError, VocabularyError
 from ..spec import Codes, Spec
 from .patterns import FLAT, flat_cells
+from .spelling import ambiguity
 
 __all__ = ["Layout", "Segment", "build_layout", "segment_of"]
 
@@ -270,7 +271,7 @@ def _check_tiling(layout: Layout) -> None:
 
 
 def _check_texts(layout: Layout) -> None:
-    """No two tokens are spelled alike, so text parses in one way only."""
+    """No two tokens are spelled alike, and those of media can be told apart, so text parses in one way only."""
     texts = Counter(token for token, _ in layout.specials)
     for segment in layout.segments:
         texts.update([segment.start, segment.end])
@@ -279,6 +280,12 @@ def _check_texts(layout: Layout) -> None:
     doubled = [text for text, count in texts.items() if count > 1]
     if doubled or "" in texts:
         raise VocabularyError(f"layout {layout.name}: {doubled[:5] or 'an empty text'} names more than one thing")
+    forms = [form for segment in layout.segments for form in (segment.code, *segment.aliases)]
+    markers = [marker for segment in layout.segments for marker in (segment.start, segment.end)]
+    if problem := ambiguity(forms, markers):
+        raise VocabularyError(
+            f"layout {layout.name}: {problem}, so that it could be read in two ways; spell them otherwise"
+        )
 
 
 def _typed(kind: Any, record: Mapping[str, Any]) -> Any:

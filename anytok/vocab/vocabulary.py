@@ -264,8 +264,8 @@ def build_vocabulary(name: str, text: Any, items: Sequence[str | Spec | Segment]
 
     `text` is a text tokenizer, or how many ids it has. A tokenizer is given by its Spec (all layers, frame by
     frame), or by `segment_of(spec, num_codebooks=1, …)` for other choices; a Spec's id pins its weights. `reserved`
-    ids stay free for later. Raises VocabularyError where two tokens are spelled alike, also where the text tokenizer
-    has one already.
+    ids stay free for later. Raises VocabularyError where two tokens are spelled alike, or so that media tokens cannot
+    be told apart in text, where the text tokenizer has one already, and on a tokenizer given twice.
 
     >>> build_vocabulary("mine", 32000, ["<eot>", Spec("codec", "music", 4, 1024)]).layout.total
     36099
