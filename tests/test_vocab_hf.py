@@ -11,7 +11,7 @@ from llama import llama_tokenizer
 from tokenizers import AddedToken
 
 from anytok import Vocabulary, VocabularyError, load_vocabulary
-from anytok.vocab import TextIds
+from anytok.vocab import Special, TextIds, build_layout
 from anytok.vocab.templates import TEMPLATES
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "golden/anygpt_strings.jsonl").open(encoding="utf-8")]
@@ -110,6 +110,22 @@ def test_a_tokenizer_wins_over_the_table() -> None:
             codes = vocab.from_text(row[modality])
             assert vocab.to_text(codes) == text
             assert tokenizer(text, add_special_tokens=False)["input_ids"] == vocab.to_ids(codes).tolist()
+
+
+def test_a_special_token_of_the_base_stays_where_it_is() -> None:
+    """As where <eos> has id 1: what is behind it is text."""
+    tokenizer = llama_tokenizer()
+    wanted = build_layout("x", 32000, ["[Human]", "</s>", "filler7", *load_vocabulary("seed-llama").layout.segments])
+    tokenizer.add_tokens([AddedToken("<pad>", special=True), *(t for t in wanted.tokens()[3:]), "[Human]"])
+    with pytest.raises(VocabularyError, match=r"filler7 at id .* among its text, and not as a special token"):
+        Vocabulary.from_tokenizer(tokenizer, wanted)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["filler7"]})
+    vocab = Vocabulary.from_tokenizer(tokenizer, wanted)
+    assert (vocab.layout.text_size, vocab.layout.specials) == (32001, (("[Human]", 32001 + 8194),))
+    ids = vocab.to_ids([Special("</s>"), Special("filler7"), "</s> filler7"])
+    assert ids[0] == 2
+    assert ids[1] not in ids[2:]
+    assert ids.max() < 32000
 
 
 def test_from_tokenizer_says_what_is_missing() -> None:

@@ -50,19 +50,29 @@ def extend(tokenizer: Any, layout: Layout) -> int:
 def look_up(tokenizer: Any, wanted: Layout) -> Layout:
     """The layout that a tokenizer really has; see `Vocabulary.from_tokenizer`.
 
-    Tokens that it has besides, behind its text, become special tokens.
+    Text ends at the first wanted token from which wanted and added tokens alone lead to the codes; those that nobody
+    asked for become special tokens. A special token that stands before that, among the text, must be one of the
+    tokenizer's own.
     """
     vocab = tokenizer.get_vocab()
     segments = [_look_up_segment(vocab, segment, wanted.name) for segment in wanted.segments]
     specials = {token: _id_of(vocab, token, wanted.name) for token, _ in wanted.specials}
-    taken = set(specials.values())
-    for segment in segments:
-        taken.update(number for number, _ in segment.tokens())
-    text_size, total = min(taken), max(vocab.values()) + 1
-    for token, number in vocab.items():
-        if number >= text_size and number not in taken:
-            specials[token] = number
-    ordered = tuple(sorted(specials.items(), key=lambda pair: pair[1]))
+    media = {number for segment in segments for number, _ in segment.tokens()}
+    total = max(vocab.values()) + 1
+    taken = media.union(specials.values())
+    tail = min(media, default=total)
+    added = taken.union(tokenizer.get_added_vocab().values())
+    while tail - 1 in added:
+        tail -= 1
+    text_size = min((number for number in taken if number >= tail), default=total)
+    for token, number in specials.items():
+        if number < text_size and token not in tokenizer.all_special_tokens:
+            raise VocabularyError(
+                f"the tokenizer has {token} at id {number}, among its text, and not as a special token, so that words "
+                f"could spell it: make it one, by tokenizer.add_special_tokens"
+            )
+    behind = sorted((number, token) for token, number in vocab.items() if number >= text_size and number not in media)
+    ordered = tuple((token, number) for number, token in behind)
     return Layout(wanted.name, text_size, ordered, tuple(segments), total)
 
 

@@ -122,7 +122,8 @@ class Vocabulary:
     def from_tokenizer(cls, text_tokenizer: Any, layout: str | Layout = "anygpt") -> Vocabulary:
         """A Vocabulary with the ids of an actual Hugging Face tokenizer; `layout` says what to look for.
 
-        Raises VocabularyError saying which tokens are missing, or where a run of codes is not contiguous.
+        Raises VocabularyError saying which tokens are missing, where a run of codes is not contiguous, or
+        which special token words could spell.
         """
         from .hf import look_up
 
