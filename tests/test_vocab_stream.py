@@ -110,6 +110,20 @@ def test_words_that_end_in_half_a_character_are_said_at_the_end() -> None:
     assert "".join(pieces) == vocab.from_ids(ids)[0]
 
 
+@pytest.mark.parametrize("tail", [b"", b"\xf0", b"\xf0\x9f", b"\xb5"])
+def test_bytes_are_said_when_their_row_has_ended(tail: bytes) -> None:
+    """One stray byte makes U+FFFD of whole characters before it."""
+    vocab = load_vocabulary("anygpt")
+    vocab.text_tokenizer = llama_tokenizer()
+    bytes_ = [3 + byte for byte in "€".encode() + tail]
+    ids = [*vocab.to_ids("a"), *bytes_, *vocab.to_ids("b"), *bytes_]
+    for size in (1, 2, 3, len(ids)):
+        stream, pieces = vocab.stream(), []
+        for start in range(0, len(ids), size):
+            pieces += stream.push(ids[start : start + size])
+        assert "".join([*pieces, *stream.finish()]) == vocab.from_ids(ids)[0]
+
+
 @pytest.mark.parametrize("policy", ["strict", "truncate"])
 def test_words_between_runs(policy: str) -> None:
     """Half a character before a run is said before the run, and words behind it begin afresh."""

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import MissingExtraError, VocabularyError
 from .layout import Layout, Segment
 
-__all__ = ["decode_text", "encode_text", "extend", "look_up"]
+__all__ = ["byte_ids", "decode_text", "encode_text", "extend", "look_up"]
 
 
 def extend(tokenizer: Any, layout: Layout) -> int:
@@ -119,6 +119,15 @@ def encode_text(tokenizer: Any, layout: Layout, text: str) -> np.ndarray:
             f"it to the tokenizer again with special=True, so that it can be split"
         )
     return ids
+
+
+def byte_ids(tokenizer: Any) -> frozenset[int]:
+    """The ids of `<0x00>` … `<0xFF>`, if the tokenizer falls back on them. How one is spelled depends also on those
+    that follow: where bytes in a row are no whole characters, all of them become U+FFFD."""
+    if not hasattr(tokenizer, "convert_tokens_to_ids"):
+        return frozenset()
+    ids = tokenizer.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in range(256)])
+    return frozenset(ids) - {tokenizer.unk_token_id, None}
 
 
 def decode_text(tokenizer: Any, layout: Layout, ids: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +34,19 @@ class Stream:
     """Feed ids by `push`, end with `finish`; both return pieces: str (TextIds without a text tokenizer), Frames.
 
     However the line is cut, the words and frames, joined, are those of `Vocabulary.from_ids` under the same
-    policy. A frame comes out with its last id where the pattern is frame-major (after K ids), else with the
+    policy. Words come once no later id can change them: characters that a tokenizer writes in bytes, with the next id
+    that is no byte. A frame comes out with its last id where the pattern is frame-major (after K ids), else with the
     end of its run; under "drop", which may take a whole run back, always with the end of its run. "strict"
     raises VocabularyError at the first fault; what came out before stands. `report` grows as the line does.
     """
 
-    def __init__(self, grammar: Grammar, policy: str, decode: Callable[[np.ndarray], Any] | None) -> None:
+    def __init__(
+        self,
+        grammar: Grammar,
+        policy: str,
+        decode: Callable[[np.ndarray], Any] | None,
+        byte_ids: Container[int] = frozenset(),
+    ) -> None:
         if policy not in POLICIES:
             raise UsageError(f"no policy is called {policy!r}; choose from {', '.join(POLICIES)}")
         self.report = Report()
@@ -47,7 +54,7 @@ class Stream:
         self._held = np.empty(0, np.int64)  # a run that is under way, from its start marker on
         self._given = 0  # frames of it that are out
         self._settled = 0  # ids before it
-        self._words = _Words(decode)
+        self._words = _Words(decode, byte_ids)
 
     def push(self, ids: Any) -> list[str | TextIds | Frames]:
         """Take ids `[n]`, return the pieces that became sure."""
@@ -105,10 +112,10 @@ class Stream:
 
 
 class _Words:
-    """A stretch of text ids → words, never half a character."""
+    """A stretch of text ids → words, never half a character, nor bytes of which a later one makes something else."""
 
-    def __init__(self, decode: Callable[[np.ndarray], Any] | None) -> None:
-        self._decode = decode
+    def __init__(self, decode: Callable[[np.ndarray], Any] | None, byte_ids: Container[int]) -> None:
+        self._decode, self._byte_ids = decode, byte_ids
         self._ids, self._said = np.empty(0, np.int64), ""
 
     def push(self, ids: np.ndarray) -> list[str | TextIds]:
@@ -116,6 +123,8 @@ class _Words:
             return [TextIds(ids)]
         # Decoded from the stretch's beginning each time: how an id is spelled depends on those before it.
         self._ids = np.concatenate([self._ids, ids])
+        if self._ids[-1] in self._byte_ids:
+            return []
         words = self._decode(self._ids)
         return [] if words.endswith("\ufffd") else self._say(words)
 

@@ -103,8 +103,11 @@ class Vocabulary:
 
     def stream(self, policy: str = "strict") -> Stream:
         """A parser for ids that arrive piece by piece; see `Stream`."""
-        words = None if self.text_tokenizer is None else self._text_part
-        return Stream(self._grammar, policy, words)
+        if self.text_tokenizer is None:
+            return Stream(self._grammar, policy, None)
+        from .hf import byte_ids
+
+        return Stream(self._grammar, policy, self._text_part, byte_ids(self.text_tokenizer))
 
     def extend(self, text_tokenizer: Any) -> int:
         """Add every token of the layout to a Hugging Face tokenizer and prove that the ids are the layout's.
