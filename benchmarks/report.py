@@ -208,7 +208,9 @@ def _measured_on(measured: dict) -> str:
     machine = measured["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     where = machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores"
-    return f"Measured on {where}; {versions}; commit `{machine['commit']}`. Weights are seeded, in the published forms."
+    commits = dict.fromkeys(row.get("commit", machine["commit"]) for row in measured["rows"])
+    made = f"commit{'s' if len(commits) > 1 else ''} {', '.join(f'`{commit}`' for commit in commits)}"
+    return f"Measured on {where}; {versions}; {made}. Weights are seeded, in the published forms."
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

@@ -133,7 +133,7 @@ def main() -> None:
             print(f"{row['tokenizer']:22s} {row['way']} {row['engine']:38s} {row['median_s'] * 1000:7.1f} ms "
                   f"{row['ratio']:5.2f} x original  equal {min(row.get('equal', [1])):.4f}  +{row['peak_mb']:.0f} MB",
                   flush=True)  # fmt: skip
-        rows += found
+        rows += [row | {"commit": machine()["commit"]} for row in found]  # rows of other runs stay
         record = {"machine": machine(), "threads": options.threads, "device": options.device, "rows": rows}
         options.out.write_text(json.dumps(record, indent=1) + "\n")
     print(f"-> {options.out}")
