@@ -10,7 +10,9 @@ import torch
 from llama import tiny_llama
 
 from anytok import UsageError, load_tokenizer, load_vocabulary
+from anytok.checkpoints.around_torchaudio import around_torchaudio
 from anytok.generation import codebook_vectors, resize_embeddings
+from anytok.vocab import Vocabulary, build_layout
 
 GOLDEN = Path(__file__).parent / "golden"
 ANYGPT = load_vocabulary("anygpt")
@@ -100,3 +102,26 @@ def test_rows_that_were_trained_are_not_begun_again() -> None:
     resize_embeddings(model, mini)
     with pytest.raises(UsageError, match="not resized before"):
         resize_embeddings(model, mini)
+
+
+def test_rows_without_a_spread_are_refused() -> None:
+    with pytest.raises(UsageError, match="the model's 1 text rows is not finite"):
+        resize_embeddings(tiny_llama(1), Vocabulary(build_layout("bare", 1, [ANYGPT.layout.segments[0]])))
+
+
+@torch.no_grad()
+def test_output_biases_of_new_rows_are_the_texts_mean() -> None:
+    with around_torchaudio():
+        from transformers import BartConfig, BartForConditionalGeneration, PhiConfig, PhiForCausalLM
+    small = {"vocab_size": 256, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    phi = PhiForCausalLM(PhiConfig(**small, num_attention_heads=2))
+    torch.nn.init.normal_(phi.lm_head.bias, -3, 0.1)
+    old = phi.lm_head.bias.clone()
+    resize_embeddings(phi, load_vocabulary("mini"))
+    assert torch.equal(phi.lm_head.bias[:256], old) and torch.allclose(phi.lm_head.bias[256:], old.mean())
+    layers = {f"{half}_{part}": 1 for half in ("encoder", "decoder") for part in ("layers", "attention_heads")}
+    bart = BartForConditionalGeneration(BartConfig(vocab_size=256, d_model=32, **layers))
+    bart.final_logits_bias.fill_(-3)
+    resize_embeddings(bart, load_vocabulary("mini"))
+    assert bart.final_logits_bias.shape == (1, len(bart.get_output_embeddings().weight))
+    assert bool((bart.final_logits_bias == -3).all())

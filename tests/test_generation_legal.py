@@ -16,7 +16,7 @@ from llama import tiny_llama
 
 from anytok import Codes, UsageError, VocabularyError, load_vocabulary
 from anytok.generation import LegalRuns, resize_embeddings
-from anytok.vocab import Vocabulary, build_layout
+from anytok.vocab import Layout, Vocabulary, build_layout
 
 ANYGPT = load_vocabulary("anygpt")
 MIO = load_vocabulary("mio")
@@ -124,6 +124,21 @@ def test_no_run_opens_that_could_not_close() -> None:
         assert (start in possible(ANYGPT, [5], legal, 49418)) is expected
 
 
+@pytest.mark.parametrize(("least", "most"), [(0, 3), (0, 0), (5, 2), (-1, 1)])
+def test_bounds_that_no_run_can_keep_are_refused(least: int, most: int) -> None:
+    with pytest.raises(UsageError, match=f"min_frames {least} and max_frames {most} of speech"):
+        LegalRuns(ANYGPT, min_frames={"speech": least}, max_frames={"speech": most})
+
+
+@pytest.mark.parametrize("number", [-1, 10**6])
+def test_an_id_that_the_vocabulary_does_not_have_begins_no_run(number: int) -> None:
+    """Not even where the last id is a start marker."""
+    segment = replace(SMALL.layout.segments[0], first_id=300, start_id=365, end_id=364)
+    vocab = Vocabulary(Layout("ends in a start", 300, (), (segment,), 366))
+    assert possible(vocab, [1, 365], LegalRuns(vocab), 366)[0] >= 300
+    assert possible(vocab, [1, number], LegalRuns(vocab), 366) == possible(vocab, [1], LegalRuns(vocab), 366)
+
+
 def test_modalities() -> None:
     opened = possible(ANYGPT, [5], LegalRuns(ANYGPT, modalities=["speech"]), 49472)
     assert opened == [*range(32004), 41222]
@@ -134,7 +149,7 @@ def test_modalities() -> None:
 
 
 def test_a_run_that_a_prompt_began_wrongly_can_only_be_closed() -> None:
-    assert possible(ANYGPT, [49416, 41224, 41224, 41224], LegalRuns(ANYGPT, max_frames={"music": 0}), 49418) == [49417]
+    assert possible(ANYGPT, [49416, *[41224] * 5], LegalRuns(ANYGPT, max_frames={"music": 1}), 49418) == [49417]
 
 
 class Eager:

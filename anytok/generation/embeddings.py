@@ -35,8 +35,9 @@ def resize_embeddings(
     new token is likely or unlikely before training, and no two are alike. With `codebooks`, float `[K, N,
     D]` by tokenizer name (see `codebook_vectors`), a code begins at its codebook vector instead, projected at
     random into the spread of the text rows: codes that sound or look alike begin alike. Output rows, if they
-    are not tied, get the same. Raises UsageError if the model has fewer rows than the text has ids, or was
-    resized before, and on vectors that do not fit the vocabulary.
+    are not tied, get the same, and output biases the mean of the text's. Raises UsageError if the model has fewer rows
+    than the text has ids, or was resized before, if its text rows have no spread (one alone, or numbers that are not
+    finite), and on vectors that do not fit the vocabulary.
     """
     layout = vocabulary.layout
     present = model.get_input_embeddings().weight.shape[0]
@@ -53,12 +54,21 @@ def resize_embeddings(
     for weight in weights.values():
         text = weight[: layout.text_size].float()
         mean, spread = text.mean(0).cpu(), text.std(0).cpu()
+        if not (mean.isfinite() & spread.isfinite()).all():
+            raise UsageError(
+                f"the mean or spread of the model's {len(text)} text rows is not finite, so new rows have nothing to "
+                f"begin at: give it a trained model of {layout.name}'s text tokenizer"
+            )
         noise = _normal(len(weight) - layout.text_size, weight.shape[1], seed)
         rows = mean + 0.1 * spread * noise
         for segment, vectors_knd in vectors.items():
             first = segment.first_id - layout.text_size
             rows[first : first + segment.num_ids] = mean + spread * _project(vectors_knd, rows.shape[1], seed)
         weight[layout.text_size :] = rows.to(weight)
+    biases = getattr(tables[1], "bias", None), getattr(model, "final_logits_bias", None)  # BART's is beside its rows
+    for bias in biases:
+        if bias is not None:
+            bias[..., layout.text_size :] = bias[..., : layout.text_size].mean()
     return int(model.get_input_embeddings().weight.shape[0])
 
 

@@ -27,7 +27,8 @@ class LegalRuns:
 
     `modalities` are those the model may open (all by default). `min_frames` and `max_frames` bound runs of
     free length, by modality. `max_length`, the length at which generation stops (prompt included), lets no
-    run open or grow that could not be closed in time.
+    run open or grow that could not be closed in time. Raises UsageError for modalities that the vocabulary does not
+    have, and for bounds that are not 1 <= min <= max.
 
     It keeps no state: every call reads the runs off the ids, so beams may be reordered and rows swapped.
     """
@@ -49,12 +50,17 @@ class LegalRuns:
         self.limits = [
             ((min_frames or {}).get(s.modality, 1), (max_frames or {}).get(s.modality, NO_LIMIT)) for s in self.segments
         ]
+        for segment, (least, most) in zip(self.segments, self.limits, strict=True):
+            if not 1 <= least <= most:
+                raise UsageError(
+                    f"min_frames {least} and max_frames {most} of {segment.modality}: "
+                    f"expected 1 <= min_frames <= max_frames"
+                )
         self.max_length = max_length
         grammar = Grammar(vocabulary.layout)
         self._total = vocabulary.layout.total
         self._kind_v, self._family_v, self._layer_v = (
-            torch.from_numpy(table[: self._total].astype("int64"))
-            for table in (grammar.kind, grammar.family, grammar.layer)
+            torch.from_numpy(table.astype("int64")) for table in (grammar.kind, grammar.family, grammar.layer)
         )
         self._stretches = _stretches(vocabulary.layout)
         self._num_classes = 1 + sum(2 + segment.num_codebooks for segment in self.segments)
@@ -85,7 +91,8 @@ class LegalRuns:
         if not ids_bn.shape[1]:  # a prompt of embeddings: as if it ended in text
             ids_bn = ids_bn.new_zeros(len(ids_bn), 1)
         num_ids = ids_bn.shape[1]
-        known_bn = ids_bn.clamp(0, self._total - 1)
+        # What the vocabulary does not have stands behind its ids, as in Grammar.
+        known_bn = torch.where((ids_bn >= 0) & (ids_bn < self._total), ids_bn, self._total)
         place_n = torch.arange(num_ids, device=ids_bn.device)
         no_code_bn = self._kind_v[known_bn] != CODE
         # The last id that is no code: a run is under way if it is a start marker.
