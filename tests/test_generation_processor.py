@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,33 @@ def test_padding(processor: Processor) -> None:
         processor("a", pad_to_multiple_of=0)
 
 
+def test_rows_are_collated_with_what_they_have(processor: Processor) -> None:
+    padded = processor(["a", "a b c"], labels=True, return_tensors="np")
+    rows = [{key: padded[key][row] for key in padded} for row in (0, 1)]
+    batch = processor.collate([*rows, {key: rows[1][key][:2] for key in rows[1]}])
+    for key, filled in (("input_ids", 0), ("attention_mask", 0), ("labels", -100)):
+        assert batch[key][:2].tolist() == padded[key].tolist(), "a given mask stays"
+        assert batch[key][2].tolist() == [*rows[1][key][:2], *[filled] * (len(rows[1][key]) - 2)]
+    assert (padded["attention_mask"] == 0).any()
+    bare = processor.collate([{"input_ids": [1, 2, 3]}, {"input_ids": [4]}])
+    assert sorted(bare) == ["attention_mask", "input_ids"] and bare["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        ({"input_ids": [1]}, "of rows 0 and 1 one has no labels"),
+        ({"input_ids": [1, 2], "labels": [1]}, "row 1 has {'input_ids': 2, 'labels': 1}: expected"),
+        ({"input_ids": [1], "labels": [1], "text": "a"}, "'text': 1}: expected input_ids"),
+        ({"labels": [1]}, "row 1 has {'labels': 1}"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(processor: Processor, second: dict[str, Any], why: str) -> None:
+    first = {"input_ids": [1, 2], "labels": [-100, 2]}
+    with pytest.raises(UsageError, match=re.escape(why)):
+        processor.collate([first, second])
+
+
 def test_places_and_media_come_out_even(processor: Processor) -> None:
     with pytest.raises(UsageError, match="more <image> than were given"):
         processor("<image> <image>", images=[picture(0)])
@@ -129,7 +157,24 @@ def test_words_may_be_bytes(tmp_path: Path) -> None:
     mini.save_pretrained(tmp_path)
     again = Processor.from_pretrained(tmp_path)
     assert again("né")["input_ids"] == mini("né")["input_ids"]
-    assert again.batch_decode([[256, *b"ok", 257]]) == [["<s>ok</s>"]]
+    line = [256, *b"ok", 257]
+    assert again.batch_decode([line]) == [["<s>ok</s>"]]
+    assert again.batch_decode([line], skip_special_tokens=True) == [["ok"]]
+
+
+def test_media_are_no_special_tokens_to_skip(processor: Processor) -> None:
+    line = [1, *processor.any2any.encode(["hi ", Image(picture(0))]).tolist(), 2]
+    words, image = processor.decode(line, skip_special_tokens=True)
+    assert words.strip() == "hi" and image.size == processor.decode(line)[1].size
+
+
+def test_a_tokenizer_without_a_begin_is_asked_for_none() -> None:
+    tokenizer = llama_tokenizer()
+    tokenizer.bos_token = None
+    any2any = load_multimodal("anygpt", text_tokenizer=tokenizer)
+    with pytest.raises(UsageError, match="begin-of-text token: pass bos=False"):
+        Processor(any2any)
+    assert Processor(any2any, bos=False)("hi")["input_ids"]
 
 
 def test_words_are_needed() -> None:

@@ -36,6 +36,8 @@ class Processor:
             raise UsageError("a Processor needs words: load_multimodal(…, text_tokenizer=tokenizer)")
         self.any2any, self.bos = any2any, bos
         self.tokenizer = any2any.vocabulary.text_tokenizer
+        if bos and self.tokenizer.bos_token is None:
+            raise UsageError("the text tokenizer has no begin-of-text token: pass bos=False")
         self.template_name = template
         self._template = None if template is None else find_template(template)
 
@@ -91,20 +93,28 @@ class Processor:
         return {**row, "labels": np.where(mask, row["input_ids"], _IGNORED)} if learn else row
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Rows of `input_ids` and perhaps `labels` → one padded batch of torch tensors; a Trainer's data_collator.
+        """Rows of `input_ids` and perhaps `attention_mask` and `labels` → one padded batch of torch tensors; a
+        Trainer's data_collator.
 
-        Padding is on the right; where labels are given, the batch has them.
+        Padding is on the right. Raises UsageError on other keys, lengths that differ within a row, or labels that only
+        some rows have.
         """
+        _check_rows(rows)
         return dict(self._batch(rows, "pt", "right"))
 
-    def decode(self, ids: Any, policy: str = "truncate", **options: Any) -> Parts:
+    def decode(self, ids: Any, policy: str = "truncate", *, skip_special_tokens: bool = False, **options: Any) -> Parts:
         """What a model wrote → words, pictures and sound; faulty runs are repaired and reported, see
-        `Multimodal.decode`."""
+        `Multimodal.decode`. `skip_special_tokens` leaves out padding, begin, end and roles, but never media."""
         line = ids.tolist() if hasattr(ids, "tolist") else ids
+        if skip_special_tokens:
+            layout = self.any2any.vocabulary.layout
+            own = (number for number in self.tokenizer.all_special_ids if number < layout.text_size)
+            skipped = {*own, *(number for _, number in layout.specials)}
+            line = [number for number in line if number not in skipped]
         return self.any2any.decode(line, policy, **options)
 
     def batch_decode(self, ids: Any, policy: str = "truncate", **options: Any) -> list[Parts]:
-        """`decode` of every row."""
+        """`decode` of every row, with the same options."""
         return [self.decode(row, policy, **options) for row in ids]
 
     def save_pretrained(self, folder: str | Path, **_: Any) -> None:
@@ -168,13 +178,25 @@ class Processor:
 
         pad_id = self.tokenizer.pad_token_id or 0
         fill = {"input_ids": pad_id, "labels": _IGNORED, "attention_mask": 0}
-        full = [{**row, "attention_mask": np.ones(len(row["input_ids"]), np.int64)} for row in rows]
+        full = [{"attention_mask": np.ones(len(row["input_ids"]), np.int64), **row} for row in rows]
         keys = full[0].keys() if full else ()
         columns = {key: [np.asarray(row[key], np.int64) for row in full] for key in keys}
         batch = {key: _stack(lines, fill[key], side, multiple) if side else lines for key, lines in columns.items()}
         if not return_tensors:
             batch = {key: [line.tolist() for line in lines] for key, lines in batch.items()}
         return BatchFeature(batch, return_tensors)
+
+
+def _check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    for place, row in enumerate(rows):
+        lengths = {key: len(numbers) for key, numbers in row.items()}
+        if not {"input_ids"} <= set(row) <= {"input_ids", "attention_mask", "labels"} or len({*lengths.values()}) > 1:
+            raise UsageError(
+                f"row {place} has {lengths or 'nothing'}: expected input_ids, and perhaps attention_mask and labels "
+                f"of the same length"
+            )
+        if ("labels" in row) != ("labels" in rows[0]):
+            raise UsageError(f"of rows 0 and {place} one has no labels: give them to all, {_IGNORED} where none count")
 
 
 def _stack(lines: list[np.ndarray], fill: int, side: str, multiple: int) -> np.ndarray:
