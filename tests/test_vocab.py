@@ -298,3 +298,9 @@ def test_dump_is_for_eyes(tmp_path: Path) -> None:
     lines = (tmp_path / "anygpt.txt").read_text(encoding="utf-8").splitlines()
     assert "49418 ids, uint16" in lines[0]
     assert lines[-3].split()[:3] == ["41224", "49415", "8192"]
+
+
+def test_a_vocabulary_of_words_alone_reads_words() -> None:
+    bare = Vocabulary(build_layout("bare", 256, []), ByteTokenizer())
+    assert bare.from_text("hi") == bare.from_ids([*b"hi"]) == ["hi"]
+    assert (bare.to_text(["hi"]), bare.to_ids("hi").tolist()) == ("hi", [*b"hi"])

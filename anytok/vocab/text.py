@@ -29,7 +29,7 @@ class Lexer:
                 before, after = code.split("{}")
                 forms.append(f"{re.escape(before)}([0-9]+){re.escape(after)}")
                 self._forms.append(segment)
-        self._token = re.compile("|".join([*forms, *map(re.escape, self.markers)]))
+        self._token = re.compile("|".join([*forms, *map(re.escape, self.markers)]) or r"(?!)")  # which never matches
 
     def scan(self, text: str) -> tuple[np.ndarray, list[int]]:
         """Symbols, int64 `[N]`, and where they begin in the text, with its length behind: `[N + 1]`."""
