@@ -208,7 +208,7 @@ def test_equal_runs_write_equal_bytes_in_every_sink(made, tmp_path):
 
 def test_sinks_of_ids_ask_for_a_vocabulary(tmp_path):
     with pytest.raises(UsageError, match="sink 'megatron' writes ids: add vocabulary"):
-        make_job(tmp_path, tmp_path, "", ("parquet", "megatron"))
+        make_job(tmp_path / "in", tmp_path, "", ("parquet", "megatron"))
 
 
 def test_codes_that_a_vocabulary_does_not_know_stop_the_job(tmp_path):
