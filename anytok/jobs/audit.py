@@ -49,7 +49,9 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
     there is no job.
     """
     plan, store = open_job(output)
-    audit = _Audit(plan, store, _job_of(store))
+    job = _job_of(store)
+    job.check_packages()
+    audit = _Audit(plan, store, job)
     audit.shards()
     if one_in:
         audit.encode_again(one_in, device)

@@ -26,13 +26,14 @@ class Child:
 
     def __init__(self, target: str, *arguments: Any, threads: int = 0, quiet: bool = False) -> None:
         ours, theirs = _pipe()
-        paths = os.pathsep.join(path for path in sys.path if path)
+        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         limit = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         environment = {**limit, **os.environ, "PYTHONPATH": paths}
         sink = subprocess.DEVNULL if quiet else None
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import _main; _main({target!r}, {theirs.fileno()})"],
+                # -P: a folder of data that is stood in must not be one of modules, too.
+                [sys.executable, "-P", "-c", f"from {__name__} import _main; _main({target!r}, {theirs.fileno()})"],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,

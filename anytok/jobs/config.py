@@ -8,10 +8,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import MissingExtraError, UsageError
 from .urls import is_pattern, is_url
 
 __all__ = ["JobConfig", "RunConfig", "SinkConfig", "SourceConfig", "TokenizerConfig", "load_config"]
@@ -20,6 +21,9 @@ MODALITIES = ("image", "speech", "music")
 SOURCE_KINDS = ("folder", "glob", "manifest", "tar", "parquet", "hf")
 SINK_KINDS = ("parquet", "hf", "webdataset", "megatron", "litdata", "anygpt")
 NEEDS_VOCABULARY = ("megatron", "litdata", "anygpt")
+
+
+MAX_SECONDS = 10**6  # more than a system's calls can wait for
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
@@ -106,8 +110,8 @@ class RunConfig:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}: expected 1 or more")
         for name in ("item_seconds", "batch_seconds"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name}={getattr(self, name)}: expected a number of seconds above 0")
+            if not 0 < getattr(self, name) <= MAX_SECONDS:
+                raise UsageError(f"{name}={getattr(self, name)}: expected seconds above 0, {MAX_SECONDS} at most")
         if not 0 <= self.max_failure_rate <= 1:
             raise UsageError(f"max_failure_rate={self.max_failure_rate}: expected a share from 0 to 1")
 
@@ -164,6 +168,13 @@ class JobConfig:
             raise UsageError(f"a job has no {', '.join(sorted(unknown))}; a run has {', '.join(sorted(of_run))}")
         run = dataclasses.replace(self.run, **{key: changes.pop(key) for key in of_run & set(changes)})
         return dataclasses.replace(self, **{"run": run, **changes})
+
+    def check_packages(self) -> None:
+        """Raise MissingExtraError, before any work is done, where tables are read or written without pyarrow."""
+        tables = [f"the sink {sink.kind!r}" for sink in self.sinks if sink.kind in ("parquet", "hf")]
+        tables += [f"the source {source.path!r}" for source in self.sources if ".parquet" in source.path]
+        if tables and find_spec("pyarrow") is None:
+            raise MissingExtraError("pyarrow", "jobs", tables[0])
 
     def spelled_as(self, planned: Mapping[str, Any]) -> JobConfig:
         """The same job, with local paths of sources as a plan's `work` spells them: `in/` and `./in` are `in`."""

@@ -44,6 +44,7 @@ def plan_job(job: str | Path | JobConfig, *, sample: int = 16, **overrides: Any)
     unusable weights, two items with one key.
     """
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
+    config.check_packages()
     with tempfile.TemporaryDirectory() as folder:
         worker = Worker(config.override(output=folder))
         store = Store.of(folder)

@@ -169,6 +169,8 @@ class _Server:
             self._send("stop", disk_error(error, self._worker.config.output))
         except AnytokError as error:
             self._send("stop", _portable(error))
+        except Exception as error:  # nobody may ever look into the Future
+            self._send("stop", JobError(f"shard {started.task.shard}: {type(error).__name__}: {error}"))
 
     def _send(self, kind: str, content: Any) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ..errors import MediaError
+from ..errors import JobError, MediaError
 from ..spec import Spec
 from .child import Child
 from .items import Item
@@ -47,6 +47,8 @@ class Reading:
         for _ in range(self._num_items):
             index, result = self._results.get()
             self._room.add(-_num_bytes(result))
+            if isinstance(result, JobError):
+                raise result
             yield index, result
 
 
@@ -77,7 +79,10 @@ class Readers:
         while (task := self._tasks.get()) is not None:
             reading, index, item = task
             self._room.wait()
-            child, result = self._read(child, item)
+            try:
+                child, result = self._read(child, item)
+            except Exception as error:  # not the item's fault, and its shard waits for it: no process can be started
+                child, result = None, JobError(f"cannot read {item.key}: {type(error).__name__}: {error}")
             reading.put(index, result)
         if child:
             child.stop()

@@ -46,10 +46,12 @@ def run_job(
     and the like: 0/8 … 7/8 together are the job. `retry_failed` takes up the items in the ledger once more.
     `progress` is called after every batch.
 
-    Returns how far the job is now. Raises UsageError on wrong settings, CheckpointError on unusable weights, and
-    JobError where the job is not the planned one, cannot go on, or fails for too many items.
+    Returns how far the job is now. Raises UsageError on wrong settings, MissingExtraError where a package is missing,
+    CheckpointError on unusable weights, and JobError where the job is not the planned one, cannot go on, or fails for
+    too many items.
     """
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
+    config.check_packages()
     share = Share.from_text(shard) if shard else Share()
     store = Store.of(config.output)
     runner = _runner(config)

@@ -1,0 +1,82 @@
+"""What a job's processes must not do: wait for ever, or run what lies about. Nor begin without what they need."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import threading
+from multiprocessing import Pipe
+from types import SimpleNamespace
+
+import pytest
+from job_corpus import speech_folder, speech_job
+
+from anytok.errors import JobError, MissingExtraError, UsageError
+from anytok.jobs import local, plan_job, reading, run_job, verify_job
+from anytok.jobs.child import Child
+from anytok.jobs.config import RunConfig
+from anytok.jobs.items import Item
+
+
+def test_a_missing_package_is_named_before_any_work(tmp_path, monkeypatch):
+    source, output = speech_folder(tmp_path / "in", 4), tmp_path / "out"
+    job, other = speech_job(source, output), speech_folder(tmp_path / "other", 2)
+    run_job(speech_job(other, tmp_path / "done"))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for attempt in (run_job, plan_job):
+        with pytest.raises(MissingExtraError, match=r"the sink 'parquet' needs .*pip install 'anytok\[jobs\]'"):
+            attempt(job)
+    with pytest.raises(MissingExtraError, match="pyarrow"):
+        verify_job(tmp_path / "done")
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no")])
+def test_a_shard_that_cannot_be_written_for_any_reason_stops_the_job(error):
+    def commit(*_):
+        raise error
+
+    here, there = Pipe()
+    server = local._Server(there, SimpleNamespace(commit=commit))
+    server._commit(SimpleNamespace(task=SimpleNamespace(shard=7)), {})
+    assert here.poll(5)
+    kind, stopped = here.recv()
+    assert kind == "stop" and isinstance(stopped, JobError) and f"shard 7: {type(error).__name__}" in str(stopped)
+
+
+def test_a_reader_that_cannot_be_started_stops_the_job(monkeypatch):
+    def no_child(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(reading, "Child", no_child)
+    readers, raised = reading.Readers({}, 1, 60.0), []
+
+    def consume():
+        try:
+            list(readers.start([(0, Item("a.wav", "speech", "a.wav"))]))
+        except JobError as error:
+            raised.append(str(error))
+
+    consumer = threading.Thread(target=consume, daemon=True)
+    consumer.start()
+    consumer.join(10)
+    readers.close()
+    assert raised == ["cannot read a.wav: OSError: [Errno 24] Too many open files"]
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 3e6, 0.0])
+def test_times_that_no_system_can_wait_for_are_refused(seconds):
+    for name in ("item_seconds", "batch_seconds"):
+        with pytest.raises(UsageError, match=f"{name}={seconds}: expected seconds above 0, 1000000 at most"):
+            RunConfig(**{name: seconds})
+
+
+def test_files_that_lie_in_the_current_folder_are_not_run(tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise SystemExit('a stranger ran')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    child = Child("anytok.jobs.reading:serve", {})
+    try:
+        assert child.pipe.recv() == "ready"
+    finally:
+        child.stop()
