@@ -66,7 +66,8 @@ class Multimodal:
         """Ids → parts in order: str (TextIds without a text tokenizer), PIL images, Audio.
 
         `policy` says what becomes of faulty runs, and `.report` of the result what was wrong; see
-        `Vocabulary.from_ids`. `options` go to the tokenizers' decode by modality: `image={"seeds": [1]}`.
+        `Vocabulary.from_ids`. `options` go to the tokenizers' decode by modality: `image={"seeds": [1]}`; raises
+        UsageError on those for a modality that the vocabulary does not have.
         """
         parts = self.vocabulary.from_ids(ids, policy)
         return Parts(self.to_media(parts, **options), parts.report)
@@ -90,27 +91,39 @@ class Multimodal:
         return done
 
     def to_media(self, parts: Sequence[Part], **options: Mapping[str, Any]) -> list[str | TextIds | Decoded]:
-        """The parts with all Codes turned into pictures and sound, each tokenizer running once."""
+        """The parts with all Codes turned into pictures and sound, each tokenizer running once; see `decode`."""
+        self.check_options(options)
         done: list[Any] = list(parts)
         names = {part.spec.name for part in parts if isinstance(part, Codes)}
         for segment in self.vocabulary.layout.segments:
             if segment.spec.name in names:
                 places = [i for i, p in enumerate(parts) if isinstance(p, Codes) and p.spec.name == segment.spec.name]
-                media = self._load(segment).decode_batch(
+                media = self.tokenizer_of(segment).decode_batch(
                     [done[place] for place in places], **options.get(segment.modality, {})
                 )
                 for place, item in zip(places, media, strict=True):
                     done[place] = item
         return done
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise UsageError on decode options under anything but a modality of the vocabulary."""
+        known = sorted({segment.modality for segment in self.vocabulary.layout.segments})
+        if unknown := sorted(set(options) - set(known)):
+            raise UsageError(
+                f"decode has no option {', '.join(unknown)}: options go by modality, and {self.vocabulary.name} has "
+                f"{', '.join(known)}, as in {known[0] if known else 'image'}={{…}}"
+            )
+
     def tokenizer(self, modality: str) -> Tokenizer:
-        """The tokenizer of "image", "speech" or "music", loaded if it was not; raises UsageError if there is none."""
+        """The tokenizer of "image", "speech" or "music", the first that the vocabulary has, loaded if it was
+        not; raises UsageError if there is none."""
         for segment in self.vocabulary.layout.segments:
             if segment.modality == modality:
-                return self._load(segment)
+                return self.tokenizer_of(segment)
         raise UsageError(f"the vocabulary {self.vocabulary.name} has no {modality}")
 
-    def _load(self, segment: Segment) -> Tokenizer:
+    def tokenizer_of(self, segment: Segment) -> Tokenizer:
+        """The tokenizer of a segment of the vocabulary, loaded if it was not."""
         name = segment.spec.name
         if name not in self._tokenizers:
             # Layers that the vocabulary does not write need not be computed.

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Picture
-from small_suite import small_suite
+from small_suite import GOLDEN, small_suite
 
-from anytok import Audio, Codes, VocabularyError
+from anytok import Audio, Codes, CodesError, UsageError, VocabularyError, load_multimodal, load_tokenizer
 from anytok.generation import MediaStream
 from anytok.multimodal import Multimodal
-from anytok.vocab import Special
+from anytok.vocab import Segment, Special, build_vocabulary, segment_of
 
 FRAMES = 12
 
@@ -105,6 +105,40 @@ def test_pictures_take_their_options(any2any: Multimodal, line: np.ndarray) -> N
     whole = any2any.decode(line, image={"seeds": 5})
     assert np.array_equal(np.asarray(media[1]), np.asarray(whole[1]))
     assert not np.array_equal(np.asarray(media[1]), np.asarray(any2any.decode(line)[1]))
+
+
+def test_options_are_not_lost(any2any: Multimodal, line: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="no option imagee: options go by modality, and small has image, music, sp"):
+        MediaStream(any2any, imagee={"seeds": 5})
+    stream = MediaStream(any2any, speech={"loud": True})
+    with pytest.raises(UsageError, match="no decode options; got loud"):
+        stream.push(line)
+
+
+def test_of_two_tokenizers_for_music_the_one_that_is_written_decodes() -> None:
+    folders = {"encodec-32khz": "encodec_32khz", "encodec-24khz": "encodec_24khz"}
+    tokenizers = {name: load_tokenizer(name, checkpoint=GOLDEN / folder) for name, folder in folders.items()}
+    first, second = (tokenizer.spec for tokenizer in tokenizers.values())
+    again = {"code": "<m{}>", "start": "<m>", "end": "</m>"}
+    vocab = build_vocabulary("both", 256, [segment_of(first), segment_of(second, num_codebooks=2, **again)])
+    any2any = load_multimodal(vocab, tokenizers=tokenizers)
+    segment = vocab.layout.segments[1]
+    values = np.random.default_rng(2).integers(0, segment.codebook_size, (2, FRAMES))
+    ids = vocab.to_ids(Codes(values, segment.spec))
+    stream = MediaStream(any2any)
+    media = joined(stream.push(ids) + stream.finish())
+    assert media[0].sample_rate == 24000
+    assert_same(media, any2any.decode(ids))
+
+
+def test_foreign_weights_are_refused_as_in_decode() -> None:
+    pinned = Segment("speech-mini@deadbeef", "speech", 8, 512, "<s{}>", "<s>", "</s>", frame_rate=50)
+    any2any = load_multimodal(build_vocabulary("pinned", 256, [pinned]))
+    ids = any2any.vocabulary.to_ids(Codes(np.zeros((8, FRAMES), int), pinned.spec))
+    with pytest.raises(CodesError, match="made by speech-mini@deadbeef"):
+        any2any.decode(ids)
+    with pytest.raises(CodesError, match="made by speech-mini@deadbeef"):
+        MediaStream(any2any).push(ids[:20])
 
 
 def test_faults(any2any: Multimodal, line: np.ndarray) -> None:

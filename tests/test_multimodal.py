@@ -141,6 +141,14 @@ def test_what_is_refused() -> None:
         load_multimodal("seed-llama", tokenizers={"seed-2": mine}).to_media([foreign])
 
 
+@pytest.mark.parametrize("options", [{"imagee": {"seeds": [1]}}, {"skip_special_tokens": True}, {"speech": {}}])
+def test_decode_options_are_of_a_modality_that_is_there(options: dict[str, Any]) -> None:
+    any2any = load_multimodal("seed-llama")
+    ids = any2any.encode([TextIds([9])])
+    with pytest.raises(UsageError, match=rf"no option {next(iter(options))}: .* seed-llama has image, as in image="):
+        any2any.decode(ids, **options)
+
+
 def test_media_around_files() -> None:
     assert multimodal.Image("a.png").source == "a.png"
     assert Speech(Audio(np.zeros((1, 4), np.float32), 16000)).source.sample_rate == 16000

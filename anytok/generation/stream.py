@@ -33,10 +33,13 @@ class MediaStream:
     first sound of EnCodec at 32 kHz, SpeechTokenizer and the small models is there once 4 frames are in (of 0.02 s);
     from then on each frame gives a frame of sound.
 
-    `options` go to decode by modality, as in `Multimodal.decode`.
+    `options` go to decode by modality, as in `Multimodal.decode`; sound with options comes at the end of its run.
+    Raises CodesError where the tokenizer is not the one that the vocabulary pins, UsageError on options that do not
+    exist.
     """
 
     def __init__(self, any2any: Multimodal, policy: str = "strict", **options: Any) -> None:
+        any2any.check_options(options)
         self._any2any, self._options = any2any, options
         self._ids = any2any.vocabulary.stream(policy)
         self._sound: DecoderStream | None = None
@@ -66,10 +69,12 @@ class MediaStream:
         return [wave for wave in waves if not isinstance(wave, Audio) or wave.num_samples]
 
     def _open(self, piece: Frames) -> DecoderStream:
-        tokenizer = self._any2any.tokenizer(piece.spec.modality)
-        if hasattr(tokenizer, "decoder_stream"):
+        tokenizer = self._any2any.tokenizer_of(self._any2any.vocabulary.layout.segment(piece.spec.name))
+        tokenizer.check(Codes(piece.values, piece.spec))  # a decoder_stream takes bare numbers, whoever made them
+        options = self._options.get(piece.spec.modality, {})
+        if hasattr(tokenizer, "decoder_stream") and not options:
             return tokenizer.decoder_stream()
-        return _AtOnce(tokenizer, piece, self._options.get(piece.spec.modality, {}))
+        return _AtOnce(tokenizer, piece, options)
 
 
 class _AtOnce:
