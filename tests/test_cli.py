@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -123,14 +124,36 @@ def test_an_interrupted_encode_leaves_no_half_file(here: Path, monkeypatch: pyte
 def test_sources_are_labels_not_paths(here: Path) -> None:
     assert main(ENCODE) == 0
     record = json.loads(Path("codes.jsonl").read_text().splitlines()[0])
-    sources = ["../../up.wav", "/etc/passwd", "a/same.flac", "b/same.wav", "b\\Same.wav", "...", "", "x" * 300, "né\n☃"]
+    sources = [
+        "../../up.wav",
+        "/etc/passwd",
+        "a/same.flac",
+        "b/same.wav",
+        "b\\Same.wav",
+        "...",
+        "",
+        "x" * 300,
+        "né\n☃",
+        "道" * 90,
+    ]
     text = "\n".join(json.dumps({**record, "source": source}) for source in sources)
     Path("hostile.jsonl").write_text(text)
     assert main(["decode", "hostile.jsonl", "--checkpoint", str(SPEECH), "--out", "out"]) == 0
     names = sorted(path.name for path in Path("out").iterdir())
     assert len(names) == len(sources)
     assert {"up.wav", "passwd.wav", "same.wav", "same-2.wav", "item.wav", "item-2.wav"} <= set(names)
-    assert all(len(name) < 120 and re.fullmatch(r"[\w-]+\.wav", name) for name in names)
+    assert all(len(name.encode()) < 120 and re.fullmatch(r"[\w-]+\.wav", name) for name in names)
+
+
+def test_names_of_any_bytes_and_breaks_come_there_and_back(here: Path) -> None:
+    names = ["two\u2028lines.wav", "next\x85.wav", os.fsdecode(b"x\xff.wav")]
+    for name in names:
+        Path(name).write_bytes(Path("hello.wav").read_bytes())
+    assert main(["encode", *names, "--tokenizer", "speechtokenizer", "--checkpoint", str(SPEECH), "--out", "c"]) == 0
+    sources = [json.loads(line)["source"] for line in Path("c").read_text("utf-8").split("\n")[:-1]]
+    assert sources == [*names[:2], "x\\udcff.wav"]
+    assert main(["decode", "c", "--checkpoint", str(SPEECH), "--out", "back"]) == 0
+    assert len(list(Path("back").iterdir())) == 3
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -41,6 +42,19 @@ def test_own_files_take_the_place_of_ours(tmp_path: Path) -> None:
     )
     html = result.page.read_text("utf-8")
     assert "mine &lt;b&gt;.png" in html and "<b>" not in html
+
+
+def test_a_file_is_shown_by_its_own_name(tmp_path: Path) -> None:
+    """Whatever it is, and not as its folder is called."""
+    folder = tmp_path / "Music"
+    folder.mkdir()
+    files = [folder / "a: b.wav", folder / os.fsdecode(b"x\xff.wav")]
+    for file in files:
+        hear_voice().save(file)
+    result = run_demo(tmp_path / "out", files)
+    html = result.page.read_text("utf-8")
+    assert "<h2>a: b.wav</h2>" in html and "<h2>x\\udcff.wav</h2>" in html
+    assert all("speech-mini" in line for line in result.lines)
 
 
 def test_a_file_that_is_neither_is_refused(tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ def test_every_item_is_written_once_with_the_codes_of_encode(source, undisturbed
         assert found[key]["tokenizer"] == "fake-speech@0123456789ab"
 
 
+def test_strange_files_among_the_shards_are_none(tmp_path):
+    """A file manager's, or what a network's file system leaves of a deleted one."""
+    output = tmp_path / "out"
+    run_job(speech_job(speech_folder(tmp_path / "in", 4), output))
+    for name in (".DS_Store", ".nfs0001", "notes"):
+        (output / "_anytok" / "shards" / name).write_text("")
+    assert job_status(output).finished and verify_job(output).ok
+
+
 @pytest.mark.parametrize(
     "settings", [{}, {"workers": 2, "readers": 2}, {"batch_frames": 1}, {"batch_items": 3}], ids=str
 )

@@ -13,9 +13,10 @@ import pytest
 from job_corpus import contents, write_png, write_wav
 
 from anytok import load_vocabulary
-from anytok.errors import UsageError
+from anytok.errors import JobError, UsageError
 from anytok.jobs import JobConfig, run_job, verify_job
 from anytok.jobs.config import SINK_KINDS, SinkConfig, SourceConfig, TokenizerConfig
+from anytok.jobs.sinks.tables import _ends, check_total
 from anytok.registry import load_tokenizer
 from anytok.vocab import Segment, Vocabulary, build_layout
 
@@ -216,3 +217,19 @@ def test_codes_that_a_vocabulary_does_not_know_stop_the_job(tmp_path):
     assert load_vocabulary("anygpt")
     with pytest.raises(Exception, match="fake-image"):
         run_job(make_job(tmp_path / "in", tmp_path / "out", "anygpt"))
+
+
+@pytest.mark.parametrize(("total", "dtype"), [(2**31, np.int32), (2**32, np.uint32)])
+def test_a_shard_beyond_its_formats_offsets_is_refused(total, dtype):
+    check_total(total - 1, dtype, "bytes")
+    with pytest.raises(JobError, match=f"a shard with {total} bytes: .* smaller shard_items"):
+        check_total(total, dtype, "bytes")
+
+
+def test_tables_do_not_count_beyond_their_offsets():
+    class Long:
+        def __len__(self):
+            return 2**30
+
+    with pytest.raises(JobError, match=f"a shard with {2**32} numbers"):
+        _ends([Long()] * 4)

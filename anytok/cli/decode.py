@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_NAME_BYTES = 100  # of a file's name
 _SUFFIX = {"image": ".png", "speech": ".wav", "music": ".wav"}
 
 
@@ -67,7 +68,8 @@ def _read(path: Path) -> list[tuple[str, Codes]]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; expected the lines that `anytok encode` writes")
     try:
-        lines = path.read_text("utf-8").splitlines()
+        with path.open(encoding="utf-8", newline="\n") as stream:  # splitlines would also split at U+2028 in a name
+            lines = stream.readlines()
     except UnicodeDecodeError as error:
         raise CodesError(f"{path}: not text; expected the lines that `anytok encode` writes") from error
     items = []
@@ -89,7 +91,8 @@ def _targets(items: list[tuple[str, Codes]], folder: Path, force: bool) -> list[
     taken: set[str] = set()
     for source, codes in items:
         # The source is a label written by anyone, so only letters, digits and the like of its last part are kept.
-        stem = re.sub(r"[^\w-]+", "_", Path(source).stem).strip("_")[:100] or "item"
+        stem = re.sub(r"[^\w-]+", "_", Path(source).stem).strip("_")
+        stem = stem.encode()[:_NAME_BYTES].decode(errors="ignore") or "item"
         number, name = 1, stem
         while name.lower() in taken:
             number += 1

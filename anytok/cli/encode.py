@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import MediaError, UsageError
+from ..jobs.items import valid_text
 from .loading import add_loading, load, say
 
 __all__ = ["register"]
@@ -47,7 +48,7 @@ def _encode(args: argparse.Namespace) -> int:
                 say(error)
                 failed += 1
             else:
-                out.write(json.dumps({"source": path, **codes.to_dict()}, ensure_ascii=False) + "\n")
+                out.write(json.dumps({"source": valid_text(path), **codes.to_dict()}, ensure_ascii=False) + "\n")
     where = "stdout" if args.out == "-" else args.out
     say(f"{len(args.files) - failed} of {len(args.files)} files encoded into {where}")
     return 1 if failed else 0

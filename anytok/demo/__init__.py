@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import MediaError
+from ..jobs.items import valid_text
 from ..media import Media, prepare
 from ..multimodal import Multimodal, load_multimodal
 from ..spec import Codes
@@ -68,8 +69,9 @@ def _look_at(path: str | Path) -> tuple[str, str, Media]:
     from ..media.audio import load_audio
     from ..media.image import load_image
 
+    name = valid_text(Path(path).name)
     try:
-        return Path(path).name, "image", load_image(path)
+        return name, "image", load_image(path)
     except MediaError as not_a_picture:
         try:
             audio = load_audio(path)
@@ -77,8 +79,8 @@ def _look_at(path: str | Path) -> tuple[str, str, Media]:
             raise MediaError(
                 "neither", f"no picture ({not_a_picture.detail}) and no sound ({not_a_sound.detail})", str(path)
             ) from not_a_sound
-    music = "music" in str(path).lower() or audio.channels > 1
-    return Path(path).name, "music" if music else "speech", audio
+    music = "music" in name.lower() or audio.channels > 1
+    return name, "music" if music else "speech", audio
 
 
 def _exhibit(speaker: Multimodal, title: str, modality: str, media: Media) -> Exhibit:

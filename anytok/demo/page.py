@@ -51,13 +51,12 @@ def render(exhibits: Sequence[Exhibit], note: str) -> str:
 
 def _card(exhibit: Exhibit) -> str:
     codes = exhibit.codes
-    title, _, facts = exhibit.facts.partition(": ")
     tokens = exhibit.text.replace("><", ">\n<").split("\n")
     text = " ".join([*tokens[:_SHOWN], "…", *tokens[-1:]] if len(tokens) > _SHOWN else tokens)
     ids = " ".join([*map(str, exhibit.ids[:_SHOWN]), "…", str(exhibit.ids[-1])])
     return _CARD.format(
-        title=escape(title),
-        facts=escape(facts),
+        title=escape(exhibit.title),
+        facts=escape(exhibit.facts.removeprefix(f"{exhibit.title}: ")),
         original=_media(exhibit.original),
         decoded=_media(exhibit.decoded),
         codes=image_uri(draw_codes(codes.values)),

@@ -52,7 +52,9 @@ class Store:
 
     def committed(self) -> set[int]:
         """Numbers of the shards that are done."""
-        return {int(entry.name) for entry in os.scandir(self._shards)} if self._shards.is_dir() else set()
+        if not self._shards.is_dir():
+            return set()
+        return {int(entry.name) for entry in os.scandir(self._shards) if entry.name.isdecimal() and entry.is_dir()}
 
     def is_committed(self, shard: int) -> bool:
         return self.path(shard).is_dir()

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..commit import write_aside
 from ..shard import Shard
+from .tables import check_total
 
 __all__ = ["count_litdata", "count_megatron", "index_litdata", "write_litdata", "write_megatron"]
 
@@ -46,6 +47,7 @@ def write_litdata(stem: Path, shard: Shard) -> None:
     ids, dtype = _ids(shard)
     head = 4 * (len(ids) + 2)
     offsets = head + np.cumsum([0, *(one.size * dtype.itemsize for one in ids)])
+    check_total(int(offsets[-1]), np.uint32, "bytes")
     with open(stem.with_suffix(".bin"), "wb") as stream:
         stream.write(np.array([len(ids), *offsets], np.uint32).tobytes())
         stream.writelines(one.astype(dtype).tobytes() for one in ids)

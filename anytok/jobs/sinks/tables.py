@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...errors import JobError
 from ..commit import write_aside
 from ..items import Item, valid_text
 from ..shard import Shard
 
-__all__ = ["index_hf", "keys_parquet", "meta_json", "write_hf", "write_parquet"]
+__all__ = ["check_total", "index_hf", "keys_parquet", "meta_json", "write_hf", "write_parquet"]
 
 
 def write_parquet(stem: Path, shard: Shard) -> None:
@@ -72,8 +73,9 @@ def _lists(arrays: list[np.ndarray], dtype: np.dtype) -> Any:
     """Arrays [N] of any lengths → one list column."""
     import pyarrow as pa
 
-    ends = np.cumsum([0, *(len(one) for one in arrays)], dtype=np.int32)
-    return pa.ListArray.from_arrays(ends, pa.array(np.concatenate([np.empty(0, dtype), *arrays]).astype(dtype)))
+    return pa.ListArray.from_arrays(
+        _ends(arrays), pa.array(np.concatenate([np.empty(0, dtype), *arrays]).astype(dtype))
+    )
 
 
 def _code_lists(values: list[np.ndarray], dtype: np.dtype) -> Any:
@@ -81,4 +83,20 @@ def _code_lists(values: list[np.ndarray], dtype: np.dtype) -> Any:
     import pyarrow as pa
 
     layers = _lists([layer for one in values for layer in one], dtype)
-    return pa.ListArray.from_arrays(np.cumsum([0, *(len(one) for one in values)], dtype=np.int32), layers)
+    return pa.ListArray.from_arrays(_ends(values), layers)
+
+
+def _ends(lists: Sequence[Sized]) -> np.ndarray:
+    """Where each list ends, int32 [N + 1], as parquet's lists have it. Raises JobError on more than they can hold."""
+    ends = np.cumsum([0, *map(len, lists)])
+    check_total(int(ends[-1]), np.int32, "numbers")
+    return ends.astype(np.int32)
+
+
+def check_total(total: int, dtype: type, what: str) -> None:
+    """Raise JobError where a file's offsets of this type cannot reach so far: they would begin anew in silence."""
+    if total > np.iinfo(dtype).max:
+        raise JobError(
+            f"a shard with {total} {what}: its format holds {np.iinfo(dtype).max}; "
+            f"set a smaller shard_items, with a new output"
+        )
