@@ -6,6 +6,7 @@ __all__ = [
     "AnytokError",
     "CheckpointError",
     "CodesError",
+    "DiskError",
     "JobError",
     "MediaError",
     "MissingExtraError",
@@ -57,8 +58,16 @@ class JobError(AnytokError):
     """A tokenization job cannot start, go on, or be trusted."""
 
 
+class DiskError(JobError):
+    """A job's output folder takes no more: there is no room, or no leave to write."""
+
+
 class MissingExtraError(AnytokError, ImportError):
     """An optional package is needed; the message gives the install command."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package '{package}': pip install 'anytok[{extra}]'")
+        self._parts = (package, extra, purpose)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:  # how it gets from a worker to the job
+        return type(self), self._parts

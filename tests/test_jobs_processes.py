@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
+import subprocess
 import sys
 import threading
 from multiprocessing import Pipe
@@ -11,11 +14,13 @@ from types import SimpleNamespace
 import pytest
 from job_corpus import speech_folder, speech_job
 
+from anytok.cli import exit_code
 from anytok.errors import JobError, MissingExtraError, UsageError
 from anytok.jobs import local, plan_job, reading, run_job, verify_job
 from anytok.jobs.child import Child
 from anytok.jobs.config import RunConfig
 from anytok.jobs.items import Item
+from anytok.jobs.schedule import Schedule
 
 
 def test_a_missing_package_is_named_before_any_work(tmp_path, monkeypatch):
@@ -80,3 +85,40 @@ def test_files_that_lie_in_the_current_folder_are_not_run(tmp_path, monkeypatch)
         assert child.pipe.recv() == "ready"
     finally:
         child.stop()
+
+
+@pytest.mark.parametrize("error", [MissingExtraError("ray", "ray", "it"), local.disk_error(OSError(28, "full"), "out")])
+def test_what_a_worker_lacks_is_no_refusal(error):
+    """It comes through the pipe as it is, and the command ends with the code for what is missing or full."""
+    here, there = Pipe()
+    here.send(local._portable(error))
+    came = there.recv()
+    assert (type(came), str(came), exit_code(came)) == (type(error), str(error), 3)
+    assert exit_code(JobError("another plan")) == 4
+
+
+def test_any_number_of_deadly_items_of_one_shard_come_to_their_end(tmp_path):
+    store = SimpleNamespace(is_committed=lambda _: False, inflight=lambda _: tmp_path / "note")
+    schedule, deadly = Schedule(store, [0]), list(range(9))
+    task = schedule.next()
+    while left := [item for item in deadly if item not in task.doomed]:
+        alone = left[:1] if left[0] in task.suspects else left
+        (tmp_path / "note").write_text(json.dumps({"items": alone, "deadline": 1e12}))
+        schedule.died(0, "killed")
+        task = schedule.next()
+    assert sorted(task.doomed) == deadly
+
+
+def test_a_shard_at_which_workers_die_of_nothing_known_is_given_up(tmp_path):
+    store = SimpleNamespace(is_committed=lambda _: False, inflight=lambda _: tmp_path / "no note")
+    schedule = Schedule(store, [0])
+    with pytest.raises(JobError, match="workers died 21 times at shard 0"):
+        for _ in range(100):
+            schedule.next()
+            schedule.died(0, "killed")
+
+
+def test_a_terminal_without_arrows_gets_the_rest():
+    command = [sys.executable, "-m", "anytok", "list"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, timeout=60)
+    assert done.returncode == 0 and b"speech-mini" in done.stdout, done.stderr

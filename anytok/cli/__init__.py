@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import __version__
-from ..errors import AnytokError, CheckpointError, JobError, MissingExtraError, UsageError
+from ..errors import AnytokError, CheckpointError, DiskError, JobError, MissingExtraError, UsageError
 from . import decode, demo, encode, jobs, measure, show, train, vocab
 
 __all__ = ["build_parser", "main"]
@@ -53,6 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code that `anytok --help` lists."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no arrows, or not all letters
     args = build_parser().parse_args(vocab.spelled_out(sys.argv[1:] if arguments is None else arguments))
     try:
         code: int = args.run(args)
@@ -73,6 +75,6 @@ def exit_code(error: Exception) -> int:
     """2 usage, 3 environment, 4 refused, 1 everything that an input is to blame for."""
     if isinstance(error, UsageError):
         return 2
-    if isinstance(error, (MissingExtraError, OSError)):
+    if isinstance(error, (MissingExtraError, DiskError, OSError)):
         return 3
     return 4 if isinstance(error, (CheckpointError, JobError)) else 1

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ..errors import AnytokError, CheckpointError, CodesError, JobError, UsageError, VocabularyError
+from ..errors import AnytokError, DiskError, JobError, MediaError
 from ..spec import Spec
 from .child import Child
 from .config import JobConfig
@@ -177,15 +177,14 @@ class _Server:
             self._pipe.send((kind, content))
 
 
-def disk_error(error: OSError, output: str) -> JobError:
+def disk_error(error: OSError, output: str) -> DiskError:
     """What to say when the output folder takes no more."""
-    return JobError(
+    return DiskError(
         f"cannot write to {output} ({error.strerror or error}). What is committed is safe: "
         "make room or give it leave to write, and run the same command again"
     )
 
 
 def _portable(error: AnytokError) -> AnytokError:
-    """An error that survives the pipe with its type where its type takes one message, else as a JobError."""
-    plain = type(error) in (UsageError, CheckpointError, CodesError, JobError, VocabularyError)
-    return error if plain else JobError(str(error))
+    """An error that survives the pipe, with its type but for MediaError, whose parts do not make it again."""
+    return JobError(str(error)) if isinstance(error, MediaError) else error

@@ -15,7 +15,7 @@ from .worker import Task
 __all__ = ["Schedule"]
 
 MAX_DEATHS = 3  # of workers on one item alone, before it goes to the ledger
-MAX_SHARD_DEATHS = 20  # of workers on one shard, whatever the reason, before the job gives up
+MAX_SHARD_DEATHS = 20  # of workers on one shard, whatever the reason, since it last got on, before the job gives up
 RETRY_SECONDS = 0.2  # until a shard that another process has is looked at again
 
 
@@ -71,6 +71,7 @@ class Schedule:
         if len(inflight) == 1:
             self._lone_deaths[shard, inflight[0]] += 1
             if self._lone_deaths[shard, inflight[0]] >= MAX_DEATHS:
+                self._deaths[shard] = 0  # it got on: as many deadly items as there are come to their end
                 doomed[inflight[0]] = (
                     Failure("timeout", f"the model did not finish it in time (batch_seconds), {MAX_DEATHS} times")
                     if late
