@@ -111,3 +111,10 @@ def test_layers_from_the_middle_decode_through_their_own_codebooks(golden, token
 
     torch.testing.assert_close(latents(codes), latents(codes.layers(0, 2)) + latents(rest))
     assert tokenizer.decode(rest).wave.shape == (1, 32 * 320)
+
+
+def test_codes_may_come_one_by_one():
+    tokenizer = anytok.load_tokenizer("speech-mini")
+    codes = [tokenizer.encode(anytok.Audio(np.zeros((1, samples), np.float32), 16000)) for samples in (500, 900)]
+    sounds = tokenizer.decode_batch(item for item in codes)
+    assert [sound.num_samples for sound in sounds] == [500, 900]

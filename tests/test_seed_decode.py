@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ def stock(folder: Path, scheduler: str) -> Any:
 
 def generators(count: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(100 + i) for i in range(count)]
+
+
+@pytest.mark.parametrize("preset", ["faithful", "fast"])
+def test_threads_paint_what_one_paints(folder: Path, codes: list[Codes], preset: str) -> None:
+    tokenizer = load_tokenizer("seed-2", checkpoint=folder, preset=preset)
+    alone = list(map(tokenizer.decode, codes))
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(tokenizer.decode, codes * 3))
+    assert all(np.array_equal(one, other) for one, other in zip(alone * 3, together, strict=True))
 
 
 @pytest.mark.parametrize("count", [1, 3])

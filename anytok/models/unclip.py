@@ -11,6 +11,7 @@ Legend: b batch, e embedding width, l text length, d text width, c channels, h h
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -22,10 +23,8 @@ __all__ = ["Unclip"]
 
 
 class Unclip:
-    """Embeddings to pictures. `prompt_1ld` is the text encoder's output for the empty prompt.
-
-    One sampler at a time runs through an instance: its scheduler keeps the state of the run.
-    """
+    """Embeddings to pictures, in several threads at once if need be. `prompt_1ld` is the text encoder's output for the
+    empty prompt."""
 
     def __init__(
         self, unet: Any, vae: Any, scheduler: Any, normalizer: Any, noising_scheduler: Any, prompt_1ld: Tensor
@@ -59,18 +58,19 @@ class Unclip:
             labels_bE = torch.cat([torch.zeros_like(labels_bE), labels_bE])
         prompts_bld = self.prompt_1ld.expand(len(labels_bE), -1, -1)
 
-        self.scheduler.set_timesteps(num_inference_steps, device=self.unet.device)
+        scheduler = copy.deepcopy(self.scheduler)  # which keeps the state of a run
+        scheduler.set_timesteps(num_inference_steps, device=self.unet.device)
         shape = (self.unet.config.in_channels, self.unet.config.sample_size, self.unet.config.sample_size)
-        latents_bchw = draw(generators, shape).to(self.prompt_1ld) * self.scheduler.init_noise_sigma
-        for step in self.scheduler.timesteps:
-            seen_bchw = self.scheduler.scale_model_input(torch.cat([latents_bchw] * (1 + guided)), step)
+        latents_bchw = draw(generators, shape).to(self.prompt_1ld) * scheduler.init_noise_sigma
+        for step in scheduler.timesteps:
+            seen_bchw = scheduler.scale_model_input(torch.cat([latents_bchw] * (1 + guided)), step)
             predicted_bchw = self.unet(
                 seen_bchw, step, encoder_hidden_states=prompts_bld, class_labels=labels_bE, return_dict=False
             )[0]
             if guided:
                 away_bchw, towards_bchw = predicted_bchw.chunk(2)
                 predicted_bchw = away_bchw + guidance_scale * (towards_bchw - away_bchw)
-            latents_bchw = self.scheduler.step(predicted_bchw, step, latents_bchw, return_dict=False)[0]
+            latents_bchw = scheduler.step(predicted_bchw, step, latents_bchw, return_dict=False)[0]
         return self._paint(latents_bchw)
 
     def _condition(self, embeddings_be: Tensor, generators: Sequence[Generator], level: int) -> Tensor:

@@ -105,6 +105,7 @@ class SeanetCodec(Tokenizer):
     def decode_batch(self, codes: Sequence[Codes], **options: Any) -> list[Decoded]:
         if options:
             raise UsageError(f"{self.spec.name} has no decode options; got {', '.join(options)}")
+        codes = list(codes)
         for item in codes:
             self.check(item)
         segments = [torch.tensor(item.values).split(item.segment_frames(), dim=1) for item in codes]
@@ -154,7 +155,9 @@ class SeanetCodec(Tokenizer):
             wave_cs = next(waves)
         else:
             stride = self.spec.segment_stride or 0
-            wave_cs = overlap_add(waves, stride, stride * (len(frames) - 1) + frames[-1] * self.spec.hop_length)
+            # A last segment of one frame ends before the one that it overlaps.
+            ends = [stride * place + count * self.spec.hop_length for place, count in enumerate(frames)]
+            wave_cs = overlap_add(waves, stride, max(ends))
         return Audio(wave_cs[:, : codes.num_samples].numpy(), self._sizes.sample_rate)
 
 
