@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from ..errors import CheckpointError, UsageError
@@ -84,10 +85,15 @@ def _from_hub(repo: str, file: RemoteFile, path: Path) -> None:
     from huggingface_hub import hf_hub_download, snapshot_download
 
     if "." not in file.name:  # a whole folder, such as a diffusers pipeline
-        snapshot_download(repo, local_dir=path, allow_patterns=["*.json", "*.txt", "*.safetensors"])
+        unfinished = path.with_name(f"{path.name}.unfinished")  # which goes on where it was stopped
+        snapshot_download(repo, local_dir=unfinished, allow_patterns=["*.json", "*.txt", "*.safetensors"])
+        if not path.is_dir():  # where another process was first
+            unfinished.replace(path)
         return
     fetched = Path(hf_hub_download(repo, file.path or file.name))
-    path.symlink_to(fetched.resolve())
+    link = path.with_name(f".{path.name}~{os.getpid()}")
+    link.symlink_to(fetched.resolve())
+    link.replace(path)  # also of a link whose file was cleared from the hub's cache, or of another process
 
 
 def _from_url(url: str, path: Path) -> None:
