@@ -48,7 +48,7 @@ def test_a_full_disk_stops_cleanly_and_the_job_goes_on_later(tmp_path):
     assert max(path.stat().st_size for path in (tmp_path / "whole" / "_anytok").glob("*")) < 5000
     done = run_limited(source, tmp_path / "out", "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))")
     assert done.returncode == 1
-    assert "JobError: cannot write to" in done.stderr and "run the same command again" in done.stderr
+    assert "DiskError: cannot write to" in done.stderr and "run the same command again" in done.stderr
     assert not list((tmp_path / "out" / "_anytok" / "staging").iterdir()), "nothing half-written stays"
     assert run_job(speech_job(source, tmp_path / "out")).finished
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
