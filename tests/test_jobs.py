@@ -198,6 +198,25 @@ def test_mended_items_are_taken_up_by_retry_failed_alone(tmp_path):
     assert verify_job(output, one_in=1).ok
 
 
+def test_a_retry_that_was_stopped_goes_on_with_the_same_command(tmp_path):
+    source, output = broken_folder(tmp_path / "in"), tmp_path / "out"
+    job = speech_job(source, output, max_failure_rate=0.5)
+    run_job(job)
+    write_wav(source / "0" / "empty.wav", 700, seed=5)
+    run_job(job, retry_failed=True, shard="1/2")  # plans the retry, whose one shard, the third, is not of this share
+    assert not job_status(output).finished
+    write_wav(source / "1" / "refused.wav", 700, seed=6)  # mended meanwhile: the next retry has it
+    other = source / "0" / "0004.wav"
+    times = other.stat()
+    os.utime(other)
+    with pytest.raises(JobError, match=r"not the planned one: \S*0004.wav was changed\."):
+        run_job(job, retry_failed=True)
+    os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
+    status = run_job(job, retry_failed=True)
+    assert status.finished and "0/empty.wav" in rows(output) and status.failures["changed"] == 1
+    assert run_job(job, retry_failed=True).written == 14 and verify_job(output).ok
+
+
 def test_retry_failed_refuses_other_changes(tmp_path):
     source, output = broken_folder(tmp_path / "in"), tmp_path / "out"
     job = speech_job(source, output, max_failure_rate=0.5)

@@ -27,7 +27,7 @@ from .config import JobConfig
 from .items import Input, Item, key_hash
 from .sources import Source, listed, open_sources
 
-__all__ = ["Plan", "Round", "add_round", "freeze", "load_plan"]
+__all__ = ["Plan", "Round", "add_round", "check_retry", "freeze", "load_plan"]
 
 FORMAT = 1
 
@@ -153,8 +153,7 @@ def freeze(
 def add_round(plan: Plan, config: JobConfig, failed: Iterable[Item]) -> Plan:
     """Plan the failed items once more. Their files may have changed since (mended, fetched again); others may not."""
     failed = list(failed)
-    allowed = {item.path for item in failed if not item.place}
-    replaced = check_inputs(plan, open_sources(config.spelled_as(plan.record["work"])), allowed)
+    replaced = check_retry(plan, config, failed)
     items = (_refreshed(item, replaced) for item in failed)
     _publish(
         plan.folder / f"retry-{len(plan.rounds)}.json",
@@ -164,6 +163,12 @@ def add_round(plan: Plan, config: JobConfig, failed: Iterable[Item]) -> Plan:
     grown = load_plan(plan.folder)
     assert grown is not None, "just written"
     return grown
+
+
+def check_retry(plan: Plan, config: JobConfig, failed: Iterable[Item]) -> dict[str, Any]:
+    """`check_inputs`, where the files of failed items may have changed."""
+    allowed = {item.path for item in failed if not item.place}
+    return check_inputs(plan, open_sources(config.spelled_as(plan.record["work"])), allowed)
 
 
 def check_inputs(plan: Plan, sources: list[tuple[str, Source]], allowed: set[str] | None = None) -> dict[str, Any]:

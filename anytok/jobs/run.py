@@ -11,7 +11,7 @@ from ..errors import JobError, UsageError
 from .commit import Store, write_aside
 from .config import JobConfig, load_config
 from .local import Listener, LocalRunner, disk_error
-from .plan import Plan, add_round, freeze
+from .plan import Plan, add_round, check_retry, freeze
 from .progress import Log, Meter, ProgressListener
 from .schedule import Schedule
 from .status import LEDGER, JobStatus, failed_items, job_status, write_ledger
@@ -43,8 +43,8 @@ def run_job(
 
     `job` is a TOML file or a JobConfig; `overrides` replace its settings (`output=…`, `workers=2`,
     `runner="ray"`). `shard="3/8"` does the shards whose number leaves 3 when divided by 8, for Slurm arrays
-    and the like: 0/8 … 7/8 together are the job. `retry_failed` takes up the items in the ledger once more.
-    `progress` is called after every batch.
+    and the like: 0/8 … 7/8 together are the job. `retry_failed` takes up the items in the ledger once more,
+    or goes on with that where it was stopped. `progress` is called after every batch.
 
     Returns how far the job is now. Raises UsageError on wrong settings, MissingExtraError where a package is missing,
     CheckpointError on unusable weights, and JobError where the job is not the planned one, cannot go on, or fails for
@@ -100,11 +100,15 @@ def _runner(config: JobConfig) -> Runner:
 
 
 def _plan_retry(plan: Plan, config: JobConfig, store: Store) -> Plan:
-    """The plan with the ledger's items once more; as it is, where the ledger is empty."""
-    left = plan.num_shards - len(store.committed())
-    if left:
-        raise JobError(f"{left} shards are still to do: finish the run without retry_failed first")
+    """The plan with the ledger's items once more; as it is, where the ledger is empty, or where a retry was stopped:
+    that one goes on first."""
+    left = set(range(plan.num_shards)) - store.committed()
+    if any(shard < plan.rounds[0].num_shards for shard in left):
+        raise JobError(f"{len(left)} shards are still to do: finish the run without retry_failed first")
     failed = list(failed_items(plan, store))
+    if left:
+        check_retry(plan, config, failed)
+        return plan
     return add_round(plan, config, failed) if failed else plan
 
 
