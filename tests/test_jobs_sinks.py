@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from job_corpus import contents, write_png, write_wav
 
-from anytok import load_vocabulary
-from anytok.errors import JobError, UsageError
-from anytok.jobs import JobConfig, run_job, verify_job
+from anytok.errors import JobError, UsageError, VocabularyError
+from anytok.jobs import JobConfig, plan_job, run_job, verify_job
 from anytok.jobs.config import SINK_KINDS, SinkConfig, SourceConfig, TokenizerConfig
 from anytok.jobs.sinks.tables import _ends, check_total
 from anytok.registry import load_tokenizer
@@ -212,11 +211,13 @@ def test_sinks_of_ids_ask_for_a_vocabulary(tmp_path):
         make_job(tmp_path / "in", tmp_path, "", ("parquet", "megatron"))
 
 
-def test_codes_that_a_vocabulary_does_not_know_stop_the_job(tmp_path):
+def test_a_vocabulary_without_ids_for_the_tokenizers_is_refused_before_anything_is_frozen(tmp_path):
     write_png(tmp_path / "in" / "a.png")
-    assert load_vocabulary("anygpt")
-    with pytest.raises(Exception, match="fake-image"):
-        run_job(make_job(tmp_path / "in", tmp_path / "out", "anygpt"))
+    job = make_job(tmp_path / "in", tmp_path / "out", "anygpt")
+    for ask in (run_job, plan_job):
+        with pytest.raises(VocabularyError, match="the vocabulary anygpt has no ids for fake-image"):
+            ask(job)
+    assert run_job(job.override(vocabulary=vocabulary_file(tmp_path / "v.json"))).finished
 
 
 @pytest.mark.parametrize(("total", "dtype"), [(2**31, np.int32), (2**32, np.uint32)])

@@ -58,7 +58,7 @@ def run_job(
     try:
         store.create()
         specs = runner.specs()
-        vocabulary = load_job_vocabulary(config.vocabulary)
+        vocabulary = load_job_vocabulary(config.vocabulary, specs.values())
         vocabulary_hash = vocabulary.hash if vocabulary else ""
         plan = freeze(config, specs, vocabulary_hash, store.folder, check=not retry_failed)
         if retry_failed:

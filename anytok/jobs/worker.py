@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,9 +15,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from .. import __version__
 from ..errors import JobError, UsageError
 from ..registry import load_tokenizer
+from ..spec import Codes, Spec
 from .batches import Encoder, Window, num_frames
 from .commit import Store, sha256_of
 from .config import JobConfig
@@ -78,7 +81,7 @@ class Worker:
         self.config, self._own_process = config, own_process
         self.encoders = {modality: _load(config, modality, number) for modality in config.tokenizers}
         self.specs = {modality: encoder.tokenizer.spec for modality, encoder in self.encoders.items()}
-        self.vocabulary = load_job_vocabulary(config.vocabulary)
+        self.vocabulary = load_job_vocabulary(config.vocabulary, self.specs.values())
         self.readers = Readers(self.specs, config.run.readers, config.run.item_seconds)
         self.store = Store.of(config.output)
         self.plan: Plan | None = None
@@ -228,10 +231,14 @@ def _device(number: int) -> str:
     return f"cuda:{number % max(1, torch.cuda.device_count())}"
 
 
-def load_job_vocabulary(name: str) -> Vocabulary | None:
-    """The job's vocabulary, by the name of a layout or the path of a file; None for ""."""
+def load_job_vocabulary(name: str, specs: Iterable[Spec]) -> Vocabulary | None:
+    """The job's vocabulary, by the name of a layout or the path of a file; None for "". Raises VocabularyError or
+    CodesError if it has no ids for what one of the tokenizers makes."""
     if not name:
         return None
     from ..vocab import Vocabulary, load_vocabulary
 
-    return Vocabulary.from_file(name) if name.endswith(".json") else load_vocabulary(name)
+    vocabulary = Vocabulary.from_file(name) if name.endswith(".json") else load_vocabulary(name)
+    for spec in specs:
+        vocabulary.to_ids(Codes(np.zeros((spec.num_codebooks, spec.num_frames or 1), np.int64), spec))
+    return vocabulary
