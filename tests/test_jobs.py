@@ -235,6 +235,23 @@ def test_too_many_failures_stop_the_job(tmp_path):
     assert run_job(speech_job(source, output, max_failure_rate=0.25)).finished
 
 
+def test_failures_in_shards_that_another_process_did_count_too(tmp_path):
+    source = speech_folder(tmp_path / "in", 14)
+    (source / "2").mkdir()
+    for name in ("a.wav", "b.wav"):
+        (source / "2" / name).write_bytes(b"")
+    job = speech_job(source, tmp_path / "out", shard_items=2, max_failure_rate=0.1)
+    others = []
+
+    def meanwhile(_):
+        if not others:
+            others.append(run_job(job, shard="7/8", max_failure_rate=1.0))
+
+    with pytest.raises(JobError, match=r"2 of 16 items failed, more than max_failure_rate = 0.1"):
+        run_job(job, progress=meanwhile)
+    assert not (tmp_path / "out" / "parquet").exists()
+
+
 @pytest.mark.parametrize(("what", "kind"), [("kill", "crashed"), ("hang", "timeout"), ("raise", "unreadable")])
 def test_an_item_that_kills_or_stops_its_reader_costs_that_item(tmp_path, what, kind):
     write_wav(tmp_path / "a.wav", 500)

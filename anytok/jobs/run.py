@@ -118,12 +118,17 @@ def _carry_out(
     """Do what is left of this process's share; lay out the outputs once all shards are there."""
     mine = [number for number in range(plan.num_shards) if share.has(number)]
     committed = store.committed()
-    records = [store.record(number) for number in mine if number in committed]
+    done = [number for number in mine if number in committed]
     log = Log(store.folder)
     meter = Meter(sum(map(plan.size, mine)), listener)
-    for record in records:
+
+    def count(shard: int) -> None:
+        record = store.record(shard)
         meter.shard(record["read"], len(record["failures"]), new=False)
-    log.write("start", plan=plan.hash, shards=len(mine), done=len(records), run=asdict(config.run))
+
+    for shard in done:
+        count(shard)
+    log.write("start", plan=plan.hash, shards=len(mine), done=len(done), run=asdict(config.run))
     limit = config.run.max_failure_rate if len(plan.rounds) == 1 else 1.0  # what is retried has failed before
 
     def tell(kind: str, content: Any) -> None:
@@ -136,7 +141,7 @@ def _carry_out(
         _check_rate(meter, limit, config.output)
 
     try:
-        runner.run(Schedule(store, [number for number in mine if number not in committed]), tell)
+        runner.run(Schedule(store, [number for number in mine if number not in committed], count), tell)
         _check_rate(meter, limit, config.output)
     finally:
         write_ledger(plan, store)

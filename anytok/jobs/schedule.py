@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..errors import JobError
 from .commit import Store
@@ -20,10 +20,11 @@ RETRY_SECONDS = 0.2  # until a shard that another process has is looked at again
 
 
 class Schedule:
-    """Hands out Tasks, the same for every runner. A shard leaves it when it is done, by this process or another."""
+    """Hands out Tasks, the same for every runner. A shard leaves it when it is done; `found` hears of those that are
+    there though nobody said so: done by another process, or by a worker with its last breath."""
 
-    def __init__(self, store: Store, shards: Iterable[int]) -> None:
-        self._store = store
+    def __init__(self, store: Store, shards: Iterable[int], found: Callable[[int], None] = lambda shard: None) -> None:
+        self._store, self._found = store, found
         self._waiting = deque(Task(shard) for shard in shards)
         self._away: dict[int, Task] = {}  # handed out
         self._elsewhere: deque[tuple[float, Task]] = deque()  # being done by another process
@@ -42,7 +43,9 @@ class Schedule:
         """The next shard to hand out; None if there is none just now."""
         while self._elsewhere and self._elsewhere[0][0] <= time.monotonic():
             _, task = self._elsewhere.popleft()
-            if not self._store.is_committed(task.shard):
+            if self._store.is_committed(task.shard):
+                self._found(task.shard)
+            else:
                 self._waiting.append(task)
         if not self._waiting:
             return None
@@ -63,7 +66,7 @@ class Schedule:
         task = self._away.pop(shard)
         self._deaths[shard] += 1
         if self._store.is_committed(shard):
-            return
+            return self._found(shard)
         if self._deaths[shard] > MAX_SHARD_DEATHS:
             raise JobError(f"workers died {self._deaths[shard]} times at shard {shard} ({how}): see the machine's log")
         inflight, late = self._inflight(shard)
