@@ -69,6 +69,21 @@ def test_damage_of_every_kind_is_named(copy):
     assert any("shard 2 is damaged" in one for one in verify_job(copy).problems)
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "5", '{"plan": "", "read": "many"}'])
+def test_records_that_are_none_are_named(copy, text):
+    record = copy / "_anytok" / "shards" / "000002" / "record.json"
+    whole = record.read_text()
+    record.write_text(text)
+    assert any("shard 2 is damaged" in one for one in verify_job(copy).problems)
+    for ask in (job_status, job_stats):
+        with pytest.raises(JobError, match="shard 2 is damaged"):
+            ask(copy)
+    record.write_text(whole)
+    (copy / "_anytok" / "job.json").write_text(text)
+    with pytest.raises(JobError, match=r"job\.json cannot be read"):
+        verify_job(copy)
+
+
 def test_a_shard_with_a_doubled_or_a_lost_item_is_found(copy):
     """The record and the checksums agree with the file, but the file holds other items than the plan says."""
     import hashlib

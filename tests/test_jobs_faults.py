@@ -17,6 +17,7 @@ from anytok.jobs.commit import Store
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 HERE = str(Path(__file__).parent)
+RECORD = {"plan": "", "read": 1, "written": 1, "failures": [], "files": {}, "seconds": 0.5}
 
 
 def test_twenty_runs_killed_at_random_end_as_if_undisturbed():
@@ -119,9 +120,9 @@ def test_a_commit_that_fails_at_any_call_leaves_all_or_nothing(tmp_path, monkeyp
         there = store.committed()
         if there:
             assert sorted(path.name for path in store.path(0).iterdir()) == ["a", "b", "record.json"]
-            assert store.record(0) == {"read": 1}
+            assert store.record(0) == RECORD
         write_shard(store)  # once more, as a resumed job does
-        assert (store.path(0) / "a").read_bytes() == b"a" * 1000 and store.record(0) == {"read": 1}
+        assert (store.path(0) / "a").read_bytes() == b"a" * 1000 and store.record(0) == RECORD
         assert not list((store.folder / "staging").iterdir())
         if complete:
             break
@@ -145,7 +146,7 @@ def write_shard(store: Store) -> None:
     with store.staging(0) as staged:
         (staged / "a").write_bytes(b"a" * 1000)
         (staged / "b").write_bytes(b"b")
-        store.commit(0, staged, {"read": 1})
+        store.commit(0, staged, RECORD)
 
 
 def test_the_second_of_two_commits_changes_nothing(tmp_path):
@@ -154,9 +155,9 @@ def test_the_second_of_two_commits_changes_nothing(tmp_path):
     with store.staging(0) as first, store.staging(0) as second:
         (first / "a").write_text("first")
         (second / "a").write_text("second")
-        assert store.commit(0, first, {"read": 1})
-        assert not store.commit(0, second, {"read": 2})
-    assert (store.path(0) / "a").read_text() == "first" and store.record(0) == {"read": 1}
+        assert store.commit(0, first, RECORD)
+        assert not store.commit(0, second, {**RECORD, "read": 2})
+    assert (store.path(0) / "a").read_text() == "first" and store.record(0) == RECORD
 
 
 @pytest.mark.parametrize("reaped", [True, False])

@@ -64,7 +64,7 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
 def _job_of(store: Store) -> JobConfig:
     try:
         return from_record(json.loads((store.folder / "job.json").read_bytes()), "job.json")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise JobError(f"{store.folder}/job.json cannot be read ({error}): run the job again, it writes it") from error
 
 

@@ -24,6 +24,10 @@ from ..errors import JobError
 __all__ = ["Store", "aside_name", "sha256_of", "write_aside"]
 
 RECORD = "record.json"
+# What others go by in a record.
+FIELDS: dict[str, Any] = {
+    "plan": str, "read": int, "written": int, "failures": list, "files": dict, "seconds": (int, float),
+}  # fmt: skip
 
 
 class Store:
@@ -66,7 +70,10 @@ class Store:
         """The record of a committed shard; raises JobError if it cannot be read."""
         path = self.path(shard) / RECORD
         try:
-            return json.loads(path.read_bytes())
+            record = json.loads(path.read_bytes())
+            if not (isinstance(record, dict) and all(isinstance(record.get(name), FIELDS[name]) for name in FIELDS)):
+                raise ValueError(f"{RECORD} is no record of a shard")
+            return record
         except (OSError, ValueError) as error:
             raise JobError(f"shard {shard} is damaged ({error}): delete {path.parent} and run the job again") from error
 
