@@ -84,6 +84,14 @@ def test_records_that_are_none_are_named(copy, text):
         verify_job(copy)
 
 
+@pytest.mark.parametrize("name", ["items", "inputs"])
+def test_a_list_that_was_altered_is_found(copy, name):
+    [path] = (copy / "_anytok").glob(f"{name}-*.jsonl")
+    path.write_bytes(path.read_bytes().replace(b"/0003.wav", b"/0005.wav"))
+    found = verify_job(copy)
+    assert f"{path.name} is not the list that was planned" in found.problems[0]
+
+
 def test_a_shard_with_a_doubled_or_a_lost_item_is_found(copy):
     """The record and the checksums agree with the file, but the file holds other items than the plan says."""
     import hashlib

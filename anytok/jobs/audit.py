@@ -52,6 +52,7 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
     job = _job_of(store)
     job.check_packages()
     audit = _Audit(plan, store, job)
+    audit.lists()
     audit.shards()
     if one_in:
         audit.encode_again(one_in, device)
@@ -74,6 +75,18 @@ class _Audit:
         self.written, self.files, self.reencoded, self.damaged = 0, 0, 0, False
         self.problems: list[str] = []
 
+    def lists(self) -> None:
+        """What was planned: the items of each round, and the inputs they came from."""
+        inputs = self._plan.record["inputs"]
+        files = [(inputs["file"], inputs["sha256"])]
+        files += [(one.items_file, one.items_sha256) for one in self._plan.rounds]
+        for name, sha256 in files:
+            path = self._store.folder / name
+            if not path.is_file() or sha256_of(path) != sha256:
+                self.problems.append(
+                    f"{name} is not the list that was planned: nothing that rests on it can be trusted"
+                )
+
     def shards(self) -> None:
         done = self._store.committed()
         missing = sorted(set(range(self._plan.num_shards)) - done)
@@ -85,7 +98,7 @@ class _Audit:
         for shard in sorted(done - set(extra)):
             try:
                 self._shard(shard)
-            except (AnytokError, OSError, ValueError, KeyError) as error:
+            except (AnytokError, OSError, ValueError, KeyError, TypeError) as error:
                 self.damaged = True
                 self.problems.append(f"shard {shard}: {error}")
 
