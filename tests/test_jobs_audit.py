@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from job_corpus import rows, speech_folder, speech_job
 from anytok.errors import JobError
 from anytok.jobs import job_stats, job_status, plan_job, run_job, verify_job
 from anytok.jobs.config import SinkConfig
+from anytok.vocab import Segment, Vocabulary, build_layout
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,21 @@ def test_a_list_that_was_altered_is_found(copy, name):
     path.write_bytes(path.read_bytes().replace(b"/0003.wav", b"/0005.wav"))
     found = verify_job(copy)
     assert f"{path.name} is not the list that was planned" in found.problems[0]
+
+
+def test_relative_paths_are_found_from_any_folder_and_where_all_was_moved(tmp_path, monkeypatch):
+    """Sources, vocabulary and output lie below the folder that the job is run in."""
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    speech = Segment("fake-speech", "speech", 1, 1024, "<s{}>", "<sosp>", "<eosp>", frame_rate=50)
+    Vocabulary(build_layout("fake", 300, [speech])).save("ids.json")
+    run_job(speech_job(speech_folder(Path("in"), 4), Path("out"), vocabulary="ids.json"))
+    monkeypatch.chdir(tmp_path)
+    found = verify_job("there/out", one_in=1)
+    assert (found.problems, found.reencoded) == ((), 4)
+    (tmp_path / "there").rename(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert verify_job("out", one_in=1).ok
 
 
 def test_a_shard_with_a_doubled_or_a_lost_item_is_found(copy):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from .reading import Failure
 from .sinks import SINKS
 from .status import open_failures, open_job
 from .tally import TALLY, digest
+from .urls import is_url
 from .worker import Worker
 
 __all__ = ["Verification", "verify_job"]
@@ -45,13 +47,13 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
 
     Every planned item is in the output exactly once or in the ledger exactly once; every file has the SHA-256
     that was recorded, and every page of parquet its checksum. With `one_in` = N, about one item in N is read,
-    encoded and compared once more (with the job's own tokenizers, on `device` if given). Raises JobError if
-    there is no job.
+    encoded and compared once more (with the job's own tokenizers, on `device` if given; relative paths begin
+    in the folder the job was last run in). Raises JobError if there is no job.
     """
     plan, store = open_job(output)
-    job = _job_of(store)
+    job, folder = _job_of(store)
     job.check_packages()
-    audit = _Audit(plan, store, job)
+    audit = _Audit(plan, store, job, folder)
     audit.lists()
     audit.shards()
     if one_in:
@@ -62,16 +64,19 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
     return Verification(plan.num_items, audit.written, failed, audit.files, audit.reencoded, tuple(audit.problems))
 
 
-def _job_of(store: Store) -> JobConfig:
+def _job_of(store: Store) -> tuple[JobConfig, str]:
+    """The job as it was last run, and the folder it was run in; "", the one of today, where that is gone."""
     try:
-        return from_record(json.loads((store.folder / "job.json").read_bytes()), "job.json")
-    except (OSError, ValueError, TypeError) as error:
+        record = json.loads((store.folder / "job.json").read_bytes())
+        folder = str(record.pop("folder", ""))
+        return from_record(record, "job.json"), folder if os.path.isdir(folder) else ""
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise JobError(f"{store.folder}/job.json cannot be read ({error}): run the job again, it writes it") from error
 
 
 class _Audit:
-    def __init__(self, plan: Plan, store: Store, config: JobConfig) -> None:
-        self._plan, self._store, self._config = plan, store, config
+    def __init__(self, plan: Plan, store: Store, config: JobConfig, folder: str) -> None:
+        self._plan, self._store, self._config, self._folder = plan, store, config, folder
         self.written, self.files, self.reencoded, self.damaged = 0, 0, 0, False
         self.problems: list[str] = []
 
@@ -131,7 +136,7 @@ class _Audit:
     def encode_again(self, one_in: int, device: str) -> None:
         """Read and encode about one item in `one_in`, and compare."""
         with tempfile.TemporaryDirectory() as folder:
-            config = _on(device, self._config).override(output=folder)
+            config = _as_run(self._config, self._folder, device).override(output=folder)
             Store.of(folder).create()
             worker = Worker(config)
             if worker.specs != self._plan.specs:
@@ -147,7 +152,7 @@ class _Audit:
         digests = np.load(self._store.path(shard) / TALLY)["digests"].tolist()
         for item, wanted in zip(written, digests, strict=True):
             if key_hash(item.key) % one_in == 0:
-                yield item, wanted
+                yield replace(item, path=_join(self._folder, item.path)), wanted
 
     def _compare(self, worker: Worker, drawn: list[tuple[Item, int]]) -> None:
         results = worker.encode_items([item for item, _ in drawn])
@@ -160,10 +165,16 @@ class _Audit:
                 self.problems.append(f"{item.key} encodes to other codes than it did")
 
 
-def _on(device: str, config: JobConfig) -> JobConfig:
-    import dataclasses
+def _as_run(config: JobConfig, folder: str, device: str) -> JobConfig:
+    """The job with its files where they were when it was run in `folder`, on another device if one is given."""
+    tokenizers = {}
+    for modality, one in config.tokenizers.items():
+        checkpoint = one.checkpoint and _join(folder, os.path.expanduser(one.checkpoint))
+        tokenizers[modality] = replace(one, device=device or one.device, checkpoint=checkpoint)
+    name = config.vocabulary
+    vocabulary = _join(folder, name) if name.endswith(".json") else name
+    return config.override(tokenizers=tokenizers, vocabulary=vocabulary)
 
-    if not device:
-        return config
-    tokenizers = {modality: dataclasses.replace(one, device=device) for modality, one in config.tokenizers.items()}
-    return config.override(tokenizers=tokenizers)
+
+def _join(folder: str, path: str) -> str:
+    return path if is_url(path) else os.path.join(folder, path)

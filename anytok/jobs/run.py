@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,7 +64,8 @@ def run_job(
         plan = freeze(config, specs, vocabulary_hash, store.folder, check=not retry_failed)
         if retry_failed:
             plan = _plan_retry(plan, config, store)
-        write_aside(store.folder, "job.json", [json.dumps(asdict(config), indent=1).encode()])
+        job_record = {"folder": os.getcwd(), **asdict(config)}  # where relative paths begin
+        write_aside(store.folder, "job.json", [json.dumps(job_record, indent=1).encode()])
         _carry_out(config, plan, store, runner, share, progress)
     except OSError as error:
         raise disk_error(error, config.output) from error
