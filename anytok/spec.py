@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import CodesError
+from .numbers import whole
 
 __all__ = ["Codes", "Spec"]
 
@@ -23,6 +24,7 @@ class Spec:
     `id` is `name@hash-of-the-weights`, with `+dtype` behind it where a lower precision changes codes.
     An id that is only the name (a layout on paper, no weights at hand) fits every tokenizer of that name.
     `preprocessing` names how media become model input; `anytok.media.prepare` follows it.
+    Raises CodesError on numbers that are no whole ones above 0, and on other things in the place of text.
     """
 
     name: str
@@ -40,6 +42,10 @@ class Spec:
     id: str = ""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _field(field.name, str(field.type), getattr(self, field.name)))
+        if self.sample_rate is not None and self.sample_rate < (self.frame_rate or 0):
+            raise CodesError(f"a spec with {self.frame_rate} frames a second of {self.sample_rate} samples")
         if not self.id:
             object.__setattr__(self, "id", self.name)
 
@@ -81,7 +87,7 @@ class Codes:
 
     `num_samples` (audio) lets decode cut the sound to its length. `first_codebook` is the layer that row 0
     belongs to, so a slice of layers stays decodable. `scales`, float32 `[segments]`, is there only where the
-    tokenizer normalises loudness (EnCodec 48 kHz).
+    tokenizer normalises loudness (EnCodec 48 kHz). Raises CodesError on what does not fit together.
     """
 
     values: np.ndarray
@@ -91,19 +97,17 @@ class Codes:
     scales: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "first_codebook", whole("first_codebook", self.first_codebook, 0, error=CodesError))
         values = np.asarray(self.values)
         _check_values(values, self.spec, self.first_codebook)
         values = values.astype(np.int64)
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
         if self.scales is not None:
-            object.__setattr__(self, "scales", np.asarray(self.scales, np.float32))
-        num_frames = values.shape[1]
-        if self.num_samples is not None and self.spec.frames_of(self.num_samples) != num_frames:
-            raise CodesError(
-                f"num_samples={self.num_samples} means {self.spec.frames_of(self.num_samples)} frames for "
-                f"{self.spec.name}, but the codes have {num_frames}: pass the length of the original wave, or None"
-            )
+            object.__setattr__(self, "scales", _scales(self.scales))
+        if self.num_samples is not None:
+            object.__setattr__(self, "num_samples", whole("num_samples", self.num_samples, 1, error=CodesError))
+            _check_length(self.num_samples, self.spec, values.shape[1])
 
     @property
     def num_codebooks(self) -> int:
@@ -178,6 +182,36 @@ class Codes:
 
 def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     return one is other if one is None or other is None else np.array_equal(one, other)
+
+
+def _field(name: str, kind: str, value: Any) -> Any:
+    """A value of a Spec, numbers as Python's own."""
+    if (value is None and kind.endswith("None")) or (kind == "str" and isinstance(value, str)):
+        return value
+    if kind == "str":
+        raise CodesError(f"a spec with {name}={value!r}: expected text")
+    return whole(name, value, 1, error=CodesError)
+
+
+def _scales(values: Any) -> np.ndarray:
+    try:
+        scales = np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise CodesError(f"scales that are no numbers ({error})") from error
+    if scales.ndim != 1 or not (np.isfinite(scales) & (scales >= 0)).all():
+        raise CodesError(f"scales {scales}: expected one finite loudness, 0 or more, of each segment")
+    return scales
+
+
+def _check_length(num_samples: int, spec: Spec, num_frames: int) -> None:
+    if spec.frame_rate is None or spec.sample_rate is None:
+        raise CodesError(f"num_samples={num_samples}: this spec of {spec.name} has no sample rate")
+    # First what needs no list of segments: a record from disk may claim any length.
+    if num_samples > num_frames * spec.hop_length or spec.frames_of(num_samples) != num_frames:
+        raise CodesError(
+            f"num_samples={num_samples} does not make the {num_frames} frames that the codes have for {spec.name}, "
+            f"{spec.hop_length} samples each: pass the length of the original wave, or None"
+        )
 
 
 def _check_values(values: np.ndarray, spec: Spec, first_codebook: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .errors import CodesError
@@ -11,6 +11,10 @@ from .media import Decoded, Media
 from .spec import Codes, Spec
 
 __all__ = ["Tokenizer"]
+
+# What codes of one tokenizer have in common; the number of codebooks may differ, and a vocabulary's Specs lack rates.
+_SIZES = ("codebook_size", "num_frames", "segment_samples", "segment_stride")
+_RATES = ("frame_rate", "sample_rate", "channels")
 
 
 class Tokenizer(ABC):
@@ -20,6 +24,7 @@ class Tokenizer(ABC):
     """
 
     spec: Spec
+    loader: Callable[[], Tokenizer] | None = None  # how to load it once more, where `load_tokenizer` has
 
     @abstractmethod
     def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
@@ -50,12 +55,15 @@ class Tokenizer(ABC):
                 f"these codes were made by {codes.spec.id}, this tokenizer is {self.spec.id}: "
                 f"load the tokenizer that made them"
             )
-        # A record from disk can claim any sizes under a right id; what it claims must not index past our codebooks.
-        if (codes.spec.codebook_size, codes.spec.num_frames) != (self.spec.codebook_size, self.spec.num_frames):
-            raise CodesError(
-                f"codes that claim codebooks of {codes.spec.codebook_size} and {codes.spec.num_frames} fixed frames; "
-                f"{self.spec.id} has {self.spec.codebook_size} and {self.spec.num_frames}"
-            )
+        # A record from disk can claim any sizes under a right id; what it claims decides where sound is cut.
+        for name in _SIZES + _RATES:
+            claimed, ours = getattr(codes.spec, name), getattr(self.spec, name)
+            if claimed != ours and (claimed is not None or name in _SIZES):
+                raise CodesError(f"codes that claim a {name} of {claimed}; {self.spec.id} has {ours}")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled, as data loaders do for their processes, it is what it was loaded with; there it is loaded again."""
+        return (self.loader, ()) if self.loader else super().__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.spec.id}>"

@@ -1,0 +1,122 @@
+"""Codes and Specs from anywhere: what does not fit together is refused by name, and all of it survives JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import anytok
+from anytok import Codes, CodesError, Spec, load_tokenizer
+
+GOLDEN = Path(__file__).parent / "golden"
+SPEC = Spec("a", "music", 4, 16, frame_rate=50, sample_rate=16000, channels=1)
+SEGMENTED = replace(SPEC, segment_samples=16000, segment_stride=15840)
+PICTURE = Spec("p", "image", 1, 16, num_frames=4, image_size=224)
+
+
+def values(frames: int, rows: int = 4) -> np.ndarray:
+    return np.arange(rows * frames).reshape(rows, frames) % 16
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    return {**Codes(values(5), SPEC, 1600).to_dict(), **changes}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_codebooks": "4"}, "num_codebooks='4': expected a whole number"),
+        ({"num_codebooks": 4.0}, "num_codebooks=4.0"),
+        ({"codebook_size": True}, "codebook_size=True"),
+        ({"frame_rate": 0}, "frame_rate=0: expected a whole number, at least 1"),
+        ({"sample_rate": -16000}, "sample_rate=-16000"),
+        ({"segment_stride": 0}, "segment_stride=0"),
+        ({"name": 3}, "name=3: expected text"),
+        ({"name": None}, "name=None: expected text"),
+        ({"codebook_size": None}, "codebook_size=None"),
+        ({"sample_rate": 40}, "50 frames a second of 40 samples"),
+    ],
+)
+def test_a_spec_holds_whole_numbers_and_text(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(CodesError, match=said):
+        replace(SPEC, **change)
+    with pytest.raises(CodesError, match=said):
+        Codes.from_dict(record(spec={**SPEC.to_dict(), **change}))
+
+
+def test_numbers_of_numpy_become_pythons() -> None:
+    spec = replace(SPEC, num_codebooks=np.int64(4), sample_rate=np.int32(16000))
+    codes = Codes(values(5, 2), spec, np.int64(1599), np.int8(1))
+    assert Codes.from_dict(json.loads(json.dumps(codes.to_dict()))) == codes
+    assert (codes.num_samples, codes.first_codebook) == (1599, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_samples": "1600"}, "num_samples='1600'"),
+        ({"num_samples": 1600.0}, "num_samples=1600.0"),
+        ({"num_samples": True}, "num_samples=True"),
+        ({"num_samples": 0}, "num_samples=0"),
+        ({"num_samples": 1601}, "num_samples=1601 does not make the 5 frames"),
+        ({"num_samples": 1280}, "num_samples=1280 does not make the 5 frames"),
+        ({"first_codebook": "0"}, "first_codebook='0'"),
+        ({"first_codebook": -1}, "first_codebook=-1"),
+        ({"first_codebook": 1}, "4 codebooks from layer 1 on"),
+        ({"scales": "loud"}, "scales that are no numbers"),
+        ({"scales": [None]}, "finite loudness"),
+        ({"scales": [float("inf")]}, "finite loudness"),
+        ({"scales": [-1.0]}, "finite loudness"),
+        ({"scales": [[1.0]]}, "one finite loudness, 0 or more, of each segment"),
+        ({"scales": [{}]}, "no numbers"),
+        ({"spec": "a"}, "not a codes record"),
+        ({"codes": [[1, 2], [3]]}, "not a codes record"),
+        ({"codes": [[1.5]]}, "integer array"),
+    ],
+)
+def test_a_record_that_does_not_fit_together_is_refused(change: dict[str, Any], said: str) -> None:
+    Codes.from_dict(record())
+    with pytest.raises(CodesError, match=said):
+        Codes.from_dict(record(**change))
+
+
+@pytest.mark.parametrize("nothing", [None, [], "codes", 3])
+def test_what_is_no_record_is_refused(nothing: Any) -> None:
+    with pytest.raises(CodesError, match="not a codes record"):
+        Codes.from_dict(nothing)
+
+
+def test_a_length_beyond_all_bounds_is_refused_at_once() -> None:
+    with pytest.raises(CodesError, match="does not make the 5 frames"):
+        Codes(values(5), SEGMENTED, 10**15)
+
+
+def test_a_length_needs_a_rate() -> None:
+    for spec, rows in ((PICTURE, 1), (replace(SPEC, sample_rate=None), 4)):
+        with pytest.raises(CodesError, match=r"this spec of .* has no sample rate"):
+            Codes(values(4, rows), spec, 100)
+
+
+@pytest.mark.parametrize("name", ["segment_samples", "segment_stride", "frame_rate", "sample_rate", "codebook_size"])
+def test_codes_with_a_forged_spec_are_not_decoded(name: str) -> None:
+    """Under the right id it would still cut the sound in other places."""
+    tokenizer = load_tokenizer("encodec-48khz", checkpoint=GOLDEN / "encodec_48khz")
+    codes = tokenizer.encode(anytok.Audio(np.random.default_rng(0).normal(0, 0.1, (2, 60_000)), 48000))
+    forged = replace(codes.spec, **{name: 2 * getattr(codes.spec, name)})
+    with pytest.raises(CodesError, match=f"claim a {name}"):
+        tokenizer.decode(Codes(codes.values, forged, scales=codes.scales))
+    dropped = replace(codes.spec, segment_samples=None, segment_stride=None)
+    with pytest.raises(CodesError, match="claim a segment_samples of None"):
+        tokenizer.decode(Codes(codes.values, dropped, scales=codes.scales))
+
+
+def test_codes_that_fit_are_kept_as_they_are() -> None:
+    codes = Codes(values(5), SPEC, 1600)
+    assert np.array_equal(codes.values, values(5)) and codes.values.dtype == np.int64
+    scaled = replace(codes, scales=[0.0, 1.5])
+    assert scaled.scales is not None and scaled.scales.dtype == np.float32 and scaled != codes
