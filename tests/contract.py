@@ -278,6 +278,15 @@ class AudioContract(Contract):
         for wave in (np.zeros(2000, np.float32), np.full(2000, 1e-30, np.float32), 100 * sounds(2000, 8000, 1, 5)):
             assert np.isfinite(tokenizer.decode(tokenizer.encode(anytok.Audio(wave, rate))).wave).all()
 
+    def test_sound_louder_than_any_recording_is_refused(self, tokenizer: Tokenizer) -> None:
+        """Models overflow in silence: codes would be 0 throughout."""
+        rate = tokenizer.spec.sample_rate
+        assert tokenizer.encode(anytok.Audio(2.0**31 * sounds(2000, 8000, 1, 5) / 2, rate)).num_frames
+        for peak in (1e10, 1e19, 3e38):
+            with pytest.raises(MediaError, match="expected") as caught:
+                tokenizer.encode(anytok.Audio(np.array([0, -peak, 0], np.float32), rate))
+            assert caught.value.kind == "too_loud"
+
 
 class ImageContract(Contract):
     """Pictures."""

@@ -276,3 +276,16 @@ def test_missing_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 muxed_m4a = muxed("ipod", "aac", seconds=0.1)
+
+
+def test_what_gives_only_what_has_come_is_read_to_its_end():
+    """Pipes, sockets and unbuffered files may give less than they are asked for."""
+
+    class Pipe(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(1000)
+
+    data = encoded("WAV", "PCM_16", tone(30_000))
+    assert load_audio(Pipe(data)) == load_audio(data)
+    with pytest.raises(MediaError, match="max_audio_bytes"):
+        load_audio(Pipe(data), limits=Limits(max_audio_bytes=len(data) - 1))

@@ -94,23 +94,27 @@ def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
         return audio
 
 
+# The full scale of 32-bit integers: no recording is louder, and models overflow in silence, if far above.
+_LOUDEST = 1 << 31
+
+
 def check_audio(audio: Audio) -> None:
-    """Raise MediaError unless there are samples, and all of them are finite.
+    """Raise MediaError unless there are samples, and all of them are finite and no louder than a recording can be.
 
     One NaN would reach every code of the clip, and no model would complain.
     """
     if audio.num_samples == 0:
         raise MediaError("empty", "0 samples of sound: at least 1 is needed")
-    # The sum is finite only where every sample is, and it needs no second array of the wave's size.
-    with np.errstate(invalid="ignore"):
-        total = audio.wave.sum(dtype=np.float64)
-    if not np.isfinite(total):
+    peak = np.maximum(audio.wave.max(), -audio.wave.min())  # NaN, if one sample is
+    if not np.isfinite(peak):
         bad = np.argwhere(~np.isfinite(audio.wave))
         raise MediaError(
             "not_finite",
             f"{len(bad)} samples are NaN or infinite, the first is sample {bad[0, 1]} of channel "
             f"{bad[0, 0]}: repair the recording, since one of them changes every code",
         )
+    if peak > _LOUDEST:
+        raise MediaError("too_loud", f"samples up to {peak:.3g}: expected [-1, 1], as floats have; scale the recording")
 
 
 def _as_wave(wave: Any) -> np.ndarray:

@@ -81,10 +81,16 @@ def _read_all(source: Any, max_bytes: int) -> bytes:
             "wrong_type",
             f"got {type(source).__name__}: expected a path, a file object opened with 'rb', or bytes",
         )
-    try:
-        data = source.read(max_bytes + 1)
-    except Exception as error:  # file objects are anyone's code
-        raise MediaError("unreadable", f"the file object cannot be read ({error})") from error
-    if not isinstance(data, bytes):
-        raise MediaError("wrong_type", f"the file object gives {type(data).__name__}: open it with 'rb'")
-    return data
+    pieces, size = [], 0
+    while size <= max_bytes:  # pipes and sockets give what has come, and there may be more
+        try:
+            piece = source.read(max_bytes + 1 - size)
+        except Exception as error:  # file objects are anyone's code
+            raise MediaError("unreadable", f"the file object cannot be read ({error})") from error
+        if not isinstance(piece, bytes):
+            raise MediaError("wrong_type", f"the file object gives {type(piece).__name__}: open it with 'rb'")
+        if not piece:
+            break
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
