@@ -16,6 +16,7 @@ import anytok
 from anytok import Audio, Tokenizer
 from anytok.engines.settings import full_float32, skeleton
 from anytok.generation.embeddings import _normal, _project
+from anytok.media import prepare
 from anytok.models.seed import normalize
 from anytok.models.unclip import draw, waves
 
@@ -36,6 +37,8 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager]] = {
     "bfloat16 by default": partial(told, torch.set_default_dtype, torch.bfloat16, torch.float32),
     "another device by default": partial(told, torch.set_default_device, "meta", None),
     "fast products": partial(told, torch.set_float32_matmul_precision, "medium", "highest"),
+    "no oneDNN": partial(told, partial(setattr, torch.backends.mkldnn, "enabled"), False, True),
+    "no flash attention": partial(told, torch.backends.cuda.enable_flash_sdp, False, True),
 }
 
 
@@ -60,16 +63,23 @@ def usual(request) -> tuple[Tokenizer, list[np.ndarray]]:
     return tokenizer, work(tokenizer)
 
 
+def globals_of_torch() -> tuple:
+    return (
+        torch.get_default_dtype(), torch.get_default_device(), torch.is_autocast_enabled("cpu"),
+        torch.backends.mkldnn.enabled, torch.backends.cuda.flash_sdp_enabled(),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_no_setting_of_the_caller_changes_what_comes_out(usual, setting):
     """Of a tokenizer loaded before, and of one loaded meanwhile."""
     tokenizer, wanted = usual
     with SETTINGS[setting]():
-        state = (torch.get_default_dtype(), torch.get_default_device(), torch.is_autocast_enabled("cpu"))
+        state = globals_of_torch()
         made = work(tokenizer)
         loaded = anytok.load_tokenizer(tokenizer.spec.name)
         others = work(loaded)
-        assert state == (torch.get_default_dtype(), torch.get_default_device(), torch.is_autocast_enabled("cpu"))
+        assert state == globals_of_torch()
     assert loaded.spec == tokenizer.spec and len(np.unique(wanted[0])) > 10
     assert all(map(np.array_equal, made, wanted)) and all(map(np.array_equal, others, wanted))
 
@@ -134,3 +144,17 @@ def test_noise_and_pixels_are_the_same_in_every_type(setting):
     with SETTINGS[setting]():
         found = made()
     assert all(map(torch.equal, found, wanted))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("method", ["functional", "transform"])
+def test_sound_that_is_only_prepared_is_the_same_too(setting, method):
+    spec = anytok.Spec("a", "music", 4, 16, frame_rate=50, sample_rate=32000, preprocessing=f"mean-after:{method}")
+    sounds = [
+        Audio(np.random.default_rng(rate).normal(0, 0.1, (2, 50_000)).astype(np.float32), rate)
+        for rate in (44_100, 11_003)
+    ]
+    wanted = [prepare(sound, spec).wave for sound in sounds]
+    with SETTINGS[setting]():
+        found = [prepare(sound, spec).wave for sound in sounds]
+    assert all(map(np.array_equal, found, wanted))

@@ -62,9 +62,13 @@ class _Precise:
 
     def _set(self) -> None:
         cudnn, mkldnn = torch.backends.cudnn, cast(Any, torch.backends.mkldnn)
-        for products in (torch.backends.cuda.matmul, mkldnn.matmul, mkldnn.conv, mkldnn.rnn):
-            self._settings.callback(setattr, products, "fp32_precision", products.fp32_precision)
-            products.fp32_precision = "ieee"
+        products = (torch.backends.cuda.matmul, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
+        # Without oneDNN and flash attention torch computes the same by other algorithms, which round otherwise.
+        for owner, name, value in (*((one, "fp32_precision", "ieee") for one in products), (mkldnn, "enabled", True)):
+            self._settings.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, value)
+        self._settings.callback(torch.backends.cuda.enable_flash_sdp, torch.backends.cuda.flash_sdp_enabled())
+        torch.backends.cuda.enable_flash_sdp(True)
         self._settings.enter_context(
             cudnn.flags(enabled=cudnn.enabled, deterministic=True, allow_tf32=False, fp32_precision="ieee")
         )
