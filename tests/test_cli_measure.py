@@ -55,6 +55,16 @@ def test_a_perfect_tokenizer_measures_as_perfect() -> None:
     assert turned.means["psnr"] < 25
 
 
+def test_what_has_no_number_in_json_is_null(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("anytok.cli.measure.load", lambda *_, **__: Perfect())
+    picture(40, 60, 0).save("a.png")
+    assert main(["eval", "a.png", "--tokenizer", "perfect", "--json"]) == 0
+    said = capsys.readouterr().out
+    assert "Infinity" not in said and json.loads(said)["items"] == [{"psnr": None, "retrieved": 1.0}]
+
+
 def test_eval_says_how_close(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "a.wav", "b.wav", *SPEECH, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

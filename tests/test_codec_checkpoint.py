@@ -239,3 +239,61 @@ class TestRefusals:
         ):
             with pytest.raises(UsageError, match=match):
                 anytok.load_tokenizer("speechtokenizer", checkpoint=SPEECH, **options)
+
+    @pytest.mark.parametrize(
+        ("change", "match"),
+        [
+            ({"pad_mode": "replicate"}, "pad_mode is 'replicate'; 'reflect' and 'constant' can be run"),
+            ({"trim_right_ratio": 0.5}, "trim_right_ratio is 0.5; 1.0 can be run"),
+            ({"norm_type": "layer_norm"}, "norm_type is 'layer_norm'; 'weight_norm' and 'time_group_norm' can be run"),
+            ({"use_causal_conv": "false"}, "causal is 'false'; expected true or false"),
+            ({"normalize": 0.0}, "normalize is 0.0; expected true or false"),
+            ({"use_conv_shortcut": None}, "shortcut is None; expected true or false"),
+        ],
+    )
+    def test_settings_that_our_model_does_not_follow(self, music, change, match):
+        config = json.loads((music / "config.json").read_text())
+        (music / "config.json").write_text(json.dumps(config | change))
+        refuse(music, match, "encodec-32khz")
+
+    def test_a_speech_config_with_text_for_a_switch(self, speech):
+        config = json.loads((speech / "config.json").read_text())
+        (speech / "config.json").write_text(json.dumps(config | {"bidirectional": "true"}))
+        refuse(speech, "bidirectional is 'true'; expected true or false")
+
+    @pytest.mark.parametrize("more", ["pad_mode: replicate", "activation: GELU", "decoder: {final_activation: Tanh}"])
+    def test_audiocraft_settings_that_our_model_does_not_follow(self, tmp_path, more):
+        folder = write_audiocraft(tmp_path / "craft", "reflect")
+        package = torch.load(folder / "compression_state_dict.bin", weights_only=True)
+        package["xp.cfg"] = (
+            package["xp.cfg"]
+            .replace("seanet: {", "seanet: {" + more + ", ")
+            .replace("pad_mode: reflect, ", "" if "pad_mode" in more else "pad_mode: reflect, ")
+        )
+        torch.save(package, folder / "compression_state_dict.bin")
+        refuse(folder, "can be run", "encodec-32khz")
+
+
+class TestFiles:
+    """`checkpoint` may also name a file."""
+
+    @pytest.mark.parametrize("engine", ["native", pytest.param("reference", marks=pytest.mark.reference)])
+    def test_the_file_that_is_named_is_the_one_that_is_read(self, speech, engine):
+        state = torch.load(speech / "SpeechTokenizer.pt", weights_only=True)
+        torch.save({key: 0.5 * tensor for key, tensor in state.items()}, speech / "step-2000.pt")
+        one, other, folder, config = (
+            anytok.load_tokenizer("speechtokenizer", checkpoint=place, engine=engine).spec.id
+            for place in (speech / "SpeechTokenizer.pt", speech / "step-2000.pt", speech, speech / "config.json")
+        )
+        assert one == folder == config != other
+
+    def test_a_file_that_is_named_must_be_there(self, speech):
+        refuse(speech / "ckpt.dev", "no such file or folder")
+
+    def test_nothing_is_no_folder(self):
+        with pytest.raises(CheckpointError, match="'': no such file or folder"):
+            anytok.load_tokenizer("speechtokenizer", checkpoint="")
+
+    def test_audiocrafts_file_can_be_named(self, tmp_path):
+        folder = write_audiocraft(tmp_path / "craft", "reflect")
+        assert music_codes(folder / "compression_state_dict.bin") == music_codes(folder)

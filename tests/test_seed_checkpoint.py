@@ -204,3 +204,16 @@ def test_a_vit_that_gives_nan_is_found_out(tmp_path: Path, state: State) -> None
     state["visual_encoder.blocks.0.norm1.weight"][3] = float("nan")
     with pytest.raises(CheckpointError, match="NaN or infinity"):
         first_codes(write(tmp_path, state))
+
+
+@pytest.mark.parametrize("name", ["config.json", "seed_quantizer.pt", "eva_vit_g.pth"])
+def test_each_of_the_files_names_the_folder(tmp_path: Path, state: State, name: str) -> None:
+    folder = write(tmp_path, *split(state))
+    np.testing.assert_array_equal(first_codes(folder / name), EXPECTED["image.0.codes"].numpy())
+
+
+def test_a_file_that_would_not_be_read_is_refused(tmp_path: Path, state: State) -> None:
+    folder = write(tmp_path, state)
+    torch.save(state, folder / "mine.pt")
+    with pytest.raises(CheckpointError, match=r"mine.pt: of this folder, seed_quantizer.pt would be read"):
+        load(folder / "mine.pt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -207,6 +208,14 @@ def test_foreign_codes_are_refused(folder: Path, codes: list[Codes]) -> None:
         {"decode_batch_size": -1},
         {"num_inference_steps": -1},
         {"noise_level": 1000},
+        {"noise_level": 0.5},
+        {"batch_size": 0},
+        {"batch_size": 2.0},
+        {"decode_batch_size": 0},
+        {"num_inference_steps": 0},
+        {"num_inference_steps": "20"},
+        {"guidance_scale": float("nan")},
+        {"guidance_scale": "10"},
     ],
 )
 def test_unknown_options_are_refused(options: dict[str, Any]) -> None:
@@ -220,3 +229,57 @@ def test_seeds_and_negatives_are_counted(folder: Path, codes: list[Codes]) -> No
         tokenizer.decode_batch(codes[:2], seeds=[1, 2, 3])
     with pytest.raises(UsageError, match="1 negatives"):
         tokenizer.decode_batch(codes[:2], negative=[codes[0]])
+
+
+def test_a_relative_folder_is_the_one_it_was_when_loaded(folder, tmp_path, codes, monkeypatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    tokenizers = [
+        load_tokenizer("seed-2", checkpoint=folder.name, num_inference_steps=2),
+        load_tokenizer("seed-2", checkpoint=folder.name, unclip=f"{folder.name}/unclip", num_inference_steps=2),
+    ]
+    monkeypatch.chdir(tmp_path)
+    pictures = [tokenizer.decode(codes[0]) for tokenizer in tokenizers]
+    assert pictures[0].tobytes() == pictures[1].tobytes()
+
+
+@pytest.mark.parametrize("seeds", ["12", 1.0, [1, 2.5], True, [1 << 64, 0], None])
+def test_seeds_are_whole_numbers(folder: Path, codes: list[Codes], seeds: Any) -> None:
+    tokenizer = load_tokenizer("seed-2", checkpoint=folder)
+    with pytest.raises(UsageError, match=r"seed=.*expected a whole number"):
+        tokenizer.decode_batch(codes[:2], seeds=seeds)
+
+
+def test_seeds_may_be_an_array(folder: Path, codes: list[Codes]) -> None:
+    tokenizer = load_tokenizer("seed-2", checkpoint=folder, num_inference_steps=2)
+    wanted = tokenizer.decode_batch(codes[:2], seeds=[5, 6])
+    for seeds in (np.array([5, 6]), torch.tensor([5, 6])):
+        found = tokenizer.decode_batch(codes[:2], seeds=seeds)
+        assert [one.tobytes() for one in found] == [one.tobytes() for one in wanted]
+
+
+def test_what_paints_is_fetched_with_the_first_picture(folder, tmp_path, codes, monkeypatch) -> None:
+    """Not before: it is most of SEED's bytes, and encoding does without."""
+    fetching = importlib.import_module("anytok.checkpoints.fetch")
+    cache = tmp_path / "seed-2"
+    fetched = []
+
+    def download(card: Any, file: Any, path: Path) -> None:
+        fetched.append(file.name)
+        if file.name == "unclip":
+            shutil.copytree(folder / "unclip", path)
+        elif file.name == "seed_quantizer.pt":
+            shutil.copy(GOLDEN / "config.json", path.parent)
+            shutil.copy(GOLDEN / file.name, path)
+        else:
+            shutil.copy(GOLDEN / "golden.safetensors", path)  # the ViT is in the other file here
+
+    monkeypatch.setattr(fetching, "_cache", lambda: tmp_path)
+    monkeypatch.setattr(fetching, "_download", download)
+    tokenizer = load_tokenizer("seed-2", num_inference_steps=2)
+    picture = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
+    tokenizer.encode(Image.fromarray(picture))
+    assert fetched == ["seed_quantizer.pt", "eva_vit_g.pth"] and not (cache / "unclip").exists()
+    first = tokenizer.decode(codes[0])
+    assert fetched[2:] == ["unclip"]
+    again = load_tokenizer("seed-2", checkpoint=folder, num_inference_steps=2).decode(codes[0])
+    assert first.tobytes() == again.tobytes() and tokenizer.decode(codes[1]) and len(fetched) == 3

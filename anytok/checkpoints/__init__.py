@@ -4,4 +4,4 @@ from .cards import CARDS as CARDS
 from .cards import Card as Card
 from .cards import RemoteFile as RemoteFile
 from .fetch import fetch as fetch
-from .fetch import local_folder as local_folder
+from .fetch import published as published

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ..errors import CheckpointError, UsageError
+from ..numbers import whole
 from ..spec import Spec
 from .seanet import CodecFiles, CodecSizes
 
@@ -60,9 +61,8 @@ def _check_fits(spec: Spec, files: CodecFiles) -> None:
 def _books(spec: Spec, sizes: CodecSizes, num_codebooks: int | None, bandwidth: float | None) -> int:
     if num_codebooks is not None and bandwidth is not None:
         raise UsageError("num_codebooks and bandwidth say the same thing: give one of them")
-    books = sizes.num_codebooks if num_codebooks is None else num_codebooks
     if bandwidth is not None:
-        books = sizes.codebooks_at(bandwidth)
-    if not 1 <= books <= sizes.num_codebooks:
-        raise UsageError(f"num_codebooks={books}: {spec.name} has 1 to {sizes.num_codebooks}")
-    return books
+        num_codebooks = sizes.codebooks_at(bandwidth)
+    if num_codebooks is None:
+        return sizes.num_codebooks
+    return whole(f"{spec.name}: num_codebooks", num_codebooks, 1, sizes.num_codebooks)

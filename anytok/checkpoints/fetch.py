@@ -9,25 +9,29 @@ from pathlib import Path
 from ..errors import CheckpointError, UsageError
 from .cards import CARDS, Card, RemoteFile
 
-__all__ = ["fetch", "local_folder", "missing_files"]
+__all__ = ["fetch", "missing_files", "published"]
 
 _BUNDLED = Path(__file__).parent.parent / "weights"  # small models that ship inside the package
 
 
-def local_folder(checkpoint: str | Path) -> Path:
-    """The folder that `checkpoint` names: a folder, or a file inside one."""
+def published(name: str, checkpoint: str | Path | None) -> Path:
+    """Where the published files of a tokenizer are: `checkpoint`, which must be there, a folder or one file in it; or,
+    if it is None, the folder that they were fetched into, now or before, but for the optional ones."""
+    if checkpoint is None:
+        return fetch(name, optional=False)
     path = Path(checkpoint).expanduser()
-    if not path.exists():
+    if not str(checkpoint) or not path.exists():
         raise CheckpointError(
-            f"{path}: no such file or folder; expected the published files of the tokenizer (see checkpoints.md)"
+            f"{str(checkpoint)!r}: no such file or folder; expected the published files of {name} (see checkpoints.md)"
         )
-    return path if path.is_dir() else path.parent
+    return path.absolute()  # what is read later is there whatever folder the program is in by then
 
 
-def fetch(name: str, folder: str | Path | None = None) -> Path:
+def fetch(name: str, folder: str | Path | None = None, *, optional: bool = True) -> Path:
     """Download what a tokenizer needs into `folder` (default: the user's cache) and return the folder.
 
-    Models that ship inside the package are where they are; nothing is downloaded for them.
+    Models that ship inside the package are where they are; nothing is downloaded for them. With `optional` False,
+    nor are files that only some need: what paints SEED's pictures is most of its bytes.
 
     Files that are there already are kept, and checked where their SHA-256 is known.
     Raises CheckpointError naming the file, every place that was tried, and what to do by hand.
@@ -40,7 +44,7 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
         raise UsageError(f"no published weights are known for {name!r}; known: {', '.join(sorted(CARDS))}")
     target = Path(folder).expanduser() if folder else _cache() / name
     target.mkdir(parents=True, exist_ok=True)
-    for file in card.files:
+    for file in _wanted(card, optional):
         path = target / file.name
         if not path.exists():
             _download(card, file, path)
@@ -48,13 +52,17 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
     return target
 
 
-def missing_files(name: str, folder: str | Path | None = None) -> list[RemoteFile]:
+def missing_files(name: str, folder: str | Path | None = None, *, optional: bool = True) -> list[RemoteFile]:
     """What `fetch` with these arguments would download; nothing for models that need no download."""
     card = CARDS.get(name)
     if card is None or (_BUNDLED / name).is_dir():
         return []
     target = Path(folder).expanduser() if folder else _cache() / name
-    return [file for file in card.files if not (target / file.name).exists()]
+    return [file for file in _wanted(card, optional) if not (target / file.name).exists()]
+
+
+def _wanted(card: Card, optional: bool) -> list[RemoteFile]:
+    return [file for file in card.files if optional or not file.optional]
 
 
 def _cache() -> Path:

@@ -92,10 +92,14 @@ class CodecFiles:
     form: str  # "speechtokenizer" | "transformers" | "audiocraft"
 
 
-def read_codec(folder: Path) -> CodecFiles:
-    """Read whichever published form `folder` holds; raises CheckpointError naming what is missing."""
-    if (folder / _AUDIOCRAFT).is_file():
-        return _read_audiocraft(folder / _AUDIOCRAFT)
+def read_codec(place: Path) -> CodecFiles:
+    """Read whichever published form the folder `place` holds, or the weights `place` in the form of the folder they are
+    in; raises CheckpointError naming what is missing."""
+    folder = place if place.is_dir() else place.parent
+    named = None if place in (folder, folder / "config.json") else place
+    audiocraft = named or folder / _AUDIOCRAFT
+    if audiocraft.name == _AUDIOCRAFT and audiocraft.is_file():
+        return _read_audiocraft(audiocraft)
     if not (folder / "config.json").is_file():
         raise CheckpointError(
             f"{folder}: holds neither config.json nor {_AUDIOCRAFT}; expected the published files of "
@@ -103,9 +107,11 @@ def read_codec(folder: Path) -> CodecFiles:
         )
     config = read_config(folder / "config.json")
     if config.get("model_type") == "encodec":
-        source, form, sizes = _first_of(folder, ("model.safetensors",)), "transformers", _encodec_sizes(config, folder)
+        source, form = named or _first_of(folder, ("model.safetensors",)), "transformers"
+        sizes = _encodec_sizes(config, folder)
     elif "n_q" in config and "strides" in config:
-        source, form, sizes = _first_of(folder, _SPEECH_WEIGHTS), "speechtokenizer", _speech_sizes(config, folder)
+        source, form = named or _first_of(folder, _SPEECH_WEIGHTS), "speechtokenizer"
+        sizes = _speech_sizes(config, folder)
     else:
         raise CheckpointError(
             f"{folder}/config.json: neither EnCodec (model_type 'encodec') nor SpeechTokenizer (n_q, strides); "
@@ -175,13 +181,27 @@ def _check_activation(state: Mapping[str, Tensor], sizes: CodecSizes, source: Pa
 def _sizes(where: str, **values: Any) -> CodecSizes:
     """CodecSizes after a check that every number is of a sane kind and size (configs may come from anywhere)."""
     limits = {"num_codebooks": 128, "codebook_size": 1 << 20, "num_filters": 4096, "dimension": 65536}
+    switches = [field.name for field in fields(CodecSizes) if field.type == "bool"]
     for name, value in values.items():
         numbers = value if name == "ratios" else (value,) if type(value) is int else ()
         if any(type(n) is not int or not 0 < n <= limits.get(name, 1 << 20) for n in numbers):
             raise CheckpointError(f"{where}: {name} is {value!r}; expected positive whole numbers of a usual size")
         if name in (*limits, "sample_rate") and type(value) is not int:
             raise CheckpointError(f"{where}: {name} is {value!r}; expected a whole number")
+        if name in switches and type(value) is not bool:
+            raise CheckpointError(f"{where}: {name} is {value!r}; expected true or false")
     return CodecSizes(**values)
+
+
+def _check_known(where: str, config: Mapping[str, Any], **known: tuple[Any, ...]) -> None:
+    """Raise CheckpointError if a setting, where it is given, is none of those that our model can follow."""
+    for name, values in known.items():
+        if config.get(name, values[0]) not in values:
+            raise CheckpointError(f"{where}: {name} is {config[name]!r}; {' and '.join(map(repr, values))} can be run")
+
+
+_PADDINGS = ("reflect", "constant")
+_NORMS = ("weight_norm", "time_group_norm", "none")
 
 
 def _speech_sizes(config: Mapping[str, Any], folder: Path) -> CodecSizes:
@@ -207,6 +227,7 @@ def _speech_sizes(config: Mapping[str, Any], folder: Path) -> CodecSizes:
 
 
 def _encodec_sizes(config: Mapping[str, Any], folder: Path) -> CodecSizes:
+    _check_known(f"{folder}/config.json", config, pad_mode=_PADDINGS, norm_type=_NORMS[:2], trim_right_ratio=(1.0,))
     try:
         ratios, rate = tuple(config["upsampling_ratios"]), config["sampling_rate"]
         bits = math.ceil(math.log2(config["codebook_size"]))
@@ -252,8 +273,13 @@ def _read_audiocraft(path: Path) -> CodecFiles:
     try:
         config = yaml.safe_load(package["xp.cfg"])
         codec, seanet, rvq = config["encodec"], config["seanet"], config["rvq"]
+        where = f"{path}: xp.cfg"
+        _check_known(
+            where, seanet, pad_mode=_PADDINGS, norm=_NORMS, activation=("ELU",), disable_norm_outer_blocks=(0,)
+        )
+        _check_known(where, seanet.get("decoder") or {}, trim_right_ratio=(1.0,), final_activation=(None,))
         sizes = _sizes(
-            f"{path}: xp.cfg",
+            where,
             sample_rate=codec["sample_rate"],
             channels=codec["channels"],
             num_filters=seanet["n_filters"],
@@ -274,6 +300,6 @@ def _read_audiocraft(path: Path) -> CodecFiles:
             norm=seanet["norm"] == "time_group_norm",
             normalize=codec["renormalize"],
         )
-    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise CheckpointError(f"{path}: xp.cfg lacks or spoils {error}; expected audiocraft's own config") from error
     return _read_weights(sizes, path, "audiocraft")

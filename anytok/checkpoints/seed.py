@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..spec import Spec
-from .fetch import fetch, local_folder
+from .fetch import fetch, published
 from .read import fingerprint, read_config, read_tensors, with_id
 
 __all__ = ["SIZES", "SeedFiles", "read_seed"]
@@ -71,6 +71,14 @@ class SeedFiles:
     sizes: dict[str, Any]  # keywords of the model, as in SIZES
     has_vision: bool
     guidance_scale: float = 10.0  # how hard its painter is steered; the published one's
+    fetched_as: str = ""  # the tokenizer's name, where the files were not given
+
+    def unclip(self) -> Path:
+        """The folder of the pipeline that paints; fetched now, where the others were and it is not there yet."""
+        folder = self.folder / "unclip"
+        if self.fetched_as and not folder.is_dir():
+            fetch(self.fetched_as)
+        return folder
 
     def spec(self, spec: Spec, *, dtype: str, interpolation: str) -> Spec:
         """`spec` with this model's sizes and identity.
@@ -90,11 +98,12 @@ class SeedFiles:
 
 
 def read_seed(name: str, checkpoint: str | Path | None) -> SeedFiles:
-    """Read the files in the folder `checkpoint` (fetched from the hub if None).
+    """Read the files in the folder `checkpoint`, or beside the one of them that it names (fetched if None).
 
     Raises CheckpointError where a file is missing, damaged or not SEED's.
     """
-    folder = fetch(name) if checkpoint is None else local_folder(checkpoint)
+    place = published(name, checkpoint)
+    folder = place if place.is_dir() else place.parent
     quantizer = _find(folder, "seed_quantizer", ".pt")
     if quantizer is None:
         raise CheckpointError(
@@ -102,12 +111,17 @@ def read_seed(name: str, checkpoint: str | Path | None) -> SeedFiles:
         )
     state, source = read_tensors(quantizer), quantizer.name
     vision = _find(folder, "eva_vit_g", ".pth")
+    if place not in (folder, quantizer, vision, folder / "config.json"):
+        raise CheckpointError(f"{place}: of this folder, {quantizer.name} would be read: give the files their names")
     has_vision = any(key.startswith(_VISION) for key in state)
     if not has_vision and vision is not None:
         state |= {_VISION + key: value for key, value in read_tensors(vision).items()}
         source, has_vision = f"{source} + {vision.name}", True
     config = folder / "config.json"
-    return SeedFiles(folder, f"{folder}: {source}", state, _sizes(config), has_vision, _guidance_scale(config))
+    return SeedFiles(
+        folder, f"{folder}: {source}", state, _sizes(config), has_vision, _guidance_scale(config),
+        fetched_as=name if checkpoint is None else "",
+    )  # fmt: skip
 
 
 def _find(folder: Path, stem: str, suffix: str) -> Path | None:
@@ -127,11 +141,11 @@ def _sizes(path: Path) -> dict[str, Any]:
             f"{path}: lacks {', '.join(missing)}. A config.json beside SEED's weights gives all their sizes; "
             "without one they are the published model's"
         )
-    for key, published in SIZES.items():
+    for key, usual in SIZES.items():
         value = config[key]
-        number = isinstance(value, int | type(published)) and not isinstance(value, bool)
+        number = isinstance(value, int | type(usual)) and not isinstance(value, bool)
         if not number or not 0 < value < (1_000 if key.endswith("layers") else 1_000_000):
-            raise CheckpointError(f"{path}: {key} is {value!r}, expected a positive number like {published}")
+            raise CheckpointError(f"{path}: {key} is {value!r}, expected a positive number like {usual}")
     for whole, part in _DIVISIBLE:
         if config[whole] % config[part]:
             raise CheckpointError(f"{path}: {whole} {config[whole]} is no multiple of {part} {config[part]}")
@@ -166,8 +180,8 @@ _RENAMES = (
 
 def published_name(key: str) -> str:
     """The published name of a tensor of `anytok.models.seed.Seed`."""
-    for ours, published in _RENAMES:
-        key = key.replace(ours, published)
+    for ours, theirs in _RENAMES:
+        key = key.replace(ours, theirs)
     return key
 
 

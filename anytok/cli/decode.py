@@ -51,7 +51,7 @@ def _decode(args: argparse.Namespace) -> int:
     if args.checkpoint and len(names) > 1:
         raise UsageError(f"{args.codes} holds codes of {', '.join(names)}: --checkpoint fits one tokenizer only")
     targets = _targets(items, Path(args.out), args.force)
-    tokenizers = {name: load(name, args) for name in names}
+    tokenizers = {name: load(name, args, decodes=True) for name in names}
     options = key_values(args.decode_option)
     Path(args.out).mkdir(parents=True, exist_ok=True)
     for (_, codes), target in tqdm(list(zip(items, targets, strict=True)), desc="decode", unit="item", disable=None):

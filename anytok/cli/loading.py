@@ -40,17 +40,19 @@ def add_loading(parser: argparse.ArgumentParser, *, checkpoint_help: str = "") -
     )
 
 
-def load(name: str, args: argparse.Namespace) -> Tokenizer:
-    """The tokenizer that the options name; its load report goes to stderr."""
-    from ..checkpoints.fetch import missing_files
+def load(name: str, args: argparse.Namespace, *, decodes: bool = False) -> Tokenizer:
+    """The tokenizer that the options name; its load report goes to stderr. What only decoding needs is fetched for a
+    command that `decodes`."""
+    from ..checkpoints.fetch import fetch, missing_files
     from ..registry import load_tokenizer
 
     if args.checkpoint is None:
-        missing = missing_files(name)
+        missing = missing_files(name, optional=decodes)
         if missing:
             sizes = ", ".join(f"{file.name} ({file.size})" for file in missing)
             say(f"fetching {sizes}; --checkpoint PATH uses files that you have")
             quieten_hub()
+            fetch(name, optional=decodes)
     with warnings.catch_warnings():  # torch has opinions on what the original packages use
         warnings.simplefilter("ignore", FutureWarning)
         tokenizer = load_tokenizer(

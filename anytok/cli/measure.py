@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -34,11 +35,11 @@ def _eval(args: argparse.Namespace) -> int:
 
     from ..metrics.evaluate import evaluate
 
-    tokenizer = load(args.tokenizer, args)
+    tokenizer = load(args.tokenizer, args, decodes=True)
     with tqdm(total=len(args.files), desc="eval", unit="file", disable=None) as bar:
         found = evaluate(tokenizer, args.files, done=bar.update)
     if args.json:
-        print(json.dumps({**asdict(found), "files": args.files}, indent=2))
+        print(json.dumps(_finite({**asdict(found), "files": args.files}), indent=2))
         return 0
     columns = list(found.means)
     width = max(map(len, [*args.files, "mean"]))
@@ -54,6 +55,15 @@ def _eval(args: argparse.Namespace) -> int:
     return 0
 
 
+def _finite(record: Any) -> Any:
+    """The same with null for what JSON has no number for: the PSNR of equal pictures is infinite."""
+    if isinstance(record, dict):
+        return {key: _finite(value) for key, value in record.items()}
+    if isinstance(record, list):
+        return [_finite(value) for value in record]
+    return None if isinstance(record, float) and not math.isfinite(record) else record
+
+
 def _bench(args: argparse.Namespace) -> int:
     """Time a tokenizer on your files, as one batch; the median of some rounds, with the extremes.
 
@@ -65,7 +75,7 @@ def _bench(args: argparse.Namespace) -> int:
     engines = [args.engine, args.against] if args.against else [args.engine]
     found = {}
     for args.engine in engines:
-        found[args.engine] = speed(load(args.tokenizer, args), args.files, args.rounds)
+        found[args.engine] = speed(load(args.tokenizer, args, decodes=True), args.files, args.rounds)
     if args.json:
         print(json.dumps({engine: asdict(one) for engine, one in found.items()}, indent=2))
         return 0

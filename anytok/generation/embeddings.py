@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoints import fetch, local_folder
+from ..checkpoints import published
 from ..checkpoints.seanet import model_state, read_codec
 from ..checkpoints.seed import read_seed
 from ..errors import CheckpointError, UsageError
@@ -82,7 +82,7 @@ def codebook_vectors(name: str, checkpoint: str | Path | None = None) -> np.ndar
         raise UsageError(f"{name} comes from another package: take its codebooks from there, as float [K, N, D]")
     if find(name).spec.modality == "image":
         return read_seed(name, checkpoint).state["quantize.embedding.weight"].float().numpy()[None]
-    state = model_state(read_codec(local_folder(checkpoint) if checkpoint else fetch(name)).state)
+    state = model_state(read_codec(published(name, checkpoint)).state)
     if "quantizer.codebooks_knd" not in state:
         raise CheckpointError(f"{checkpoint or name}: its codebooks differ in size, or are not there")
     return state["quantizer.codebooks_knd"].float().numpy()

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...checkpoints.report import LoadReport, load_state
-from ...checkpoints.seed import fuse, published_name, read_seed
+from ...checkpoints.seed import SeedFiles, fuse, published_name, read_seed
 from ...errors import CheckpointError, CodesError, UsageError
 from ...media import Decoded, Media, prepare_batch
 from ...models.seed import Seed, normalize
+from ...models.unclip import Unclip
+from ...numbers import whole
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ..settings import full_float32, skeleton
 from .packed_modules import linear_weights, pack_linears
 from .precision import torch_dtype
 from .seed_painter import Painter
-
-if TYPE_CHECKING:
-    from ...models.unclip import Unclip
 
 __all__ = ["SeedTokenizer"]
 
@@ -71,9 +69,10 @@ class SeedTokenizer(Tokenizer):
         """
         if interpolation not in ("bicubic", "bilinear"):
             raise UsageError(f"interpolation {interpolation!r}; expected 'bicubic' or 'bilinear'")
-        if (batch_size or 1) < 1:
-            raise UsageError(f"batch_size {batch_size}; expected at least 1")
         on_cpu = torch.device(device).type == "cpu"
+        defaults = (1, 1) if on_cpu else (32, 4)
+        batch_size = whole("batch_size", defaults[0] if batch_size is None else batch_size, 1)
+        decode_batch_size = defaults[1] if decode_batch_size is None else decode_batch_size
         kind = torch_dtype(dtype, device)
         files = read_seed(spec.name, checkpoint)
         with skeleton():
@@ -84,14 +83,13 @@ class SeedTokenizer(Tokenizer):
         if packs:
             pack_linears(model)
         painter = Painter(
-            files.folder / "unclip" if unclip is None else unclip,
+            _painting(files, unclip),
             embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, preset=preset,
             scheduler=scheduler, num_inference_steps=num_inference_steps,
             guidance_scale=files.guidance_scale if guidance_scale is None else guidance_scale,
-            noise_level=noise_level, batch_size=decode_batch_size or (1 if on_cpu else 4),
+            noise_level=noise_level, batch_size=decode_batch_size,
         )  # fmt: skip
         spec = files.spec(spec, dtype=dtype, interpolation=interpolation)
-        batch_size = batch_size or (1 if on_cpu else 32)
         return cls(spec, model.to(device).freeze(), report, painter, batch_size=batch_size, compile=compile)
 
     @torch.inference_mode()
@@ -148,7 +146,7 @@ class SeedTokenizer(Tokenizer):
         Raises CodesError on foreign codes, CheckpointError where there is no unCLIP pipeline.
         """
         count = len(codes)
-        each_seed = list(seeds) if isinstance(seeds, Sequence) else [seeds] * count
+        each_seed = _seeds(seeds, count)
         each_negative = [negative] * count if isinstance(negative, Codes) else list(negative or [])
         if len(each_seed) != count or len(each_negative) not in (0, count):
             raise UsageError(
@@ -167,3 +165,16 @@ class SeedTokenizer(Tokenizer):
             padding = rows.new_zeros(self._batch_size - len(batch), *rows.shape[1:])
             results.append(function(torch.cat([batch, padding]).to(device))[: len(batch)])
         return torch.cat(results)
+
+
+def _painting(files: SeedFiles, unclip: str | Path | Unclip | None) -> Callable[[], Path] | Unclip:
+    """What to paint with: the user's, or what belongs to the other files."""
+    if unclip is None or isinstance(unclip, Unclip):
+        return unclip or files.unclip
+    folder = Path(unclip).expanduser().absolute()
+    return lambda: folder
+
+
+def _seeds(seeds: int | Sequence[int], count: int) -> list[int]:
+    each: Sequence[int] = seeds if np.ndim(seeds) else [seeds] * count  # type: ignore[assignment, list-item]
+    return [whole("seed", seed, -(1 << 63), (1 << 64) - 1) for seed in each]  # torch's own limits

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +14,8 @@ import torch
 from ...checkpoints.unclip import SCHEDULERS, read_unclip
 from ...errors import UsageError
 from ...media import Decoded
-
-if TYPE_CHECKING:
-    from ...models.unclip import Unclip
+from ...models.unclip import Unclip
+from ...numbers import whole
 
 __all__ = ["PRESETS", "Painter"]
 
@@ -25,7 +25,8 @@ PRESETS = {"faithful": ("pndm", 20), "fast": ("dpm++", 10)}
 
 
 class Painter:
-    """`source`: the folder of a diffusers unCLIP pipeline, or an `Unclip`, which brings its own scheduler.
+    """`source`: what to call, with the first picture, for the folder of a diffusers unCLIP pipeline; or an `Unclip`,
+    which brings its own scheduler.
 
     `preset` "faithful" or "fast" chooses scheduler ("pndm", "ddim", "dpm++") and steps where these are None.
     `guidance_scale` up to 1 means none, at half the cost; `noise_level` 0 to 999 blurs the embedding.
@@ -35,7 +36,7 @@ class Painter:
 
     def __init__(
         self,
-        source: str | Path | Unclip,
+        source: Callable[[], Path] | Unclip,
         *,
         embedding_dim: int,
         device: str,
@@ -49,32 +50,27 @@ class Painter:
     ) -> None:
         if preset not in PRESETS:
             raise UsageError(f"preset {preset!r}; expected one of {', '.join(PRESETS)}")
-        if scheduler is not None and not isinstance(source, str | Path):
+        if scheduler is not None and isinstance(source, Unclip):
             raise UsageError(f"scheduler {scheduler!r} with a ready Unclip, which has one: give it to the Unclip")
         self._scheduler = scheduler or PRESETS[preset][0]
         if self._scheduler not in SCHEDULERS:
             raise UsageError(f"scheduler {self._scheduler!r}; expected one of {', '.join(SCHEDULERS)}")
-        if (num_inference_steps or 1) < 1 or not 0 <= noise_level < 1000 or batch_size < 1:
-            raise UsageError(
-                f"num_inference_steps {num_inference_steps}, noise_level {noise_level}, decode batch size "
-                f"{batch_size}: expected at least 1, 0 to 999, at least 1"
-            )
-        self._source, self._embedding_dim = source, embedding_dim
-        self._device, self._dtype, self._batch_size = device, dtype, batch_size
+        if not isinstance(guidance_scale, int | float) or not math.isfinite(guidance_scale):
+            raise UsageError(f"guidance_scale={guidance_scale!r}: expected a finite number")
+        self._source, self._embedding_dim, self._device, self._dtype = source, embedding_dim, device, dtype
+        self._batch_size = whole("decode_batch_size", batch_size, 1)
+        steps = PRESETS[preset][1] if num_inference_steps is None else num_inference_steps
         self._sampling: dict[str, Any] = {
-            "num_inference_steps": num_inference_steps or PRESETS[preset][1],
+            "num_inference_steps": whole("num_inference_steps", steps, 1),
             "guidance_scale": guidance_scale,
-            "noise_level": noise_level,
+            "noise_level": whole("noise_level", noise_level, 0, 999),
         }
 
     @cached_property
     def _unclip(self) -> Unclip:
-        if not isinstance(self._source, str | Path):
+        if isinstance(self._source, Unclip):
             return self._source
-        from ...models.unclip import Unclip
-
-        folder = Path(self._source)
-        return Unclip(**read_unclip(folder, self._embedding_dim, self._scheduler, self._device, self._dtype))
+        return Unclip(**read_unclip(self._source(), self._embedding_dim, self._scheduler, self._device, self._dtype))
 
     def paint(
         self, embeddings_be: np.ndarray, seeds: Sequence[int], negatives_be: np.ndarray | None = None
@@ -82,12 +78,13 @@ class Painter:
         """One PIL RGB picture per embedding; picture i depends on row i and seed i alone."""
         from PIL import Image
 
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         pictures: list[Decoded] = []
         for start in range(0, len(embeddings_be), self._batch_size):
             some = slice(start, start + self._batch_size)
             levels_bhwc = self._unclip(
                 torch.from_numpy(embeddings_be[some]),
-                [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds[some]],
+                generators[some],
                 negatives_be=None if negatives_be is None else torch.from_numpy(negatives_be[some]),
                 **self._sampling,
             )

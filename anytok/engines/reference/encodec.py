@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...checkpoints import fetch, local_folder
+from ...checkpoints import published
 from ...checkpoints.codec_card import codec_card
 from ...checkpoints.read import fingerprint, read_config, read_tensors, with_id
 from ...checkpoints.seanet import CodecFiles, CodecSizes, canonical_name, read_codec
@@ -52,11 +52,10 @@ class ReferenceEncodec(Tokenizer):
         """Load through `package` "transformers" (the default for Hugging Face folders) or "encodec"."""
         if dtype != "float32":
             raise UsageError(f"the reference engine runs in float32; got dtype {dtype!r}")
-        folder = local_folder(checkpoint) if checkpoint else fetch(spec.name)
-        files = read_codec(folder)
+        files = read_codec(published(spec.name, checkpoint))
         package = package or ("transformers" if files.form == "transformers" else "encodec")
         if package == "transformers" and files.form == "transformers":
-            model = _transformers_model(folder, files)
+            model = _transformers_model(files)
         elif package == "encodec":
             model = _encodec_model(files)
         else:
@@ -119,10 +118,10 @@ class ReferenceEncodec(Tokenizer):
         return self._model.decode(torch.stack(padded)[:, None], scales, last_frame_pad_length=missing)[0]
 
 
-def _transformers_model(folder: Path, files: CodecFiles) -> Any:
+def _transformers_model(files: CodecFiles) -> Any:
     from transformers import EncodecConfig, EncodecModel
 
-    model = EncodecModel(EncodecConfig(**read_config(folder / "config.json")))
+    model = EncodecModel(EncodecConfig(**read_config(files.source.with_name("config.json"))))
     # transformers writes and reads two generations of weight-norm names; its own loader would rename them.
     state = {
         re.sub(r"weight_(g|v)$", lambda end: f"parametrizations.weight.original{'gv'.index(end[1])}", key): tensor

@@ -36,7 +36,8 @@ class ReferenceSeed(Tokenizer):
 
     def __init__(self, spec: Spec, files: SeedFiles, device: str, dtype: torch.dtype, unclip: Any) -> None:
         self.spec, self._source = spec, files.source
-        self._device, self._dtype, self._unclip = torch.device(device), dtype, unclip
+        self._device, self._dtype = torch.device(device), dtype
+        self._unclip = files.unclip if unclip is None else lambda: unclip
         self._vision = _vision(files).to(self._device, dtype) if files.has_vision else None
         self._qformer = _qformer(files).to(self._device, dtype)
         rest = {key: value for key, value in files.state.items() if not key.startswith(("visual_", "Qformer."))}
@@ -62,7 +63,7 @@ class ReferenceSeed(Tokenizer):
             raise UsageError(f"dtype {dtype!r}; expected float32, bfloat16 or float16")
         files = read_seed(spec.name, checkpoint)
         spec = files.spec(spec, dtype=dtype, interpolation=interpolation)
-        return cls(spec, files, device, getattr(torch, dtype), unclip or files.folder / "unclip")
+        return cls(spec, files, device, getattr(torch, dtype), unclip)
 
     @torch.inference_mode()
     @shielded()
@@ -140,7 +141,7 @@ class ReferenceSeed(Tokenizer):
     def _stock(self) -> Any:
         from .stock_unclip import load_stock
 
-        pipeline = load_stock(self._unclip, self._device, self._dtype)
+        pipeline = load_stock(self._unclip(), self._device, self._dtype)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from ...checkpoints import fetch, local_folder
+from ...checkpoints import published
 from ...checkpoints.codec_card import codec_card
 from ...checkpoints.read import fingerprint, read_config, read_tensors, with_id
 from ...checkpoints.seanet import read_codec
@@ -43,9 +43,8 @@ class ReferenceSpeechTokenizer(Tokenizer):
         """Load the published files as the package itself does; options as in the native engine."""
         if dtype != "float32":
             raise UsageError(f"the reference engine runs in float32; got dtype {dtype!r}")
-        folder = local_folder(checkpoint) if checkpoint else fetch(spec.name)
-        files = read_codec(folder)
-        model = original("speechtokenizer.model").SpeechTokenizer(read_config(folder / "config.json"))
+        files = read_codec(published(spec.name, checkpoint))
+        model = original("speechtokenizer.model").SpeechTokenizer(read_config(files.source.with_name("config.json")))
         model.load_state_dict(read_tensors(files.source))
         card = codec_card(spec, files, num_codebooks=num_codebooks, resampler=resampler)
         return cls(with_id(card, fingerprint(files.state)), model, device)
