@@ -15,8 +15,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 import anytok
 from anytok.checkpoints.report import load_state
 from anytok.checkpoints.seanet import model_state, read_codec
-from anytok.engines.native import fast_codec, pieces, precision
-from anytok.errors import UsageError
+from anytok.engines.native import fast_codec, pieces, precision, tiled_codec
+from anytok.errors import CodesError, MediaError, UsageError
 from anytok.models.codec import Codec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -167,6 +167,51 @@ def test_streamed_sound_is_the_offline_sound(pair, step):
     wave = tokenizer.decode(codes).wave
     assert np.abs(np.concatenate(pieces, axis=1) - wave).max() <= 1e-5 * np.abs(wave).max()
     assert first_heard * step <= 7, "sound must not wait for more than seven frames behind its own"
+
+
+def test_a_stream_takes_the_layers_that_decode_takes(pair):
+    """Also from a tokenizer that writes fewer itself."""
+    tokenizer, _ = pair
+    name, hop = tokenizer.spec.name, tokenizer.spec.hop_length
+    codes = tokenizer.encode(noise(20 * hop, tokenizer.spec.sample_rate))
+    fewer = anytok.load_tokenizer(name, checkpoint=GOLDEN / FOLDERS[name], num_codebooks=1)
+    for first, last in ((0, codes.num_codebooks), (1, 3)):
+        asked = codes.layers(first, last)
+        stream = fewer.decoder_stream(first)
+        wave = np.concatenate([stream.push(asked.values).wave, stream.finish().wave], axis=1)
+        wanted = tokenizer.decode(asked).wave
+        assert np.abs(wave - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+def test_a_stream_is_one_item(pair):
+    tokenizer, _ = pair
+    many = tokenizer.spec.num_codebooks
+    for first in (-1, many, "0", 1.0):
+        with pytest.raises(UsageError, match=f"first_codebook=.*0 to {many - 1}"):
+            tokenizer.decoder_stream(first)
+    stream = tokenizer.decoder_stream(many - 1)
+    with pytest.raises(UsageError, match="nothing was pushed"):
+        stream.finish()
+    with pytest.raises(CodesError, match=f"2 codebooks from layer {many - 1} on"):
+        stream.push(np.zeros((2, 3), np.int64))
+    stream = tokenizer.decoder_stream()
+    stream.push(np.zeros((2, 3), np.int64))
+    with pytest.raises(CodesError, match="codes of 1 codebooks in a stream of 2"):
+        stream.push(np.zeros((1, 3), np.int64))
+    assert stream.push(np.zeros((2, 7), np.int64)).num_samples + stream.finish().num_samples > 0
+    for late in (stream.finish, lambda: stream.push(np.zeros((2, 3), np.int64))):
+        with pytest.raises(UsageError, match=r"has ended: take a new decoder_stream\(\)"):
+            late()
+
+
+@pytest.mark.parametrize("form", [fast_codec.FastCodec, tiled_codec.TiledCodec])
+def test_an_encoder_that_overflows_is_found_out(pair, form):
+    """As in float16 on a GPU; NaN would be code 0 of every layer, in silence."""
+    tokenizer, twin = pair
+    codec = form(copy.deepcopy(twin), tokenizer.spec.hop_length, torch.float32, torch.float32)
+    waves = [torch.from_numpy(noise(5000, 16000).wave), torch.full((1, 5000), 3e38)]
+    with torch.inference_mode(), pytest.raises(MediaError, match=r"NaN or infinity: bring the sound into \[-1, 1\]"):
+        codec.encode(waves, 1)
 
 
 def test_long_clips_wait_on_disk(pair, monkeypatch):

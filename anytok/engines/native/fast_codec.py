@@ -18,6 +18,7 @@ from ..settings import full_float32
 from .abreast import Carried, Work, abreast, both_ways
 from .packing import Packer
 from .pieces import Pieces
+from .precision import check_latents
 from .recurrent import layers_of
 from .search import search
 from .streams import Chain
@@ -65,6 +66,7 @@ class FastCodec:
         """Codes [k, t] of each wave [c, s]; waves are asked for as their turn comes."""
 
         def quantize(latents_td: Tensor) -> Tensor:
+            check_latents(latents_td)
             return self._search(latents_td, num_codebooks)
 
         return [torch.cat(pieces, dim=1) for pieces in abreast(self._encoded(wave_cs, quantize) for wave_cs in waves)]

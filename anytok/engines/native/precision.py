@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from torch import Tensor
 
-from ...errors import UsageError
+from ...errors import MediaError, UsageError
 
-__all__ = ["codec_dtypes", "has_half_kernels", "torch_dtype"]
+__all__ = ["check_latents", "codec_dtypes", "has_half_kernels", "torch_dtype"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -36,3 +39,13 @@ def codec_dtypes(dtype: str, device: str) -> tuple[torch.dtype, torch.dtype]:
 def has_half_kernels() -> bool:
     """Whether codecs can run in bfloat16 on this CPU."""
     return not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def check_latents(latents: Tensor) -> None:
+    """Raise MediaError if the encoder overflowed: of NaN the search would make code 0, in silence."""
+    if not math.isfinite(latents.sum()):
+        raise MediaError(
+            "overflow",
+            "the encoder gives NaN or infinity: bring the sound into [-1, 1]; if it is, the weights are damaged, or "
+            "overflow in this precision: try dtype='float32'",
+        )

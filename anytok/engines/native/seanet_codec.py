@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...checkpoints import fetch, local_folder
+from ...checkpoints import published
 from ...checkpoints.codec_card import codec_card
 from ...checkpoints.read import fingerprint, with_id
 from ...checkpoints.report import LoadReport, load_state
@@ -25,6 +26,7 @@ from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
 from ...models.codec import Codec
 from ...models.segments import normalize, overlap_add
+from ...numbers import whole
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ..settings import full_float32, shielded, skeleton
@@ -67,7 +69,7 @@ class SeanetCodec(Tokenizer):
         conv_dtype, lstm_dtype = codec_dtypes(dtype, device)
         if compile and torch.device(device).type == "cpu":
             raise UsageError("compile is for GPUs; on a CPU the engine's products are packed already, and shapes vary")
-        files = read_codec(local_folder(checkpoint) if checkpoint else fetch(spec.name))
+        files = read_codec(published(spec.name, checkpoint))
         card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler)
         if files.sizes.norm and compile:
             raise UsageError(f"{spec.name} has norms over whole segments: no tiles of one shape to compile")
@@ -181,24 +183,44 @@ class StreamingCodec(SeanetCodec):
 
     def decoder_stream(self, first_codebook: int = 0) -> AudioStream:
         """Start decoding one item piece by piece; row 0 of its codes belongs to layer `first_codebook`."""
-        return AudioStream(DecoderStream(self._codec.streaming(), first_codebook), self.spec)
+        spec = replace(self.spec, num_codebooks=self._sizes.num_codebooks)
+        first = whole("first_codebook", first_codebook, 0, spec.num_codebooks - 1)
+        return AudioStream(DecoderStream(self._codec.streaming(), first), spec, first)
 
 
 class AudioStream:
     """Codes in by `push`, sound out as soon as it is settled; all pieces joined are what `decode` returns."""
 
-    def __init__(self, stream: DecoderStream, spec: Spec) -> None:
-        self._stream, self._spec = stream, spec
+    def __init__(self, stream: DecoderStream, spec: Spec, first_codebook: int) -> None:
+        self._stream, self._spec, self._first_codebook = stream, spec, first_codebook
+        self._rows = 0  # of what was pushed
+        self._ended = False
 
     def push(self, codes: np.ndarray) -> Audio:
-        """Take codes `[K, t]`; return the sound that they settle, up to a few frames behind (maybe no sample)."""
-        return self._piece(Codes(codes, self._spec).values, last=False)
+        """Take codes `[K, t]`; return the sound that they settle, up to a few frames behind (maybe no sample).
+
+        Raises CodesError on codes that `decode` would refuse, or of another K than before; UsageError after the end.
+        """
+        values = Codes(codes, self._spec, first_codebook=self._first_codebook).values
+        if self._rows not in (0, len(values)):
+            raise CodesError(f"codes of {len(values)} codebooks in a stream of {self._rows}")
+        self._rows = len(values)
+        return self._piece(values, last=False)
 
     def finish(self) -> Audio:
-        """The item ends here: return the sound that was held back for what might have followed."""
-        return self._piece(np.empty((1, 0), np.int64), last=True)
+        """The item ends here: return the sound that was held back for what might have followed.
+
+        Raises UsageError where nothing was pushed, and after the end.
+        """
+        if not self._rows:
+            raise UsageError("nothing was pushed into this stream: an item has at least one frame")
+        wave = self._piece(np.empty((1, 0), np.int64), last=True)
+        self._ended = True
+        return wave
 
     @shielded()
     def _piece(self, values: np.ndarray, last: bool) -> Audio:
+        if self._ended:
+            raise UsageError("this stream has ended: take a new decoder_stream() for the next item")
         wave_cs = self._stream.push(torch.tensor(values), last)
         return Audio(wave_cs.cpu().numpy(), self._spec.sample_rate or 0)

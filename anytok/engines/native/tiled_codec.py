@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ...models.codec import Codec
 from ...models.seanet import Lstm, fold_weight_norm
 from .fast_codec import FastCodec
+from .precision import check_latents
 from .recurrent import single_layers
 from .tiles import TiledStack
 
@@ -57,6 +58,7 @@ class TiledCodec:
             return []
         lengths = [latents_dt.shape[1] for latents_dt in latents]
         found = []
+        check_latents(torch.stack([latents_dt.sum() for latents_dt in latents]))
         for rows_dt in torch.cat(latents, dim=1).split(ROWS, dim=1):
             count = rows_dt.shape[1]
             full_1dt = F.pad(rows_dt, (0, ROWS - count))[None]
