@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
@@ -137,10 +138,13 @@ def load_tokenizer(
         if engine != "reference" or (error.name or "").startswith("anytok"):
             raise
         raise MissingExtraError(error.name or "?", "reference", f"engine='reference' of {name}") from error
-    loader = getattr(module, class_name).load
-    _check_options(f"{name} ({engine})", loader, options)
+    load = getattr(module, class_name).load
+    _check_options(f"{name} ({engine})", load, options)
     _check_device(device)
-    return loader(entry.spec, checkpoint, device=device, dtype=dtype, **options)
+    tokenizer = load(entry.spec, checkpoint, device=device, dtype=dtype, **options)
+    given: dict[str, Any] = {"engine": engine, "checkpoint": checkpoint, "device": device, "dtype": dtype, **options}
+    tokenizer.loader = partial(load_tokenizer, name, **given)
+    return tokenizer
 
 
 def _check_options(who: str, loader: Callable[..., Tokenizer], options: Mapping[str, Any]) -> None:
@@ -160,10 +164,15 @@ def _check_device(device: str) -> None:
 
     try:
         wanted = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UsageError(f"device {device!r} is none that torch knows; expected cpu, cuda, cuda:1, mps, …") from error
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"device {device!r}: torch sees {torch.cuda.device_count()} CUDA devices; use device='cpu', or check the "
             "driver and that this torch was built for CUDA"
         )
+    try:
+        torch.zeros(1, device=wanted).tolist()  # "meta" holds no numbers
+    except Exception as error:  # each backend has its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"device {device!r} does not work here ({reason}); use device='cpu'") from error

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import pickle
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import anytok
 from anytok import UsageError
@@ -78,6 +84,12 @@ def test_engine_strings_lead_somewhere() -> None:
         ("speechtokenizer", {"device": "cuda:99"}, "CUDA devices"),
         ("speechtokenizer", {"dtype": "half"}, "float16"),
         ("speechtokenizer", {"num_codebooks": 9}, "1 to 8"),
+        ("speechtokenizer", {"num_codebooks": "abc"}, "num_codebooks='abc': expected a whole number, 1 to 8"),
+        ("speechtokenizer", {"num_codebooks": 2.0}, "1 to 8"),
+        ("speechtokenizer", {"num_codebooks": True}, "1 to 8"),
+        ("speechtokenizer", {"device": "meta"}, "'meta' does not work here .*; use device='cpu'"),
+        ("speechtokenizer", {"device": "xpu"}, "'xpu' does not work here"),
+        ("speechtokenizer", {"device": 1.5}, "cpu, cuda"),
         ("encodec-24khz", {"bandwidth": 7.0}, "1.5|kbit/s"),
     ],
 )
@@ -118,3 +130,32 @@ def test_a_missing_original_names_its_extra(name: str, monkeypatch: pytest.Monke
     options = {"package": "encodec"} if name.startswith("encodec") else {}
     with pytest.raises(MissingExtraError, match=r"anytok\[reference\]"):
         load_tokenizer(name, engine="reference", checkpoint=GOLDEN / name.replace("encodec-", "encodec_"), **options)
+
+
+@pytest.mark.parametrize("name", ["speech-mini", "seed-mini"])
+def test_tokenizers_can_be_sent_to_other_processes(name: str) -> None:
+    tokenizer = load_tokenizer(name, **({"num_codebooks": 2} if name == "speech-mini" else {"batch_size": 3}))
+    generator = np.random.default_rng(0)
+    media: Any = anytok.Audio(generator.normal(0, 0.1, 8000), 16000)
+    if name == "seed-mini":
+        media = Image.fromarray(generator.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+    sent = pickle.dumps(tokenizer)
+    assert len(sent) < 1000, "weights are read again there"
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(pickle.loads(sent).encode, media).result() == tokenizer.encode(media)
+    assert copy.deepcopy(tokenizer).encode(media) == tokenizer.encode(media)
+
+
+def test_a_tokenizer_of_ones_own_is_pickled_as_usual() -> None:
+    assert pickle.loads(pickle.dumps(Plain(3))).number == 3
+
+
+class Plain(anytok.Tokenizer):
+    def __init__(self, number: int) -> None:
+        self.spec, self.number = anytok.Spec("plain", "speech", 1, 2), number
+
+    def encode_batch(self, media: Any) -> list[anytok.Codes]:
+        raise NotImplementedError
+
+    def decode_batch(self, codes: Any, **options: Any) -> list[Any]:
+        raise NotImplementedError
