@@ -118,6 +118,18 @@ def test_a_shard_at_which_workers_die_of_nothing_known_is_given_up(tmp_path):
             schedule.died(0, "killed")
 
 
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [("raise SystemExit(7)", "(exit code 1): what it said is above"), ("os.kill(os.getpid(), 9)", "is there memory")],
+)
+def test_a_worker_that_cannot_start_says_how_it_ended(tmp_path, monkeypatch, end, said):
+    (tmp_path / "sitecustomize.py").write_text(f"import os\n{end}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(JobError, match="died 3 times while it started") as caught:
+        run_job(speech_job(speech_folder(tmp_path / "in", 1), tmp_path / "out"))
+    assert said in str(caught.value)
+
+
 def test_a_terminal_without_arrows_gets_the_rest():
     command = [sys.executable, "-m", "anytok", "list"]
     done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, timeout=60)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from job_corpus import contents, write_png, write_wav
 
-from anytok.errors import JobError, UsageError, VocabularyError
+from anytok.errors import JobError, UsageError
 from anytok.jobs import JobConfig, plan_job, run_job, verify_job
 from anytok.jobs.config import SINK_KINDS, SinkConfig, SourceConfig, TokenizerConfig
 from anytok.jobs.sinks.tables import _ends, check_total
@@ -215,8 +215,14 @@ def test_a_vocabulary_without_ids_for_the_tokenizers_is_refused_before_anything_
     write_png(tmp_path / "in" / "a.png")
     job = make_job(tmp_path / "in", tmp_path / "out", "anygpt")
     for ask in (run_job, plan_job):
-        with pytest.raises(VocabularyError, match="the vocabulary anygpt has no ids for fake-image"):
+        with pytest.raises(UsageError, match="the vocabulary anygpt has no ids for fake-image"):
             ask(job)
+    for wrong, said in (("anygtp", "anygtp"), (str(tmp_path / "no.json"), "no.json")):
+        with pytest.raises(UsageError, match=said):
+            run_job(job.override(vocabulary=wrong))
+    (tmp_path / "broken.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"broken\.json"):
+        run_job(job.override(vocabulary=str(tmp_path / "broken.json")))
     assert run_job(job.override(vocabulary=vocabulary_file(tmp_path / "v.json"))).finished
 
 

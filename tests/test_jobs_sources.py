@@ -99,6 +99,13 @@ def test_odd_names_and_odd_files_neither_stop_nor_hang_a_job(tmp_path):
     assert verify_job(tmp_path / "out").ok
 
 
+def test_quotes_may_be_text(tmp_path):
+    """As in Common Voice, whose tables put none around a field."""
+    rows = 'a.wav\t"Hello\nb.wav\tWorld" he said\nc.wav\t""\n'
+    (tmp_path / "list.tsv").write_text(f"path\ttext\n{rows}")
+    assert [item.text for item in listed(tmp_path / "list.tsv", quotes=False)] == ['"Hello', 'World" he said', '""']
+
+
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
 def test_manifests_keep_text_and_metadata(tmp_path, kind):
     write_wav(tmp_path / "media" / "a.wav", 700, 1)

@@ -38,6 +38,7 @@ class SourceConfig:
     `modality` may be left out where the file suffix decides: pictures are "image", sound belongs to the job's
     only audio tokenizer. `columns` renames what manifests and tables call things: `key`, `path`, `media`,
     `text`, `modality`. `text_suffix` (folders, globs) names the caption file beside a medium, such as ".txt".
+    `quotes` False takes quotes in a .csv or .tsv as the text they are, which some corpora never put around a field.
     """
 
     path: str
@@ -47,6 +48,7 @@ class SourceConfig:
     columns: Mapping[str, str] = field(default_factory=dict)
     text_suffix: str = ""
     split: str = ""  # of a Hugging Face dataset
+    quotes: bool = True
 
     def __post_init__(self) -> None:
         _one_of("source kind", self.kind or self.guess(), SOURCE_KINDS)
@@ -236,7 +238,7 @@ def _build(kind: type, record: Any, where: str) -> Any:
         wanted = _TYPES.get(re.split(r"\W", str(fields[name].type))[0])
         if value is None and str(fields[name].type).endswith("None"):
             continue
-        if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
+        if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
             raise UsageError(f"{where}: {name} = {value!r}: expected {_IN_TOML.get(wanted) or fields[name].type}")
     missing = [
         name
@@ -248,5 +250,12 @@ def _build(kind: type, record: Any, where: str) -> Any:
     return kind(**record)
 
 
-_TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "Mapping": Mapping, "tuple": tuple}
-_IN_TOML = {Mapping: "a table", tuple: "tables, each under its own [[…]]"}
+_TYPES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "Mapping": Mapping,
+    "tuple": tuple,
+}
+_IN_TOML = {bool: "true or false", Mapping: "a table", tuple: "tables, each under its own [[…]]"}

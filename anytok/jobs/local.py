@@ -65,7 +65,7 @@ class LocalRunner:
         how = worker.child.death()
         worker.num_deaths += 1
         if not worker.ready and worker.num_deaths >= MAX_STARTS:
-            raise JobError(f"a worker died {MAX_STARTS} times while it started ({how}): is there memory for the model?")
+            raise _no_start(how)
         for shard in reversed(worker.shards):
             schedule.died(shard, how)
         worker.restart()
@@ -103,7 +103,7 @@ class _Handle:
                 raise content
             self.ready = True
             return content
-        raise JobError(f"a worker died {MAX_STARTS} times while it started ({how}): is there memory for the model?")
+        raise _no_start(how)
 
     def hear(self, kind: str, content: Any, schedule: Schedule, tell: Listener) -> None:
         if kind == "stop":
@@ -120,6 +120,11 @@ class _Handle:
             tell(kind, content)
         else:
             tell(kind, content)
+
+
+def _no_start(how: str) -> JobError:
+    why = "is there memory for the model?" if how.startswith("killed") else "what it said is above"
+    return JobError(f"a worker died {MAX_STARTS} times while it started ({how}): {why}")
 
 
 def serve(pipe: Connection, config: JobConfig, number: int) -> None:

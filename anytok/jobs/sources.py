@@ -149,7 +149,7 @@ class ManifestSource:
 
     def items(self) -> Iterator[Item]:
         folder = os.path.dirname(self._config.path)
-        for number, row in enumerate(read_rows(self._config.path), 1):
+        for number, row in enumerate(read_rows(self._config.path, self._config.quotes), 1):
             yield self._item(folder, dict(row), f"{self._config.path}, row {number}")
 
     def _item(self, folder: str, row: dict[str, Any], where: str) -> Item:
@@ -183,15 +183,15 @@ def read_text(path: str, suffix: str) -> str | None:
         raise JobError(f"cannot read the text {beside}: {error}") from error
 
 
-def read_rows(path: str) -> Iterator[Mapping[str, Any]]:
-    """Rows of a manifest as dicts, one at a time."""
+def read_rows(path: str, quotes: bool = True) -> Iterator[Mapping[str, Any]]:
+    """Rows of a manifest as dicts, one at a time; without `quotes`, those in a table are text."""
     suffix = os.path.splitext(path)[1].lower()
     try:
         if suffix == ".parquet":
             yield from _parquet_rows(path)
             return
         with open_url(path) as data, io.TextIOWrapper(data, encoding="utf-8-sig", newline="") as stream:
-            yield from _json_rows(stream, path) if suffix == ".jsonl" else _table_rows(stream, path, suffix)
+            yield from _json_rows(stream, path) if suffix == ".jsonl" else _table_rows(stream, path, suffix, quotes)
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"cannot read the manifest {path}: {error}") from error
 
@@ -207,10 +207,11 @@ def _json_rows(stream: IO[str], path: str) -> Iterator[Mapping[str, Any]]:
         yield row
 
 
-def _table_rows(stream: IO[str], path: str, suffix: str) -> Iterator[Mapping[str, Any]]:
+def _table_rows(stream: IO[str], path: str, suffix: str, quotes: bool) -> Iterator[Mapping[str, Any]]:
     """Strict, and without line breaks in .tsv: a quote not meant as one would swallow the rows up to the next."""
     tabs = suffix == ".tsv"
-    table = csv.DictReader(stream, delimiter="\t" if tabs else ",", strict=True)
+    form: dict[str, Any] = {"delimiter": "\t" if tabs else ",", "strict": True}
+    table = csv.DictReader(stream, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE, **form)
     try:
         for number, row in enumerate(table, 1):
             if tabs and any("\n" in value or "\r" in value for value in row.values() if isinstance(value, str)):
@@ -219,7 +220,10 @@ def _table_rows(stream: IO[str], path: str, suffix: str) -> Iterator[Mapping[str
                 raise JobError(f"{path}, row {number}: {'more' if None in row else 'fewer'} fields than the header has")
             yield {name: value or None for name, value in row.items()}
     except csv.Error as error:
-        advice = 'double the quotes in a field and put quotes around it ("""so"" he said"), or write JSONL'
+        advice = (
+            'double the quotes in a field and put quotes around it ("""so"" he said"); or, where they are text in all '
+            "of the table, give its [[sources]] quotes = false"
+        )
         raise JobError(f"{path}, line {table.reader.line_num}: {error}; {advice}") from error
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from .. import __version__
-from ..errors import JobError, UsageError
+from ..errors import CodesError, JobError, UsageError, VocabularyError
 from ..registry import load_tokenizer
 from ..spec import Codes, Spec
 from .batches import Encoder, Window, num_frames
@@ -232,13 +232,16 @@ def _device(number: int) -> str:
 
 
 def load_job_vocabulary(name: str, specs: Iterable[Spec]) -> Vocabulary | None:
-    """The job's vocabulary, by the name of a layout or the path of a file; None for "". Raises VocabularyError or
-    CodesError if it has no ids for what one of the tokenizers makes."""
+    """The job's vocabulary, by the name of a layout or the path of a file; None for "". Raises UsageError if it cannot
+    be read, or has no ids for what one of the tokenizers makes."""
     if not name:
         return None
     from ..vocab import Vocabulary, load_vocabulary
 
-    vocabulary = Vocabulary.from_file(name) if name.endswith(".json") else load_vocabulary(name)
-    for spec in specs:
-        vocabulary.to_ids(Codes(np.zeros((spec.num_codebooks, spec.num_frames or 1), np.int64), spec))
+    try:
+        vocabulary = Vocabulary.from_file(name) if name.endswith(".json") else load_vocabulary(name)
+        for spec in specs:
+            vocabulary.to_ids(Codes(np.zeros((spec.num_codebooks, spec.num_frames or 1), np.int64), spec))
+    except (VocabularyError, CodesError) as error:
+        raise UsageError(str(error)) from error
     return vocabulary
