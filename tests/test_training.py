@@ -13,13 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import anytok
+from anytok.checkpoints.seanet import _encodec_sizes
 from anytok.errors import UsageError
 from anytok.models.quantize import nearest
 from anytok.training.calibrate import unit_outputs
 from anytok.training.clips import Clip, write_clips
 from anytok.training.codec import CodecRecipe
 from anytok.training.config import CodecConfig, RunConfig, TrainConfig, read_config
-from anytok.training.export import export_encodec, export_seed, export_speech
+from anytok.training.export import _encodec_config, export_encodec, export_seed, export_speech
 from anytok.training.image import ImageConfig, ImageRecipe
 from anytok.training.loop import learning_rate, optimize
 from anytok.training.losses import MelSpectra, relative_error
@@ -293,3 +294,10 @@ def test_an_exported_image_tokenizer_computes_what_was_trained(data: Path, tmp_p
         embedding = recipe._embed(quantized.latents_bdt.transpose(1, 2))
     assert (codes.values == quantized.codes_bkt[0].numpy()).all()
     assert tokenizer.embed([codes]) == pytest.approx(embedding.numpy(), abs=1e-4)  # type: ignore[attr-defined]
+
+
+def test_the_bandwidth_that_is_written_means_all_codebooks():
+    """31 codebooks of 7 bits at 75 Hz are 16.275 kbit/s, of which 1000 times are less than 16,275 in floats."""
+    assert 1000 * (31 * 7 * 75 / 1000) < 31 * 7 * 75
+    model = CodecConfig(num_filters=4, dimension=8, ratios=(8, 5, 4, 2), num_codebooks=31, codebook_size=128)
+    assert _encodec_sizes(_encodec_config(model, 24000), Path()).num_codebooks == 31

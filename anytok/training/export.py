@@ -64,6 +64,9 @@ def export_encodec(recipe: CodecRecipe, folder: Path) -> None:
 def _encodec_config(model: CodecConfig, sample_rate: int) -> dict[str, Any]:
     frame_rate = sample_rate // math.prod(model.ratios)
     bits = (model.codebook_size - 1).bit_length()
+    rate = model.num_codebooks * frame_rate * bits
+    if 1000 * (bandwidth := rate / 1000) < rate:  # readers round down, and would find a codebook less
+        bandwidth = math.nextafter(bandwidth, math.inf)
     return {
         "architectures": ["EncodecModel"], "model_type": "encodec", "audio_channels": 1, "chunk_length_s": None,
         "overlap": None, "codebook_dim": model.dimension, "codebook_size": model.codebook_size, "compress": 2,
@@ -71,7 +74,7 @@ def _encodec_config(model: CodecConfig, sample_rate: int) -> dict[str, Any]:
         "norm_type": "weight_norm", "normalize": False, "num_filters": model.num_filters,
         "num_lstm_layers": model.num_lstm_layers, "num_residual_layers": 1, "pad_mode": "reflect",
         "residual_kernel_size": 3, "sampling_rate": sample_rate,
-        "target_bandwidths": [model.num_codebooks * frame_rate * bits / 1000], "trim_right_ratio": 1.0,
+        "target_bandwidths": [bandwidth], "trim_right_ratio": 1.0,
         "upsampling_ratios": model.ratios, "use_causal_conv": False, "use_conv_shortcut": model.shortcut,
     }  # fmt: skip
 
