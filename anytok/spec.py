@@ -6,6 +6,7 @@ Legend: K codebooks, T frames.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Spec:
     num_codebooks: int  # K of what encode returns
     codebook_size: int
     num_frames: int | None = None  # T, where it is fixed (images)
-    frame_rate: int | None = None  # Hz, where T grows with time (audio)
+    frame_rate: float | None = None  # Hz, where T grows with time (audio): 50, or 12.5
     sample_rate: int | None = None  # Hz
     channels: int | None = None  # of the wave, 1 or 2
     image_size: int | None = None  # pixels a side
@@ -53,7 +54,7 @@ class Spec:
     def hop_length(self) -> int:
         """Samples per frame (audio only)."""
         assert self.sample_rate and self.frame_rate, "hop_length is for audio"
-        return self.sample_rate // self.frame_rate
+        return round(self.sample_rate / self.frame_rate)
 
     def segments(self, num_samples: int) -> list[tuple[int, int]]:
         """Start and end, in samples, of the stretches that are encoded on their own; one, if not segmented.
@@ -190,6 +191,10 @@ def _field(name: str, kind: str, value: Any) -> Any:
         return value
     if kind == "str":
         raise CodesError(f"a spec with {name}={value!r}: expected text")
+    if kind.startswith("float") and isinstance(value, float):
+        if not 0 < value < math.inf:
+            raise CodesError(f"a spec with {name}={value!r}: expected a number above 0")
+        return int(value) if value.is_integer() else value
     return whole(name, value, 1, error=CodesError)
 
 

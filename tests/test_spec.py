@@ -12,6 +12,8 @@ import pytest
 
 import anytok
 from anytok import Codes, CodesError, Spec, load_tokenizer
+from anytok.vocab import build_vocabulary
+from anytok.vocab.layout import Layout
 
 GOLDEN = Path(__file__).parent / "golden"
 SPEC = Spec("a", "music", 4, 16, frame_rate=50, sample_rate=16000, channels=1)
@@ -36,6 +38,8 @@ def record(**changes: Any) -> dict[str, Any]:
         ({"frame_rate": 0}, "frame_rate=0: expected a whole number, at least 1"),
         ({"sample_rate": -16000}, "sample_rate=-16000"),
         ({"segment_stride": 0}, "segment_stride=0"),
+        ({"frame_rate": float("nan")}, "frame_rate=nan: expected a number above 0"),
+        ({"frame_rate": -12.5}, "frame_rate=-12.5: expected a number above 0"),
         ({"name": 3}, "name=3: expected text"),
         ({"name": None}, "name=None: expected text"),
         ({"codebook_size": None}, "codebook_size=None"),
@@ -47,6 +51,21 @@ def test_a_spec_holds_whole_numbers_and_text(change: dict[str, Any], said: str) 
         replace(SPEC, **change)
     with pytest.raises(CodesError, match=said):
         Codes.from_dict(record(spec={**SPEC.to_dict(), **change}))
+
+
+@pytest.mark.parametrize(
+    ("rate", "frames", "hop"), [(24000, 12.5, 1920), (44100, 44100 / 512, 512), (16000, 50.0, 320)]
+)
+def test_frames_may_come_at_broken_rates(rate: int, frames: float, hop: int) -> None:
+    """As from Mimi and DAC; through JSON and through a vocabulary, too."""
+    spec = replace(SPEC, sample_rate=rate, frame_rate=frames, id="")
+    codes = Codes(values(5), spec, 5 * hop - 1)
+    assert spec.hop_length == hop and Codes.from_dict(json.loads(json.dumps(codes.to_dict()))) == codes
+    vocabulary = build_vocabulary("mine", 100, [spec])
+    read = Layout.from_dict(json.loads(json.dumps(vocabulary.layout.to_dict())))
+    assert read == vocabulary.layout and read.segments[0].spec.frame_rate == frames
+    with pytest.raises(CodesError, match="does not make the 5 frames"):
+        Codes(values(5), spec, 5 * hop + 1)
 
 
 def test_numbers_of_numpy_become_pythons() -> None:

@@ -48,7 +48,7 @@ class Segment:
     aliases: tuple[str, ...] = ()
     pattern: str = "frame-major"
     num_frames: int | None = None
-    frame_rate: int | None = None
+    frame_rate: float | None = None
     first_id: int = -1  # -1: not placed yet
     start_id: int = -1
     end_id: int = -1
@@ -291,7 +291,7 @@ def _check_texts(layout: Layout) -> None:
 def _typed(kind: Any, record: Mapping[str, Any]) -> Any:
     """A dataclass from a mapping, refusing values of the wrong type: a layout file may come from anywhere."""
     wanted = {field.name: str(field.type).split(" |")[0].split("[")[0] for field in fields(kind)}
-    plain: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "tuple": (list, tuple)}
+    plain: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "tuple": (list, tuple)}
     for key, value in record.items():
         if key in wanted and value is not None and type(value) not in plain[wanted[key]]:
             raise VocabularyError(f"a layout with {key}={value!r}: expected {wanted[key]}")
