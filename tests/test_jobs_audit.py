@@ -11,7 +11,7 @@ import pytest
 from job_corpus import rows, speech_folder, speech_job
 
 from anytok.errors import JobError
-from anytok.jobs import job_stats, job_status, plan_job, run_job, verify_job
+from anytok.jobs import JobConfig, job_stats, job_status, plan_job, run_job, verify_job
 from anytok.jobs.config import SinkConfig
 from anytok.vocab import Segment, Vocabulary, build_layout
 
@@ -106,6 +106,13 @@ def test_relative_paths_are_found_from_any_folder_and_where_all_was_moved(tmp_pa
     assert (found.problems, found.reencoded) == ((), 4)
     (tmp_path / "there").rename(tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path / "elsewhere")
+    assert verify_job("out", one_in=1).ok
+
+
+def test_names_that_are_no_paths_stay_names(tmp_path, monkeypatch):
+    source, output = str(speech_folder(tmp_path / "in", 2)), str(tmp_path / "out")
+    run_job(JobConfig.simple(source, output, "fake-speech", checkpoint="some/model"))
+    monkeypatch.chdir(tmp_path)
     assert verify_job("out", one_in=1).ok
 
 

@@ -170,6 +170,8 @@ def _as_run(config: JobConfig, folder: str, device: str) -> JobConfig:
     tokenizers = {}
     for modality, one in config.tokenizers.items():
         checkpoint = one.checkpoint and _join(folder, os.path.expanduser(one.checkpoint))
+        if checkpoint and not os.path.exists(checkpoint):  # a tokenizer of someone else's may take other names
+            checkpoint = one.checkpoint
         tokenizers[modality] = replace(one, device=device or one.device, checkpoint=checkpoint)
     name = config.vocabulary
     vocabulary = _join(folder, name) if name.endswith(".json") else name
