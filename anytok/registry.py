@@ -172,7 +172,7 @@ def _check_device(device: str) -> None:
             "driver and that this torch was built for CUDA"
         )
     try:
-        torch.zeros(1, device=wanted).tolist()  # "meta" holds no numbers
+        torch.zeros(1, dtype=torch.float32, device=wanted).tolist()  # "meta" holds no numbers
     except Exception as error:  # each backend has its own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"device {device!r} does not work here ({reason}); use device='cpu'") from error
