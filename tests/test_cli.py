@@ -102,6 +102,15 @@ def test_a_bad_file_is_named_and_the_others_go_on(here: Path, capsys: pytest.Cap
     assert len(Path("codes.jsonl").read_text().splitlines()) == 2
 
 
+def test_where_nothing_can_be_encoded_nothing_is_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = ["encode", "broken.wav", *ENCODE[3:]]
+    assert main(bad) == 1 and not Path("codes.jsonl").exists()
+    assert "0 of 1 files encoded; codes.jsonl is left as it was" in capsys.readouterr().err
+    assert main(ENCODE) == 0
+    before = Path("codes.jsonl").read_text()
+    assert main([*bad, "--force"]) == 1 and Path("codes.jsonl").read_text() == before
+
+
 def test_nothing_is_replaced_without_force(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("codes.jsonl").write_text("mine")
     assert main(ENCODE) == 2 and Path("codes.jsonl").read_text() == "mine"
@@ -170,6 +179,7 @@ def test_names_of_any_bytes_and_breaks_come_there_and_back(here: Path) -> None:
         ([*ENCODE[:-1], "no-such-folder"], 4),
         ([*ENCODE[:-1], str(SPEECH.parent / "encodec_32khz")], 4),
         (["decode", "absent.jsonl"], 2),
+        (["decode", "good.jsonl", "--out", "hello.wav"], 2),
         (["decode", "hello.wav"], 1),
         (["decode", "empty.jsonl"], 1),
         (["decode", "junk.jsonl"], 1),
@@ -182,6 +192,8 @@ def test_errors_are_one_clean_line(
     Path("empty.jsonl").touch()
     Path("junk.jsonl").write_text("{not json\n")
     Path("list.jsonl").write_text("[1, 2]\n")
+    spec = anytok.Spec("a", "speech", 1, 4)
+    Path("good.jsonl").write_text(json.dumps(anytok.Codes(np.array([[1]]), spec).to_dict()))
     assert main(arguments) == code
     said = capsys.readouterr()
     assert said.out == "" and len(said.err.splitlines()) == 1 and said.err.startswith("anytok: ")

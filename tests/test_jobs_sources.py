@@ -66,7 +66,7 @@ def test_a_source_is_no_output_and_a_skipped_folder_is_named(tmp_path):
             run_job(speech_job(tmp_path / "in", f"{tmp_path}/{output}"))
     assert os.listdir(tmp_path / "in") == ["a.wav"]
     (tmp_path / "in" / "_anytok").mkdir()
-    with pytest.raises(JobError, match=rf"passed over: .*{tmp_path}/in \(a job's output: it holds _anytok\)"):
+    with pytest.raises(UsageError, match=rf"passed over: .*{tmp_path}/in \(a job's output: it holds _anytok\)"):
         run_job(speech_job(tmp_path / "in", tmp_path / "out"))
 
 
@@ -361,5 +361,5 @@ def test_sound_that_may_be_speech_or_music_must_be_told(tmp_path):
 
 def test_a_folder_without_media_is_refused(tmp_path):
     (tmp_path / "notes.md").write_text("x")
-    with pytest.raises(JobError, match=r"hold no media for speech; passed over: \{'.md': 1, .*/out \(a job's output"):
+    with pytest.raises(UsageError, match=r"hold no media for speech; passed over: \{'.md': 1, .*/out \(a job's output"):
         run_job(speech_job(tmp_path, tmp_path / "out"))

@@ -50,6 +50,8 @@ def _decode(args: argparse.Namespace) -> int:
     names = sorted({codes.spec.name for _, codes in items})
     if args.checkpoint and len(names) > 1:
         raise UsageError(f"{args.codes} holds codes of {', '.join(names)}: --checkpoint fits one tokenizer only")
+    if Path(args.out).exists() and not Path(args.out).is_dir():
+        raise UsageError(f"{args.out}: not a folder; choose another --out")
     targets = _targets(items, Path(args.out), args.force)
     tokenizers = {name: load(name, args, decodes=True) for name in names}
     options = key_values(args.decode_option)

@@ -50,13 +50,14 @@ def _encode(args: argparse.Namespace) -> int:
             else:
                 out.write(json.dumps({"source": valid_text(path), **codes.to_dict()}, ensure_ascii=False) + "\n")
     where = "stdout" if args.out == "-" else args.out
-    say(f"{len(args.files) - failed} of {len(args.files)} files encoded into {where}")
+    into = f" into {where}" if failed < len(args.files) else f"; {where} is left as it was"
+    say(f"{len(args.files) - failed} of {len(args.files)} files encoded{into}")
     return 1 if failed else 0
 
 
 @contextmanager
 def _output(name: str, force: bool) -> Iterator[IO[str]]:
-    """stdout, or a file that gets its name only when it is complete."""
+    """stdout, or a file that gets its name only when it is complete, and if there is anything in it."""
     if name == "-":
         yield sys.stdout
         return
@@ -69,6 +70,7 @@ def _output(name: str, force: bool) -> Iterator[IO[str]]:
     try:
         with unfinished.open("w", encoding="utf-8") as out:
             yield out
-        os.replace(unfinished, path)
+        if unfinished.stat().st_size:
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

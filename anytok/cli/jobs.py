@@ -68,10 +68,12 @@ def _plan(args: argparse.Namespace) -> int:
 
     Example:
       anytok plan configs/speech_tar.toml
+      anytok plan recordings/ --tokenizer speechtokenizer
     """
     from ..jobs import plan_job
 
-    estimate = plan_job(_job(args), sample=args.sample)
+    job = _job(args, output="tokens")  # where it would go; nothing is looked at there
+    estimate = plan_job(job, sample=args.sample)
     if args.json:
         print(json.dumps(asdict(estimate), indent=2))
         return 0
@@ -157,7 +159,8 @@ def _add_job(command: argparse.ArgumentParser) -> None:
     command.add_argument("--max-failure-rate", type=float, metavar="SHARE", help="stop where more items fail")
 
 
-def _job(args: argparse.Namespace) -> JobConfig:
+def _job(args: argparse.Namespace, output: str = "") -> JobConfig:
+    """The job that the arguments say; `output` is where it goes in the short form, if they do not say."""
     from ..jobs import JobConfig, load_config
 
     given = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
@@ -166,9 +169,10 @@ def _job(args: argparse.Namespace) -> JobConfig:
         if args.tokenizer or loading:
             raise UsageError(f"{args.job} names its tokenizers: leave --tokenizer and its options to it")
         return load_config(args.job).override(**given, **({"output": args.output} if args.output else {}))
-    if not args.output or not args.tokenizer:
+    output = args.output or output
+    if not output or not args.tokenizer:
         raise UsageError("expected a job file (*.toml), or SOURCE OUT --tokenizer NAME")
-    return JobConfig.simple(args.job, args.output, args.tokenizer, **loading, **given)
+    return JobConfig.simple(args.job, output, args.tokenizer, **loading, **given)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import JobError
+from ..errors import JobError, UsageError
 from ..spec import Spec
 from .commit import write_aside
 from .config import JobConfig
@@ -141,7 +141,7 @@ def freeze(
     first = _write_round(folder, items, config.shard_items)
     if not first.num_items:
         wanted = ", ".join(config.tokenizers)
-        raise JobError(f"the sources hold no media for {wanted}; passed over: {_ignored(sources) or 'nothing'}")
+        raise UsageError(f"the sources hold no media for {wanted}; passed over: {_ignored(sources) or 'nothing'}")
     record.update(inputs={"file": inputs_file, "sha256": inputs_sha256}, ignored=_ignored(sources))
     _publish(folder / "plan.json", record, first)
     plan = load_plan(folder)

@@ -70,7 +70,7 @@ class FolderSource:
         self.root, self._text_suffix, self._choice = config.path, config.text_suffix, choice
         self.ignored: Counter[str] = Counter()
         if not os.path.isdir(self.root):
-            raise JobError(f"source {self.root!r} is no folder: give a folder, a pattern, a manifest or an archive")
+            raise UsageError(f"source {self.root!r} is no folder: give a folder, a pattern, a manifest or an archive")
 
     def inputs(self) -> Iterator[Input]:
         for _, path, _ in self._files():
