@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import anytok
-from anytok import MediaError
+from anytok import MediaError, UsageError
 from anytok.cli import main
 from anytok.demo import run_demo
 from anytok.demo.clips import draw_landscape, hear_voice, play_tune
@@ -61,6 +61,13 @@ def test_a_file_that_is_neither_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("words, not media" * 10)
     with pytest.raises(MediaError, match=r"notes\.txt"):
         run_demo(tmp_path, [tmp_path / "notes.txt"])
+
+
+def test_a_page_needs_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UsageError, match="not a folder"):
+        run_demo(tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_clips_repeat_and_keep_their_range() -> None:

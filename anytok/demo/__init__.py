@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import MediaError
+from ..errors import MediaError, UsageError
 from ..jobs.items import valid_text
 from ..media import Media, prepare
 from ..multimodal import Multimodal, load_multimodal
@@ -41,8 +41,11 @@ def run_demo(
     """Send `files` (or our own three clips) to ids and back, and write `demo.html` into `folder`.
 
     Pictures go to the suite's image tokenizer; sound to speech, or to music where its name says so or it has more
-    than one channel. `progress` is called after each item. Raises MediaError on files that cannot be used.
+    than one channel. `progress` is called after each item. Raises MediaError on files that cannot be used, UsageError
+    if `folder` is no folder.
     """
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise UsageError(f"{folder}: not a folder; choose another for the page")
     speaker = load_multimodal("mini")
     exhibits = []
     for title, modality, media in [_look_at(path) for path in files] or _own_clips():
