@@ -73,7 +73,8 @@ class Multimodal:
         return Parts(self.to_media(parts, **options), parts.report)
 
     def to_codes(self, parts: Sequence[Source]) -> list[Part]:
-        """The parts with every picture and sound read into Codes, each tokenizer running once."""
+        """The parts, or one alone, with every picture and sound read into Codes, each tokenizer running once."""
+        parts = parts if isinstance(parts, (list, tuple)) else [parts]  # type: ignore[list-item]
         done: list[Any] = list(parts)
         for place, part in enumerate(parts):
             if not isinstance(part, (str, Special, TextIds, Codes, *_MODALITY)):

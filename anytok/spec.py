@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import whole
 from .errors import CodesError
-from .numbers import whole
 
 __all__ = ["Codes", "Spec"]
 
@@ -122,6 +122,7 @@ class Codes:
         """Layers [start, end) alone, counted from the tokenizer's first: `codes.layers(0, 1)` is the content
         layer of speech, `codes.layers(1, 8)` the voice."""
         first, last = self.first_codebook, self.first_codebook + self.num_codebooks
+        start, end = (whole("layers", place, 0, error=CodesError) for place in (start, end))
         if not first <= start < end <= last:
             raise CodesError(f"layers [{start}, {end}) asked for, but these codes hold layers [{first}, {last})")
         return dataclasses.replace(self, values=self.values[start - first : end - first], first_codebook=start)

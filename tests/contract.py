@@ -57,6 +57,24 @@ class Contract:
         """As equal as the modality promises."""
         raise NotImplementedError
 
+    # Arguments
+
+    def test_batches_are_lists_or_what_can_be_listed(
+        self, tokenizer: Tokenizer, media: list[Any], singles: list[Codes]
+    ) -> None:
+        assert tokenizer.encode_batch(iter(media[:2])) == singles[:2]
+        one: Any
+        for one in (media[0], None, "a.wav", Path("a.wav"), b"RIFF", io.BytesIO(b"RIFF")):
+            with pytest.raises(UsageError, match="expected a list; for one item there is `encode`"):
+                tokenizer.encode_batch(one)
+        for one in (singles[0], None):
+            with pytest.raises(UsageError, match="expected a list; for one item there is `decode`"):
+                tokenizer.decode_batch(one)
+
+    def test_decode_options_that_do_not_exist(self, tokenizer: Tokenizer, singles: list[Codes]) -> None:
+        with pytest.raises(UsageError, match="no_such_option"):
+            tokenizer.decode(singles[0], no_such_option=1)
+
     # Identity
 
     def test_spec_says_who_it_is_and_survives_json(self, tokenizer: Tokenizer) -> None:

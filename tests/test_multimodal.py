@@ -94,6 +94,15 @@ def test_codes_and_text_ids_pass_through() -> None:
     assert any2any.decode(ids) == [TextIds([9]), ("music", 36, {})]
 
 
+def test_a_part_alone_is_a_list_of_one() -> None:
+    any2any = load_multimodal("anygpt", text_tokenizer=llama_tokenizer())
+    for part in (Image(1), "Three words here", TextIds([9])):
+        assert any2any.encode(part).tolist() == any2any.encode([part]).tolist()
+    for wrong in (None, 3, iter([Image(1)])):
+        with pytest.raises(UsageError, match="part 0 is a"):
+            any2any.encode(wrong)
+
+
 def test_policies_reach_the_decoder() -> None:
     any2any = load_multimodal("seed-llama")
     ids = any2any.encode([Image(1)])[:-3]

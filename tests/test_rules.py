@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 RANK = {
     "errors": 0,
     "engines.settings": 0,
-    "numbers": 1,
+    "arguments": 1,
     "spec": 2,
     "media": 3,
     "models": 3,
@@ -52,7 +52,7 @@ ONLY_IN = {
 }
 # … and some places that may not import some packages.
 NEVER = {
-    "numbers": ("numpy", "torch"),
+    "arguments": ("numpy", "torch"),
     "vocab": ("torch", "PIL", "soundfile"),
     "errors": ("numpy", "torch"),
     "spec": ("torch",),

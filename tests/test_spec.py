@@ -104,6 +104,13 @@ def test_a_record_that_does_not_fit_together_is_refused(change: dict[str, Any], 
         Codes.from_dict(record(**change))
 
 
+@pytest.mark.parametrize("place", ["0", 1.0, None, -1])
+def test_layers_are_counted_in_whole_numbers(place: Any) -> None:
+    for wrong in ((place, 2), (0, place)):
+        with pytest.raises(CodesError, match=r"layers=.*expected a whole number"):
+            Codes(values(5), SPEC).layers(*wrong)
+
+
 @pytest.mark.parametrize("nothing", [None, [], "codes", 3])
 def test_what_is_no_record_is_refused(nothing: Any) -> None:
     with pytest.raises(CodesError, match="not a codes record"):

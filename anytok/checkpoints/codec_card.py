@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..arguments import whole
 from ..errors import CheckpointError, UsageError
-from ..numbers import whole
 from ..spec import Spec
 from .seanet import CodecFiles, CodecSizes
 

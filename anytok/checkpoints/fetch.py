@@ -19,6 +19,8 @@ def published(name: str, checkpoint: str | Path | None) -> Path:
     if it is None, the folder that they were fetched into, now or before, but for the optional ones."""
     if checkpoint is None:
         return fetch(name, optional=False)
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise UsageError(f"checkpoint={checkpoint!r}: expected a path, or None to have the files fetched")
     path = Path(checkpoint).expanduser()
     if not str(checkpoint) or not path.exists():
         raise CheckpointError(

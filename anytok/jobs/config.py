@@ -202,6 +202,8 @@ class JobConfig:
 
 def load_config(path: str | Path) -> JobConfig:
     """A job file (TOML) → JobConfig. Raises UsageError naming the key that is unknown, missing or of a wrong type."""
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"a job that is a {type(path).__name__}: expected the path of a TOML file, or a JobConfig")
     try:
         record = tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
 
+from ..arguments import several
 from ..errors import MediaError, UsageError
 from ..spec import Spec
 from .audio import Audio, load_audio
@@ -44,6 +45,8 @@ def prepare_batch(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFA
 
     Picture files are read by several threads: Pillow works outside the interpreter's lock.
     """
+
+    sources = several(sources, "encode")
 
     def one(place: int) -> Decoded:
         with naming(key_of(sources[place]) or f"item {place}"):

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...arguments import several, whole
 from ...checkpoints import published
 from ...checkpoints.codec_card import codec_card
 from ...checkpoints.read import fingerprint, with_id
@@ -26,7 +27,6 @@ from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
 from ...models.codec import Codec
 from ...models.segments import normalize, overlap_add
-from ...numbers import whole
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ..settings import full_float32, shielded, skeleton
@@ -107,7 +107,7 @@ class SeanetCodec(Tokenizer):
     def decode_batch(self, codes: Sequence[Codes], **options: Any) -> list[Decoded]:
         if options:
             raise UsageError(f"{self.spec.name} has no decode options; got {', '.join(options)}")
-        codes = list(codes)
+        codes = several(codes, "decode")
         for item in codes:
             self.check(item)
         segments = [torch.tensor(item.values).split(item.segment_frames(), dim=1) for item in codes]

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...arguments import several, whole
 from ...checkpoints.report import LoadReport, load_state
 from ...checkpoints.seed import SeedFiles, fuse, published_name, read_seed
 from ...errors import CheckpointError, CodesError, UsageError
 from ...media import Decoded, Media, prepare_batch
 from ...models.seed import Seed, normalize
 from ...models.unclip import Unclip
-from ...numbers import whole
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ..settings import full_float32, skeleton
@@ -124,6 +125,7 @@ class SeedTokenizer(Tokenizer):
     def embed(self, codes: Sequence[Codes]) -> np.ndarray:
         """What the painter paints from: one CLIP ViT-H/14 image embedding (not normalised) per item, float32
         [items, 1024]. Raises CodesError on foreign codes."""
+        codes = several(codes, "embed([codes])")
         for item in codes:
             self.check(item)
         if not codes:
@@ -138,6 +140,7 @@ class SeedTokenizer(Tokenizer):
         *,
         seeds: int | Sequence[int] = 0,
         negative: Codes | Sequence[Codes] | None = None,
+        **unknown: Any,
     ) -> list[Decoded]:
         """Pictures of `codes`, PIL RGB (768 x 768 with the published painter).
 
@@ -145,6 +148,9 @@ class SeedTokenizer(Tokenizer):
         any batch. `negative`: codes of what to steer away from, one for all or one per picture.
         Raises CodesError on foreign codes, CheckpointError where there is no unCLIP pipeline.
         """
+        if unknown:
+            raise UsageError(f"{self.spec.name} has the decode options seeds and negative; got {', '.join(unknown)}")
+        codes = several(codes, "decode")
         count = len(codes)
         each_seed = _seeds(seeds, count)
         each_negative = [negative] * count if isinstance(negative, Codes) else list(negative or [])

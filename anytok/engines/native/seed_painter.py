@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...arguments import whole
 from ...checkpoints.unclip import SCHEDULERS, read_unclip
 from ...errors import UsageError
 from ...media import Decoded
 from ...models.unclip import Unclip
-from ...numbers import whole
 
 __all__ = ["PRESETS", "Painter"]
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...arguments import several
 from ...checkpoints import published
 from ...checkpoints.codec_card import codec_card
 from ...checkpoints.read import fingerprint, read_config, read_tensors, with_id
@@ -91,7 +92,7 @@ class ReferenceEncodec(Tokenizer):
         if options:
             raise UsageError(f"{self.spec.name} has no decode options; got {', '.join(options)}")
         result: list[Decoded] = []
-        for item in codes:
+        for item in several(codes, "decode"):
             self.check(item)
             pieces = torch.tensor(item.values).to(self._device).split(item.segment_frames(), dim=1)
             scales = [None] * len(pieces) if item.scales is None else [torch.tensor([[s]]) for s in item.scales]

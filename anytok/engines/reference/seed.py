@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...arguments import several
 from ...checkpoints.around_torchaudio import around_torchaudio
 from ...checkpoints.seed import SeedFiles, read_seed
 from ...errors import CheckpointError, CodesError, UsageError
@@ -120,8 +121,12 @@ class ReferenceSeed(Tokenizer):
         negative: Codes | None = None,
         num_inference_steps: int = 20,
         guidance_scale: float = 10.0,
+        **unknown: Any,
     ) -> list[Decoded]:
         """Pictures by the stock pipeline, one at a time, with its own scheduler."""
+        if unknown:
+            raise UsageError(f"{self.spec.name} has no decode option {', '.join(unknown)}")
+        codes = several(codes, "decode")
         for item in codes:
             self.check(item)
         each_seed = [seeds] * len(codes) if isinstance(seeds, int) else seeds

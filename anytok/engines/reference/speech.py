@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 
+from ...arguments import several
 from ...checkpoints import published
 from ...checkpoints.codec_card import codec_card
 from ...checkpoints.read import fingerprint, read_config, read_tensors, with_id
@@ -72,7 +73,7 @@ class ReferenceSpeechTokenizer(Tokenizer):
         if options:
             raise UsageError(f"{self.spec.name} has no decode options; got {', '.join(options)}")
         result: list[Decoded] = []
-        for item in codes:
+        for item in several(codes, "decode"):
             self.check(item)
             codes_kbt = torch.tensor(item.values)[:, None].to(self._device)
             wave_bcs = self._model.decode(codes_kbt, st=item.first_codebook).cpu()

@@ -1,13 +1,17 @@
-"""Whole numbers that users give."""
+"""What users give where a whole number, or several items, are wanted."""
 
 from __future__ import annotations
 
 import operator
-from typing import Any
+import os
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from .errors import AnytokError, UsageError
 
-__all__ = ["whole"]
+__all__ = ["several", "whole"]
+
+T = TypeVar("T")
 
 
 def whole(name: str, value: Any, low: int, high: int | None = None, error: type[AnytokError] = UsageError) -> int:
@@ -21,3 +25,11 @@ def whole(name: str, value: Any, low: int, high: int | None = None, error: type[
         bounds = f"{low} to {high}" if high is not None else f"at least {low}"
         raise error(f"{name}={value!r}: expected a whole number, {bounds}")
     return number
+
+
+def several(items: Iterable[T], singular: str) -> list[T]:
+    """`items` as a list; raises UsageError where they are one item, or none that can be counted off."""
+    one = isinstance(items, (str, bytes, bytearray, os.PathLike)) or hasattr(items, "read")  # an open file has lines
+    if one or not isinstance(items, Iterable):
+        raise UsageError(f"got {type(items).__name__}: expected a list; for one item there is `{singular}`")
+    return list(items)
