@@ -54,8 +54,8 @@ class Multimodal:
         self._tokenizers = dict(tokenizers)
         self._loading = loading
 
-    def encode(self, parts: Sequence[Source]) -> np.ndarray:
-        """Ids of the parts in order, `[N]` of the vocabulary's dtype; no begin-of-text id.
+    def encode(self, parts: Source | Sequence[Source]) -> np.ndarray:
+        """Ids of the parts in order, or of one part, `[N]` of the vocabulary's dtype; no begin-of-text id.
 
         Strings need a text tokenizer; whatever they spell, they never become media ids. Raises MediaError on
         media that cannot be read, CodesError on codes that do not belong here.
@@ -72,18 +72,17 @@ class Multimodal:
         parts = self.vocabulary.from_ids(ids, policy)
         return Parts(self.to_media(parts, **options), parts.report)
 
-    def to_codes(self, parts: Sequence[Source]) -> list[Part]:
+    def to_codes(self, parts: Source | Sequence[Source]) -> list[Part]:
         """The parts, or one alone, with every picture and sound read into Codes, each tokenizer running once."""
-        parts = parts if isinstance(parts, (list, tuple)) else [parts]  # type: ignore[list-item]
-        done: list[Any] = list(parts)
-        for place, part in enumerate(parts):
+        done: list[Any] = list(parts) if isinstance(parts, (list, tuple)) else [parts]
+        for place, part in enumerate(done):
             if not isinstance(part, (str, Special, TextIds, Codes, *_MODALITY)):
                 raise UsageError(
                     f"part {place} is a {type(part).__name__}: expected str, Codes, or anytok.Image, Speech or "
                     f"Music around a file"
                 )
         for kind, modality in _MODALITY.items():
-            places = [place for place, part in enumerate(parts) if isinstance(part, kind)]
+            places = [place for place, part in enumerate(done) if isinstance(part, kind)]
             if places:
                 tokenizer = self.tokenizer(modality)
                 codes = tokenizer.encode_batch([done[place].source for place in places])
