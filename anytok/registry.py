@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .errors import MissingExtraError, UsageError
+from .errors import CheckpointError, MissingExtraError, UsageError
 from .spec import Spec
 from .tokenizer import Tokenizer
 
@@ -142,8 +143,20 @@ def load_tokenizer(
     _check_options(f"{name} ({engine})", load, options)
     _check_device(device)
     tokenizer = load(entry.spec, checkpoint, device=device, dtype=dtype, **options)
-    given: dict[str, Any] = {"engine": engine, "checkpoint": checkpoint, "device": device, "dtype": dtype, **options}
-    tokenizer.loader = partial(load_tokenizer, name, **given)
+    if module_name.startswith("anytok."):  # others' are pickled as others say
+        place = None if checkpoint is None else os.path.abspath(os.path.expanduser(checkpoint))
+        given: dict[str, Any] = {"engine": engine, "checkpoint": place, "device": device, "dtype": dtype, **options}
+        tokenizer._load_again = partial(_load_again, tokenizer.spec.id, name, **given)
+    return tokenizer
+
+
+def _load_again(identity: str, name: str, **given: Any) -> Tokenizer:
+    tokenizer = load_tokenizer(name, **given)
+    if tokenizer.spec.id != identity:
+        raise CheckpointError(
+            f"{given['checkpoint'] or name}: holds {tokenizer.spec.id}, but {identity} was sent here: the weights were "
+            "replaced meanwhile"
+        )
     return tokenizer
 
 

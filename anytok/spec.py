@@ -6,8 +6,8 @@ Legend: K codebooks, T frames.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from .arguments import whole
 from .errors import CodesError
 
 __all__ = ["Codes", "Spec"]
+
+_LARGEST = 1 << 40  # of a Spec's numbers
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Spec:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _field(field.name, str(field.type), getattr(self, field.name)))
-        if self.sample_rate is not None and self.sample_rate < (self.frame_rate or 0):
+        if self.sample_rate and self.frame_rate and not 1 <= self.sample_rate / self.frame_rate <= _LARGEST:
             raise CodesError(f"a spec with {self.frame_rate} frames a second of {self.sample_rate} samples")
         if not self.id:
             object.__setattr__(self, "id", self.name)
@@ -99,7 +101,7 @@ class Codes:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "first_codebook", whole("first_codebook", self.first_codebook, 0, error=CodesError))
-        values = np.asarray(self.values)
+        values = _array(self.values)
         _check_values(values, self.spec, self.first_codebook)
         values = values.astype(np.int64)
         values.setflags(write=False)
@@ -192,11 +194,19 @@ def _field(name: str, kind: str, value: Any) -> Any:
         return value
     if kind == "str":
         raise CodesError(f"a spec with {name}={value!r}: expected text")
-    if kind.startswith("float") and isinstance(value, float):
-        if not 0 < value < math.inf:
+    if kind.startswith("float") and isinstance(value, Real) and not isinstance(value, Integral):
+        number = float(value)
+        if not 0 < number < _LARGEST:
             raise CodesError(f"a spec with {name}={value!r}: expected a number above 0")
-        return int(value) if value.is_integer() else value
-    return whole(name, value, 1, error=CodesError)
+        return int(number) if number.is_integer() else number
+    return whole(name, value, 1, _LARGEST, error=CodesError)
+
+
+def _array(values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except Exception as error:  # rows of different lengths, a tensor on a GPU
+        raise CodesError(f"codes that are no array ({error}): expected integers [K, T]") from error
 
 
 def _scales(values: Any) -> np.ndarray:
@@ -212,8 +222,9 @@ def _scales(values: Any) -> np.ndarray:
 def _check_length(num_samples: int, spec: Spec, num_frames: int) -> None:
     if spec.frame_rate is None or spec.sample_rate is None:
         raise CodesError(f"num_samples={num_samples}: this spec of {spec.name} has no sample rate")
-    # First what needs no list of segments: a record from disk may claim any length.
-    if num_samples > num_frames * spec.hop_length or spec.frames_of(num_samples) != num_frames:
+    # First what needs no list of segments, of at least a frame each: a record from disk may claim any number.
+    segments = -(-num_samples // (spec.segment_stride or num_samples))
+    if segments > num_frames or num_samples > num_frames * spec.hop_length or spec.frames_of(num_samples) != num_frames:
         raise CodesError(
             f"num_samples={num_samples} does not make the {num_frames} frames that the codes have for {spec.name}, "
             f"{spec.hop_length} samples each: pass the length of the original wave, or None"

@@ -12,9 +12,9 @@ from .spec import Codes, Spec
 
 __all__ = ["Tokenizer"]
 
-# What codes of one tokenizer have in common; the number of codebooks may differ, and a vocabulary's Specs lack rates.
-_SIZES = ("codebook_size", "num_frames", "segment_samples", "segment_stride")
-_RATES = ("frame_rate", "sample_rate", "channels")
+# What codes of one tokenizer have in common; the number of codebooks may differ, and a vocabulary's Specs lack others.
+_SIZES = ("codebook_size", "num_frames")
+_TIMES = ("frame_rate", "sample_rate", "channels", "segment_samples", "segment_stride")
 
 
 class Tokenizer(ABC):
@@ -24,7 +24,7 @@ class Tokenizer(ABC):
     """
 
     spec: Spec
-    loader: Callable[[], Tokenizer] | None = None  # how to load it once more, where `load_tokenizer` has
+    _load_again: Callable[[], Tokenizer] | None = None  # of our own, where `load_tokenizer` has loaded them
 
     @abstractmethod
     def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
@@ -56,14 +56,14 @@ class Tokenizer(ABC):
                 f"load the tokenizer that made them"
             )
         # A record from disk can claim any sizes under a right id; what it claims decides where sound is cut.
-        for name in _SIZES + _RATES:
+        for name in _SIZES + _TIMES:
             claimed, ours = getattr(codes.spec, name), getattr(self.spec, name)
             if claimed != ours and (claimed is not None or name in _SIZES):
                 raise CodesError(f"codes that claim a {name} of {claimed}; {self.spec.id} has {ours}")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickled, as data loaders do for their processes, it is what it was loaded with; there it is loaded again."""
-        return (self.loader, ()) if self.loader else super().__reduce_ex__(protocol)
+        return (self._load_again, ()) if self._load_again else super().__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.spec.id}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import pickle
+import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -13,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import anytok
 from anytok import UsageError
-from anytok.errors import MissingExtraError
+from anytok.errors import CheckpointError, MissingExtraError
 from anytok.registry import SUITES, find, list_tokenizers, load_tokenizer
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -159,3 +161,26 @@ class Plain(anytok.Tokenizer):
 
     def decode_batch(self, codes: Any, **options: Any) -> list[Any]:
         raise NotImplementedError
+
+
+def test_a_tokenizer_that_was_sent_is_the_one_that_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(GOLDEN / "speechtokenizer", tmp_path / "weights")
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(load_tokenizer("speechtokenizer", checkpoint="weights"))
+    monkeypatch.chdir("/")
+    assert pickle.loads(sent).spec.name == "speechtokenizer"
+    state = torch.load(tmp_path / "weights" / "SpeechTokenizer.pt", weights_only=True)
+    torch.save({key: 0.5 * tensor for key, tensor in state.items()}, tmp_path / "weights" / "SpeechTokenizer.pt")
+    with pytest.raises(CheckpointError, match="the weights were replaced meanwhile"):
+        pickle.loads(sent)
+
+
+def test_a_package_pickles_its_own_tokenizers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = PLUGIN.replace(
+        "class Steps", "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Steps"
+    ).replace("tokenizer = cls()\n        tokenizer.gain = gain\n", "tokenizer = cls()\n")
+    install(tmp_path, "loudness-steps", "their_package:Steps", code)
+    monkeypatch.syspath_prepend(tmp_path)
+    tokenizer = load_tokenizer("loudness-steps")
+    object.__setattr__(tokenizer, "state", 5)
+    assert copy.copy(tokenizer).state == pickle.loads(pickle.dumps(tokenizer)).state == 5

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import anytok
 from anytok import Codes, CodesError, Spec, load_tokenizer
@@ -35,11 +37,13 @@ def record(**changes: Any) -> dict[str, Any]:
         ({"num_codebooks": "4"}, "num_codebooks='4': expected a whole number"),
         ({"num_codebooks": 4.0}, "num_codebooks=4.0"),
         ({"codebook_size": True}, "codebook_size=True"),
-        ({"frame_rate": 0}, "frame_rate=0: expected a whole number, at least 1"),
+        ({"frame_rate": 0}, "frame_rate=0: expected a whole number, 1 to"),
         ({"sample_rate": -16000}, "sample_rate=-16000"),
         ({"segment_stride": 0}, "segment_stride=0"),
         ({"frame_rate": float("nan")}, "frame_rate=nan: expected a number above 0"),
         ({"frame_rate": -12.5}, "frame_rate=-12.5: expected a number above 0"),
+        ({"frame_rate": 1e-306}, "1e-306 frames a second of 16000 samples"),
+        ({"sample_rate": 10**400}, "sample_rate=1000"),
         ({"name": 3}, "name=3: expected text"),
         ({"name": None}, "name=None: expected text"),
         ({"codebook_size": None}, "codebook_size=None"),
@@ -137,7 +141,7 @@ def test_codes_with_a_forged_spec_are_not_decoded(name: str) -> None:
     with pytest.raises(CodesError, match=f"claim a {name}"):
         tokenizer.decode(Codes(codes.values, forged, scales=codes.scales))
     dropped = replace(codes.spec, segment_samples=None, segment_stride=None)
-    with pytest.raises(CodesError, match="claim a segment_samples of None"):
+    with pytest.raises(CodesError, match="without the segments of encodec-48khz"):
         tokenizer.decode(Codes(codes.values, dropped, scales=codes.scales))
 
 
@@ -146,3 +150,21 @@ def test_codes_that_fit_are_kept_as_they_are() -> None:
     assert np.array_equal(codes.values, values(5)) and codes.values.dtype == np.int64
     scaled = replace(codes, scales=[0.0, 1.5])
     assert scaled.scales is not None and scaled.scales.dtype == np.float32 and scaled != codes
+
+
+def test_many_segments_beyond_all_bounds_are_refused_at_once() -> None:
+    spec = replace(SPEC, num_codebooks=1, frame_rate=1, sample_rate=10**9, segment_samples=1, segment_stride=1)
+    with pytest.raises(CodesError, match="does not make the 1 frames"):
+        Codes(values(1, 1), spec, 10**9)
+
+
+@pytest.mark.parametrize("ragged", [[[1, 2], [3]], torch.zeros(4, 2, dtype=torch.int64, device="meta")])
+def test_what_makes_no_array_makes_no_codes(ragged: Any) -> None:
+    with pytest.raises(CodesError, match="codes that are no array"):
+        Codes(ragged, SPEC)
+
+
+@pytest.mark.parametrize("rate", [np.float32(12.5), np.float64(12.5), Fraction(25, 2)])
+def test_rates_of_any_kind_become_pythons(rate: Any) -> None:
+    spec = replace(SPEC, frame_rate=rate)
+    assert spec.frame_rate == 12.5 and type(spec.frame_rate) is float

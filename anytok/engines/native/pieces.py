@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .heap import trim
+
 __all__ = ["Pieces"]
 
 SPILL_BYTES = 256 << 20  # of all signals together; what is beyond waits on disk
@@ -47,6 +49,7 @@ class Pieces:
         path = Path(self._folder.name) / f"{place}.safetensors"
         save_file({"piece": piece_tc.contiguous()}, path)
         self._held[place] = path
+        trim()  # pieces come and go: an hour of sound would leave as much again in holes
 
     def __getitem__(self, place: int) -> Tensor:
         held = self._held[place]

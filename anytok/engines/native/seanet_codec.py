@@ -5,8 +5,6 @@ Legend: c channels, s samples, k codebooks, t frames.
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -31,6 +29,7 @@ from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ..settings import full_float32, shielded, skeleton
 from .fast_codec import DecoderStream, FastCodec
+from .heap import trim
 from .precision import codec_dtypes
 from .tiled_codec import TiledCodec
 
@@ -81,7 +80,7 @@ class SeanetCodec(Tokenizer):
         else:
             fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, compile)
         del plain
-        _trim()
+        trim()  # packing leaves up to 170 MB of holes between the weights
         return (SeanetCodec if files.sizes.norm else StreamingCodec)(card, fast, files.sizes, report)
 
     @torch.inference_mode()
@@ -127,6 +126,8 @@ class SeanetCodec(Tokenizer):
     def check(self, codes: Codes) -> None:
         """Besides the identity: the layers must exist, and a model that normalises needs one scale a segment."""
         super().check(codes)
+        if codes.spec.segment_samples != self.spec.segment_samples:
+            raise CodesError(f"codes without the segments of {self.spec.id}: their sound would be cut elsewhere")
         last = codes.first_codebook + codes.num_codebooks
         if last > self._sizes.num_codebooks:
             raise CodesError(f"codes hold layers up to {last}; {self.spec.name} has {self._sizes.num_codebooks}")
@@ -170,12 +171,6 @@ def _plain(files: CodecFiles, device: str) -> tuple[Codec, LoadReport]:
     state = {name: tensor.to(device) for name, tensor in model_state(files.state).items()}
     report = load_state(plain, state, str(files.source), files.ignored)
     return plain.eval().requires_grad_(False), report
-
-
-def _trim() -> None:
-    """Give what packing freed back to the system: glibc keeps up to 170 MB of it in holes between the weights."""
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
 
 
 class StreamingCodec(SeanetCodec):
