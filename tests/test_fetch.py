@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, Event
 
 import huggingface_hub
 import pytest
@@ -66,3 +69,39 @@ def test_a_folder_of_which_the_fetching_was_stopped_is_missing(tmp_path, monkeyp
     assert fetching.missing_files("small", tmp_path / "mine")
     assert (fetching.fetch("small", tmp_path / "mine") / "unclip" / "model_index.json").exists()
     assert not fetching.missing_files("small", tmp_path / "mine")
+
+
+def test_any_number_of_threads_may_fetch_one_file(hub, tmp_path, monkeypatch):
+    card_of(monkeypatch, "model.safetensors")
+    (hub / "some").mkdir(parents=True)
+    for _ in range(20):
+        folder = tmp_path / "mine"
+        shutil.rmtree(folder, ignore_errors=True)
+        with ThreadPoolExecutor(8) as pool:
+            places = list(pool.map(lambda _: fetching.fetch("small", folder), range(8)))  # noqa: B023
+        assert {(place / "model.safetensors").read_text() for place in places} == {"weights"}
+
+
+def test_two_may_fetch_one_folder(tmp_path, monkeypatch):
+    """The second goes on in the folder that the first has filled, and renames."""
+    card_of(monkeypatch, "unclip")
+    both, first_is_done = Barrier(2), Event()
+
+    def snapshot(repo: str, local_dir: Path, allow_patterns: list[str]) -> None:
+        local_dir.mkdir(parents=True, exist_ok=True)
+        if both.wait(10):
+            (local_dir / "model_index.json").write_text("{}")
+            return
+        first_is_done.wait(10)
+        (local_dir / "unet.json").write_text("{}")  # as if the hub's client had found it missing
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+
+    def fetch() -> Path:
+        place = fetching.fetch("small", tmp_path / "mine")
+        first_is_done.set()
+        return place
+
+    with ThreadPoolExecutor(2) as pool:
+        places = [job.result() for job in [pool.submit(fetch), pool.submit(fetch)]]
+    assert all((place / "unclip" / "model_index.json").exists() for place in places)

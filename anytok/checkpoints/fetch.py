@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from uuid import uuid4
 
 from ..errors import CheckpointError, UsageError
 from .cards import CARDS, Card, RemoteFile
@@ -96,12 +97,15 @@ def _from_hub(repo: str, file: RemoteFile, path: Path) -> None:
 
     if "." not in file.name:  # a whole folder, such as a diffusers pipeline
         unfinished = path.with_name(f"{path.name}.unfinished")  # which goes on where it was stopped
-        snapshot_download(repo, local_dir=unfinished, allow_patterns=["*.json", "*.txt", "*.safetensors"])
-        if not path.is_dir():  # where another process was first
+        try:
+            snapshot_download(repo, local_dir=unfinished, allow_patterns=["*.json", "*.txt", "*.safetensors"])
             unfinished.replace(path)
+        except Exception:
+            if not path.is_dir():  # else another process was first, and has renamed the folder that both filled
+                raise
         return
     fetched = Path(hf_hub_download(repo, file.path or file.name))
-    link = path.with_name(f".{path.name}~{os.getpid()}")
+    link = path.with_name(f".{path.name}~{uuid4().hex}")
     link.symlink_to(fetched.resolve())
     link.replace(path)  # also of a link whose file was cleared from the hub's cache, or of another process
 
