@@ -297,3 +297,18 @@ class TestFiles:
     def test_audiocrafts_file_can_be_named(self, tmp_path):
         folder = write_audiocraft(tmp_path / "craft", "reflect")
         assert music_codes(folder / "compression_state_dict.bin") == music_codes(folder)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("ratios", "rate"), [([8, 8, 8, 5], 12.5), ([8, 8, 8, 4], 15.625)])
+def test_a_codec_of_a_broken_frame_rate(tmp_path, ratios, rate):
+    from transformers import EncodecConfig, EncodecModel
+
+    config = json.loads((MUSIC / "config.json").read_text()) | {"upsampling_ratios": ratios}
+    torch.manual_seed(0)
+    EncodecModel(EncodecConfig(**config)).save_pretrained(tmp_path)
+    for engine in ("native", "reference"):
+        tokenizer = anytok.load_tokenizer("encodec-32khz", checkpoint=tmp_path, engine=engine)
+        codes = tokenizer.encode(anytok.Audio(np.random.default_rng(0).normal(0, 0.1, 30_001), 32000))
+        assert tokenizer.spec.frame_rate == rate and codes.num_frames == -(-30_001 // tokenizer.spec.hop_length)
+        assert tokenizer.decode(codes).num_samples == 30_001

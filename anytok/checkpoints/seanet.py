@@ -64,8 +64,8 @@ class CodecSizes:
         return math.prod(self.ratios)
 
     @property
-    def frame_rate(self) -> int:
-        return math.ceil(self.sample_rate / self.hop_length)
+    def frame_rate(self) -> float:
+        return self.sample_rate / self.hop_length
 
     def architecture(self) -> dict[str, Any]:
         """The fields that shape the network, as keywords for `anytok.models.codec.Codec`."""
@@ -78,7 +78,7 @@ class CodecSizes:
             raise UsageError(
                 f"bandwidth {bandwidth} kbit/s: this model offers {', '.join(map(str, self.bandwidths)) or 'none'}"
             )
-        return max(1, int(1000 * bandwidth // (self.frame_rate * math.log2(self.codebook_size))))
+        return max(1, int(1000 * bandwidth // (math.ceil(self.frame_rate) * math.log2(self.codebook_size))))
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def export_encodec(recipe: CodecRecipe, folder: Path) -> None:
 
 
 def _encodec_config(model: CodecConfig, sample_rate: int) -> dict[str, Any]:
-    frame_rate = sample_rate // math.prod(model.ratios)
+    frame_rate = math.ceil(sample_rate / math.prod(model.ratios))
     bits = (model.codebook_size - 1).bit_length()
     rate = model.num_codebooks * frame_rate * bits
     if 1000 * (bandwidth := rate / 1000) < rate:  # readers round down, and would find a codebook less
