@@ -226,6 +226,20 @@ def test_retry_failed_refuses_other_changes(tmp_path):
         run_job(job, retry_failed=True)
 
 
+def test_the_failures_of_a_share_are_measured_by_the_whole(tmp_path):
+    """All broken items lie in the first share."""
+    source = speech_folder(tmp_path / "in", 40)
+    for path in sorted(source.rglob("*.wav"))[:4]:
+        path.write_bytes(b"broken")
+    job = speech_job(source, tmp_path / "out", shard_items=5, max_failure_rate=0.1)
+    for share in range(8):
+        status = run_job(job, shard=f"{share}/8")
+    assert status.finished and status.failed == 4
+    with pytest.raises(JobError, match="4 of 40 items failed"):
+        for share in range(8):
+            run_job(job.override(output=str(tmp_path / "strict"), max_failure_rate=0.09), shard=f"{share}/8")
+
+
 def test_too_many_failures_stop_the_job(tmp_path):
     source, output = broken_folder(tmp_path / "in"), tmp_path / "out"
     for _ in range(2):  # the second time, nothing is left to do, and it is still too many
@@ -332,3 +346,10 @@ def test_a_plain_script_without_a_main_guard_runs_a_job(source, tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=os.environ, timeout=60)
     assert (done.stdout, done.returncode) == ("once\n", 0), done.stderr
+
+
+def test_plans_made_when_quotes_were_no_choice_are_still_the_same_job(tmp_path):
+    job = speech_job(speech_folder(tmp_path / "in", 2), tmp_path / "out")
+    assert all("quotes" not in source for source in job.work()["sources"])
+    other = JobConfig("o", (SourceConfig("a.csv", quotes=False),), job.tokenizers)
+    assert other.work()["sources"][0]["quotes"] is False

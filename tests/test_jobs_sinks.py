@@ -17,7 +17,7 @@ from anytok.jobs import JobConfig, plan_job, run_job, verify_job
 from anytok.jobs.config import SINK_KINDS, SinkConfig, SourceConfig, TokenizerConfig
 from anytok.jobs.sinks.tables import _ends, check_total
 from anytok.registry import load_tokenizer
-from anytok.vocab import Segment, Vocabulary, build_layout
+from anytok.vocab import Segment, Vocabulary, build_layout, build_vocabulary
 
 KINDS = tuple(SINK_KINDS)
 
@@ -209,6 +209,18 @@ def test_equal_runs_write_equal_bytes_in_every_sink(made, tmp_path):
 def test_sinks_of_ids_ask_for_a_vocabulary(tmp_path):
     with pytest.raises(UsageError, match="sink 'megatron' writes ids: add vocabulary"):
         make_job(tmp_path / "in", tmp_path, "", ("parquet", "megatron"))
+
+
+def test_loudness_that_ids_cannot_hold_is_found_before_anything_is_frozen(tmp_path):
+    """Of the 48 kHz model's codes, not of its Spec."""
+    folder = Path(__file__).parent / "golden" / "encodec_48khz"
+    spec = load_tokenizer("encodec-48khz", checkpoint=folder).spec
+    build_vocabulary("m48", 100, [spec]).save(tmp_path / "m48.json")
+    write_wav(tmp_path / "in" / "a.wav", 2000)
+    job = JobConfig.simple(str(tmp_path / "in"), str(tmp_path / "out"), "encodec-48khz", checkpoint=str(folder))
+    with pytest.raises(UsageError, match="loudness scales, which ids cannot hold"):
+        run_job(job.override(vocabulary=str(tmp_path / "m48.json")))
+    assert run_job(job).finished
 
 
 def test_a_vocabulary_without_ids_for_the_tokenizers_is_refused_before_anything_is_frozen(tmp_path):

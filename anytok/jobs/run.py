@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from .progress import Log, Meter, ProgressListener
 from .schedule import Schedule
 from .status import LEDGER, JobStatus, failed_items, job_status, write_ledger
 from .views import publish
-from .worker import load_job_vocabulary
+from .worker import blank, load_job_vocabulary
 
 __all__ = ["run_job"]
 
@@ -59,7 +60,7 @@ def run_job(
     try:
         store.create()
         specs = runner.specs()
-        vocabulary = load_job_vocabulary(config.vocabulary, specs.values())
+        vocabulary = load_job_vocabulary(config.vocabulary, map(blank, specs.values()))
         vocabulary_hash = vocabulary.hash if vocabulary else ""
         plan = freeze(config, specs, vocabulary_hash, store.folder, check=not retry_failed)
         if retry_failed:
@@ -132,6 +133,7 @@ def _carry_out(
         count(shard)
     log.write("start", plan=plan.hash, shards=len(mine), done=len(done), run=asdict(config.run))
     limit = config.run.max_failure_rate if len(plan.rounds) == 1 else 1.0  # what is retried has failed before
+    check_rate = partial(_check_rate, sum(map(plan.size, range(plan.num_shards))), limit, config.output)
 
     def tell(kind: str, content: Any) -> None:
         if kind == "progress":
@@ -140,11 +142,11 @@ def _carry_out(
             return
         meter.shard(content.items, sum(content.failures.values()))
         log.write("shard", shard=content.shard, items=content.items, failures=content.failures)
-        _check_rate(meter, limit, config.output)
+        check_rate(meter.failed)
 
     try:
         runner.run(Schedule(store, [number for number in mine if number not in committed], count), tell)
-        _check_rate(meter, limit, config.output)
+        check_rate(sum(len(store.record(shard)["failures"]) for shard in store.committed()))
     finally:
         write_ledger(plan, store)
     if len(store.committed()) == plan.num_shards:
@@ -152,10 +154,10 @@ def _carry_out(
     log.write("finish", **asdict(meter.now()))
 
 
-def _check_rate(meter: Meter, limit: float, output: str) -> None:
+def _check_rate(total: int, limit: float, output: str, failed: int) -> None:
     """Stop once it is certain that too large a share of all items fails, wherever in the job they lie."""
-    if meter.failed > limit * meter.total:
+    if failed > limit * total:
         raise JobError(
-            f"{meter.failed} of {meter.total} items failed, more than max_failure_rate = {limit:g} allows. What is "
+            f"{failed} of {total} items failed, more than max_failure_rate = {limit:g} allows. What is "
             f"done is kept. See {output}/{LEDGER}; raise the limit to go on (retry_failed takes up what was mended)"
         )

@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import CodesError, JobError, UsageError, VocabularyError
+from ..media import Audio
 from ..registry import load_tokenizer
 from ..spec import Codes, Spec
 from .batches import Encoder, Window, num_frames
@@ -81,7 +82,7 @@ class Worker:
         self.config, self._own_process = config, own_process
         self.encoders = {modality: _load(config, modality, number) for modality in config.tokenizers}
         self.specs = {modality: encoder.tokenizer.spec for modality, encoder in self.encoders.items()}
-        self.vocabulary = load_job_vocabulary(config.vocabulary, self.specs.values())
+        self.vocabulary = load_job_vocabulary(config.vocabulary, map(_probe, self.encoders.values()))
         self.readers = Readers(self.specs, config.run.readers, config.run.item_seconds)
         self.store = Store.of(config.output)
         self.plan: Plan | None = None
@@ -231,17 +232,30 @@ def _device(number: int) -> str:
     return f"cuda:{number % max(1, torch.cuda.device_count())}"
 
 
-def load_job_vocabulary(name: str, specs: Iterable[Spec]) -> Vocabulary | None:
+def _probe(encoder: Encoder) -> Codes:
+    """Codes such as this tokenizer's. Those of segments may carry loudness, which only it can say."""
+    spec = encoder.tokenizer.spec
+    if spec.segment_samples is None or spec.sample_rate is None:
+        return blank(spec)
+    return encoder.tokenizer.encode(Audio(np.zeros((spec.channels or 1, 1), np.float32), spec.sample_rate))
+
+
+def blank(spec: Spec) -> Codes:
+    """The shortest codes that a tokenizer may make."""
+    return Codes(np.zeros((spec.num_codebooks, spec.num_frames or 1), np.int64), spec)
+
+
+def load_job_vocabulary(name: str, probes: Iterable[Codes]) -> Vocabulary | None:
     """The job's vocabulary, by the name of a layout or the path of a file; None for "". Raises UsageError if it cannot
-    be read, or has no ids for what one of the tokenizers makes."""
+    be read, or has no ids for codes such as `probes`."""
     if not name:
         return None
     from ..vocab import Vocabulary, load_vocabulary
 
     try:
         vocabulary = Vocabulary.from_file(name) if name.endswith(".json") else load_vocabulary(name)
-        for spec in specs:
-            vocabulary.to_ids(Codes(np.zeros((spec.num_codebooks, spec.num_frames or 1), np.int64), spec))
+        for codes in probes:
+            vocabulary.to_ids(codes)
     except (VocabularyError, CodesError) as error:
         raise UsageError(str(error)) from error
     return vocabulary
