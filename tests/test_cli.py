@@ -10,12 +10,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import anytok
 from anytok.cli import build_parser, main
+from anytok.errors import MissingExtraError
 
 SPEECH = Path(__file__).parent / "golden" / "speechtokenizer"
 
@@ -99,6 +101,22 @@ def test_a_bad_file_is_named_and_the_others_go_on(here: Path, capsys: pytest.Cap
     assert main(["encode", "broken.wav", "absent.wav", *ENCODE[1:]]) == 1
     said = capsys.readouterr().err
     assert "anytok: broken.wav: " in said and "anytok: absent.wav: " in said and "2 of 4 files" in said
+    assert len(Path("codes.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_file_that_needs_another_package_is_named_and_the_others_go_on(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = anytok.Tokenizer.encode
+
+    def picky(self: anytok.Tokenizer, media: Any) -> anytok.Codes:
+        if media == "broken.wav":
+            raise MissingExtraError("av", "media", "M4A sound")
+        return encode(self, media)
+
+    monkeypatch.setattr(anytok.Tokenizer, "encode", picky)
+    assert main(["encode", "broken.wav", *ENCODE[1:]]) == 1
+    assert "pip install 'anytok[media]'" in capsys.readouterr().err
     assert len(Path("codes.jsonl").read_text().splitlines()) == 2
 
 

@@ -289,3 +289,9 @@ def test_what_gives_only_what_has_come_is_read_to_its_end():
     assert load_audio(Pipe(data)) == load_audio(data)
     with pytest.raises(MediaError, match="max_audio_bytes"):
         load_audio(Pipe(data), limits=Limits(max_audio_bytes=len(data) - 1))
+
+
+def test_paths_out_of_an_array_are_paths(tmp_path):
+    (tmp_path / "a.wav").write_bytes(encoded("WAV", "PCM_16"))
+    [path] = np.array([str(tmp_path / "a.wav")])
+    assert load_audio(path) == load_audio(str(path))

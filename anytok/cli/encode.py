@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import MediaError, UsageError
+from ..errors import MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
 from .loading import add_loading, load, say
 
@@ -44,7 +44,7 @@ def _encode(args: argparse.Namespace) -> int:
         for path in tqdm(args.files, desc="encode", unit="file", disable=None):
             try:
                 codes = tokenizer.encode(path)
-            except MediaError as error:
+            except (MediaError, MissingExtraError) as error:
                 say(error)
                 failed += 1
             else:

@@ -84,7 +84,7 @@ def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
             limits.check_sound(source.sample_rate, source.channels, source.num_samples)
             check_audio(source)
             return source
-        if hasattr(source, "__array__"):
+        if hasattr(source, "__array__") and not isinstance(source, str):
             raise MediaError("no_rate", "samples without their rate: pass anytok.Audio(wave, sample_rate)")
         from .decode_audio import decode_audio
 

@@ -37,7 +37,7 @@ def load_image(source: Any, *, exif_transpose: bool = False, limits: Limits = DE
     with naming(key_of(source)):
         if isinstance(source, Image.Image):
             return _to_rgb(source, exif_transpose, limits)
-        if hasattr(source, "__array__"):
+        if hasattr(source, "__array__") and not isinstance(source, str):
             return _to_rgb(Image.fromarray(_as_pixels(source)), exif_transpose, limits)
         with open_source(source, limits.max_image_bytes, "max_image_bytes") as stream:
             form = formats.sniff(stream, "picture")
