@@ -51,7 +51,7 @@ class Stream:
             raise UsageError(f"no policy is called {policy!r}; choose from {', '.join(POLICIES)}")
         self.report = Report()
         self._grammar, self._policy = grammar, policy
-        self._held = np.empty(0, np.int64)  # a run that is under way, from its start marker on
+        self._held = np.empty(0, np.int64)  # a run that is under way, from its start marker on; or stray codes
         self._given = 0  # frames of it that are out
         self._settled = 0  # ids before it
         self._words = _Words(decode, byte_ids)
@@ -61,12 +61,16 @@ class Stream:
         symbols = np.concatenate([self._held, self._grammar.symbols(ids)])
         kind = self._grammar.kind[symbols]
         markers = np.flatnonzero(kind != CODE)
-        # Everything is settled but a run whose start marker is the last symbol that is no code.
-        under_way = len(markers) > 0 and kind[markers[-1]] == START
-        cut = int(markers[-1]) if under_way else len(symbols)
+        # Everything is settled but a run whose start marker is the last symbol that is no code, and codes outside of
+        # runs, which wait for one another to be one fault.
+        last = int(markers[-1]) if len(markers) else -1
+        under_way = last >= 0 and kind[last] == START
+        cut = last if under_way else len(symbols) if self._policy == "strict" else last + 1
         pieces = self._settle(symbols[:cut])
         self._held = symbols[cut:]
-        return [*pieces, *self._words.flush(), *self._grow()] if under_way else pieces
+        if len(self._held):
+            pieces += self._words.flush()
+        return [*pieces, *self._grow()] if under_way else pieces
 
     def finish(self) -> list[str | TextIds | Frames]:
         """The line ends here: return what was still held."""
