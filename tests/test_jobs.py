@@ -13,7 +13,7 @@ import pytest
 from job_corpus import FAKES, contents, rows, speech_folder, speech_job, write_png, write_wav
 
 from anytok.errors import JobError, UsageError
-from anytok.jobs import JobConfig, job_status, run_job, verify_job
+from anytok.jobs import JobConfig, job_status, run, run_job, verify_job
 from anytok.jobs.config import SinkConfig, SourceConfig, TokenizerConfig
 from anytok.registry import load_tokenizer
 
@@ -224,6 +224,28 @@ def test_retry_failed_refuses_other_changes(tmp_path):
     write_wav(source / "0" / "0002.wav", 700, seed=5)
     with pytest.raises(JobError, match=r"0002.wav was changed"):
         run_job(job, retry_failed=True)
+
+
+def test_a_retry_that_another_process_was_quicker_with_is_taken_over(tmp_path, monkeypatch):
+    """It has planned and done a round since this one read the plan."""
+    source = speech_folder(tmp_path / "in", 12)
+    broken = sorted(source.rglob("*.wav"))[0]
+    whole = broken.read_bytes()
+    broken.write_bytes(b"broken")
+    job = speech_job(source, tmp_path / "out")
+    assert run_job(job).failed == 1
+    broken.write_bytes(whole)
+    frozen = run.freeze
+
+    def slow(*arguments, **options):
+        plan = frozen(*arguments, **options)
+        monkeypatch.setattr(run, "freeze", frozen)
+        assert run_job(job, retry_failed=True).failed == 0
+        return plan
+
+    monkeypatch.setattr(run, "freeze", slow)
+    status = run_job(job, retry_failed=True)
+    assert status.finished and status.failed == 0 and verify_job(tmp_path / "out").ok
 
 
 def test_the_failures_of_a_share_are_measured_by_the_whole(tmp_path):

@@ -71,6 +71,8 @@ def open_failures(plan: Plan, store: Store) -> list[dict[str, Any]]:
     first_retry = plan.rounds[0].num_shards
     standing: dict[str, dict[str, Any]] = {}
     for shard in sorted(store.committed()):
+        if shard >= plan.num_shards:  # of a retry that another process has planned since
+            break
         if shard >= first_retry:
             for item in plan.items(shard):
                 standing.pop(item.key, None)
