@@ -129,6 +129,21 @@ def test_where_nothing_can_be_encoded_nothing_is_written(here: Path, capsys: pyt
     assert main([*bad, "--force"]) == 1 and Path("codes.jsonl").read_text() == before
 
 
+def test_force_replaces_files_and_nothing_else(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("real.jsonl").write_text("old")
+    Path("link.jsonl").symlink_to("real.jsonl")
+    Path("real.jsonl.unfinished").write_text("mine")
+    assert main([*ENCODE, "--out", "link.jsonl", "--force"]) == 0
+    assert Path("link.jsonl").is_symlink() and len(Path("real.jsonl").read_text().splitlines()) == 2
+    assert Path("real.jsonl.unfinished").read_text() == "mine"
+    os.mkfifo("pipe")
+    Path("folder").mkdir()
+    for other in ("pipe", "folder"):
+        assert main([*ENCODE, "--out", other, "--force"]) == 2
+        assert "no regular file" in capsys.readouterr().err
+    assert Path("pipe").is_fifo()
+
+
 def test_nothing_is_replaced_without_force(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("codes.jsonl").write_text("mine")
     assert main(ENCODE) == 2 and Path("codes.jsonl").read_text() == "mine"

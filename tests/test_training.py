@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import anytok
 from anytok.checkpoints.seanet import _encodec_sizes
-from anytok.errors import UsageError
+from anytok.errors import CheckpointError, UsageError
 from anytok.models.quantize import nearest
 from anytok.training.calibrate import unit_outputs
 from anytok.training.clips import Clip, write_clips
@@ -49,6 +49,26 @@ class Line:
 RUN = RunConfig(steps=30, learning_rate=0.1, warmup=5, save_every=10)
 
 
+def test_a_torn_log_is_cut_back(tmp_path: Path) -> None:
+    optimize(Line(), RUN, tmp_path)
+    log = tmp_path / "losses.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"step": 30, "squ')
+    optimize(Line(), RUN, tmp_path)
+    assert log.read_text() == whole
+
+
+@pytest.mark.parametrize("damage", [b"", b"no checkpoint", None])
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(tmp_path: Path, damage: bytes | None) -> None:
+    optimize(Line(), RUN, tmp_path)
+    if damage is None:
+        torch.save({"other": 1}, tmp_path / "checkpoint.pt")
+    else:
+        (tmp_path / "checkpoint.pt").write_bytes(damage)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: training cannot go on from it"):
+        optimize(Line(), RUN, tmp_path)
+
+
 def test_a_run_that_stops_and_resumes_ends_where_one_that_does_not(tmp_path: Path) -> None:
     whole, first, second = Line(), Line(), Line()
     optimize(whole, RUN, tmp_path / "whole")
@@ -70,7 +90,9 @@ def test_a_run_that_stops_and_resumes_ends_where_one_that_does_not(tmp_path: Pat
     assert (first.prepared, second.prepared) == (1, 0)
     assert torch.equal(second.state.weight, whole.state.weight)  # type: ignore[arg-type]
     assert whole.state.weight.item() == pytest.approx(2, abs=0.2)  # type: ignore[arg-type]
-    lines = [json.loads(line) for line in (tmp_path / "whole" / "losses.jsonl").read_text().splitlines()]
+    for place in ("halves", "whole"):
+        lines = [json.loads(line) for line in (tmp_path / place / "losses.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == list(range(30))
     assert [line["step"] for line in lines] == list(range(30)) and lines[-1]["square"] < lines[0]["square"]
 
 

@@ -133,3 +133,9 @@ def test_records_of_the_wrong_type() -> None:
     for change in ({"total": "29"}, {"total": True}, {"name": 3}, {"segments": [{"tokenizer": 1}]}, {"colour": 1}):
         with pytest.raises(VocabularyError):
             Layout.from_dict({**record, **change})
+
+
+@pytest.mark.parametrize("reserved", [-1, 10**11, 1.5, "2"])
+def test_reserved_ids_are_bounded_before_they_are_named(reserved: Any) -> None:
+    with pytest.raises(VocabularyError, match=r"reserved=.*expected a whole number, 0 to 16777216"):
+        build_layout("x", 10, [], reserved=reserved)

@@ -61,12 +61,14 @@ def _output(name: str, force: bool) -> Iterator[IO[str]]:
     if name == "-":
         yield sys.stdout
         return
-    path = Path(name)
+    path = Path(os.path.realpath(name))  # of a link, what it leads to
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: no regular file; choose another --out, or - for stdout")
     if path.exists() and not force:
         raise UsageError(f"{path}: exists already; choose another --out, or --force replaces it")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: no such folder; make it, or choose another --out")
-    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         with unfinished.open("w", encoding="utf-8") as out:
             yield out

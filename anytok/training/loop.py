@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import CheckpointError
 from .config import RunConfig
 
 __all__ = ["Recipe", "learning_rate", "optimize", "plot_losses"]
@@ -59,6 +60,7 @@ def optimize(recipe: Recipe, run: RunConfig, folder: Path) -> None:
         torch.manual_seed(run.seed)
         recipe.prepare(np.random.default_rng(run.seed))
     recipe.state.train()
+    _forget_from(folder / "losses.jsonl", first)
     with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
         bar = tqdm(range(first, run.steps), initial=first, total=run.steps, mininterval=10, desc=folder.name)
         for step in bar:
@@ -98,10 +100,24 @@ def _save(path: Path, recipe: Recipe, optimizer: torch.optim.Optimizer, step: in
 def _resume(path: Path, recipe: Recipe, optimizer: torch.optim.Optimizer) -> int:
     if not path.is_file():
         return 0
-    package = torch.load(path, weights_only=True)
-    recipe.state.load_state_dict(package["state"])
-    optimizer.load_state_dict(package["optimizer"])
-    return int(package["step"])
+    try:
+        package = torch.load(path, weights_only=True)
+        recipe.state.load_state_dict(package["state"])
+        optimizer.load_state_dict(package["optimizer"])
+        return int(package["step"])
+    except Exception as error:  # torch raises half a dozen types
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{path}: training cannot go on from it ({reason}): it is damaged, or of another model. Delete it to begin "
+            "anew, or give `out` another folder"
+        ) from error
+
+
+def _forget_from(log: Path, first: int) -> None:
+    """Cut the log back to the steps that the checkpoint has: later ones come again, and the last line may be torn."""
+    if log.is_file():
+        lines = log.read_text("utf-8").splitlines(keepends=True)[:first]
+        log.write_text("".join(lines), "utf-8")
 
 
 def plot_losses(folder: Path) -> Path | None:

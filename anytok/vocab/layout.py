@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import whole
 from ..errors import CodesError, VocabularyError
 from ..spec import Codes, Spec
 from .patterns import FLAT, flat_cells
@@ -229,6 +230,7 @@ def build_layout(name: str, text_size: int, items: Sequence[str | Segment], rese
     A segment takes its codes, then its start marker, then its end marker. `reserved` more special tokens,
     `<reserved_0>` …, keep ids free for later.
     """
+    whole("reserved", reserved, 0, _MOST_IDS, error=VocabularyError)
     specials: list[tuple[str, int]] = []
     segments: list[Segment] = []
     next_id = text_size
