@@ -10,8 +10,9 @@ import torch
 from test_native_streams import FOLDERS, GOLDEN, noise
 
 import anytok
+from anytok.checkpoints.codec_sizes import CodecSizes
 from anytok.checkpoints.report import load_state
-from anytok.checkpoints.seanet import CodecSizes, model_state, read_codec
+from anytok.checkpoints.seanet import model_state, read_codec
 from anytok.engines.native import tiled_codec, tiles
 from anytok.engines.native.fast_codec import DecoderStream
 from anytok.engines.native.tiled_codec import TiledCodec

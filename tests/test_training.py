@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import anytok
-from anytok.checkpoints.seanet import _encodec_sizes
+from anytok.checkpoints.codec_sizes import encodec_sizes
 from anytok.errors import CheckpointError, UsageError
 from anytok.models.quantize import nearest
 from anytok.training.calibrate import unit_outputs
@@ -322,4 +322,4 @@ def test_the_bandwidth_that_is_written_means_all_codebooks():
     """31 codebooks of 7 bits at 75 Hz are 16.275 kbit/s, of which 1000 times are less than 16,275 in floats."""
     assert 1000 * (31 * 7 * 75 / 1000) < 31 * 7 * 75
     model = CodecConfig(num_filters=4, dimension=8, ratios=(8, 5, 4, 2), num_codebooks=31, codebook_size=128)
-    assert _encodec_sizes(_encodec_config(model, 24000), Path()).num_codebooks == 31
+    assert encodec_sizes(_encodec_config(model, 24000), Path()).num_codebooks == 31

@@ -7,7 +7,8 @@ import dataclasses
 from ..arguments import whole
 from ..errors import CheckpointError, UsageError
 from ..spec import Spec
-from .seanet import CodecFiles, CodecSizes
+from .codec_sizes import CodecSizes
+from .seanet import CodecFiles
 
 __all__ = ["codec_card"]
 

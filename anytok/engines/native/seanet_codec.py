@@ -18,9 +18,10 @@ from torch import Tensor
 from ...arguments import several, whole
 from ...checkpoints import published
 from ...checkpoints.codec_card import codec_card
+from ...checkpoints.codec_sizes import CodecSizes
 from ...checkpoints.read import fingerprint, with_id
 from ...checkpoints.report import LoadReport, load_state
-from ...checkpoints.seanet import CodecFiles, CodecSizes, model_state, read_codec
+from ...checkpoints.seanet import CodecFiles, model_state, read_codec
 from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
 from ...models.codec import Codec

@@ -14,8 +14,9 @@ from torch import Tensor
 from ...arguments import several
 from ...checkpoints import published
 from ...checkpoints.codec_card import codec_card
+from ...checkpoints.codec_sizes import CodecSizes
 from ...checkpoints.read import fingerprint, read_config, read_tensors, with_id
-from ...checkpoints.seanet import CodecFiles, CodecSizes, canonical_name, read_codec
+from ...checkpoints.seanet import CodecFiles, canonical_name, read_codec
 from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
 from ...spec import Codes, Spec
