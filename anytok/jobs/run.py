@@ -18,7 +18,7 @@ from .progress import Log, Meter, ProgressListener
 from .schedule import Schedule
 from .status import LEDGER, JobStatus, failed_items, job_status, write_ledger
 from .views import publish
-from .worker import blank, load_job_vocabulary
+from .worker import load_job_vocabulary
 
 __all__ = ["run_job"]
 
@@ -60,7 +60,7 @@ def run_job(
     try:
         store.create()
         specs = runner.specs()
-        vocabulary = load_job_vocabulary(config.vocabulary, map(blank, specs.values()))
+        vocabulary = load_job_vocabulary(config.vocabulary)  # which the workers have tried out
         vocabulary_hash = vocabulary.hash if vocabulary else ""
         plan = freeze(config, specs, vocabulary_hash, store.folder, check=not retry_failed)
         if retry_failed:

@@ -21,7 +21,7 @@ from .. import __version__
 from ..errors import CodesError, JobError, UsageError, VocabularyError
 from ..media import Audio
 from ..registry import load_tokenizer
-from ..spec import Codes, Spec
+from ..spec import Codes
 from .batches import Encoder, Window, num_frames
 from .commit import Store, sha256_of
 from .config import JobConfig
@@ -236,16 +236,11 @@ def _probe(encoder: Encoder) -> Codes:
     """Codes such as this tokenizer's. Those of segments may carry loudness, which only it can say."""
     spec = encoder.tokenizer.spec
     if spec.segment_samples is None or spec.sample_rate is None:
-        return blank(spec)
+        return Codes(np.zeros((spec.num_codebooks, spec.num_frames or 1), np.int64), spec)
     return encoder.tokenizer.encode(Audio(np.zeros((spec.channels or 1, 1), np.float32), spec.sample_rate))
 
 
-def blank(spec: Spec) -> Codes:
-    """The shortest codes that a tokenizer may make."""
-    return Codes(np.zeros((spec.num_codebooks, spec.num_frames or 1), np.int64), spec)
-
-
-def load_job_vocabulary(name: str, probes: Iterable[Codes]) -> Vocabulary | None:
+def load_job_vocabulary(name: str, probes: Iterable[Codes] = ()) -> Vocabulary | None:
     """The job's vocabulary, by the name of a layout or the path of a file; None for "". Raises UsageError if it cannot
     be read, or has no ids for codes such as `probes`."""
     if not name:
