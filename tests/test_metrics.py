@@ -67,6 +67,25 @@ def test_si_sdr_of_silence_is_the_worst_and_against_silence_none() -> None:
                 audio.si_sdr(made, silence)
 
 
+def test_si_sdr_takes_three_samples() -> None:
+    """Of two, whatever they are, one wave would be a multiple of the other, and the ratio infinite."""
+    assert np.isfinite(audio.si_sdr(np.array([0.1, 0.2, 0.4]), np.array([0.3, -0.4, 0.2])))
+    with pytest.raises(MediaError, match="at least 3"):
+        audio.si_sdr(np.array([0.1, 0.2]), np.array([0.3, -0.4]))
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [audio.si_sdr, lambda a, b: audio.log_mel_distance(a, b, RATE), lambda a, b: audio.stoi(a, b, RATE)],
+)
+def test_waves_that_are_not_finite_are_refused(metric) -> None:  # type: ignore[no-untyped-def]
+    broken = noise()
+    broken[3:5] = np.nan, np.inf
+    for pair, whose in (((broken, noise()), "made"), ((noise(), broken), "original")):
+        with pytest.raises(MediaError, match=f"{whose} wave has 2 samples"):
+            metric(*pair)
+
+
 @pytest.mark.parametrize("rate", [10000, 16000, 24000])
 def test_stoi_judges_what_is_long_enough_and_refuses_the_rest(rate: int) -> None:
     wave = np.random.default_rng(0).normal(0, 0.1, rate)
@@ -94,6 +113,14 @@ def test_psnr_of_one_level_everywhere() -> None:
     assert image.psnr(flat, flat) == float("inf")
 
 
+def test_psnr_of_levels_from_0_to_1_is_refused() -> None:
+    black, white = np.zeros((8, 8, 3)), np.ones((8, 8, 3))
+    with pytest.raises(UsageError, match="expected uint8"):
+        image.psnr(black, white)
+    with pytest.raises(UsageError, match="expected uint8"):
+        image.psnr(black.astype(np.uint8), white)
+
+
 def test_lab_of_colours_with_published_values() -> None:
     """sRGB primaries in Lab, D65 (Lindbloom's tables, to the second digit)."""
     rgb = [[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
@@ -107,6 +134,13 @@ def test_blurred_pictures_are_retrieved_and_shuffled_ones_are_not() -> None:
     blurred = [picture.resize((10, 10)).resize((33, 77)) for picture in originals]
     assert image.retrieved(blurred, originals).tolist() == list(range(10))
     assert image.retrieved(blurred[::-1], originals).tolist() == list(range(10))[::-1]
+
+
+def test_a_copy_is_as_good_as_its_original() -> None:
+    black, white = (Image.new("RGB", (20, 20), colour) for colour in ("black", "white"))
+    assert image.retrieved([black, white, black], [black, white, black]).tolist() == [0, 1, 2]
+    assert image.retrieved([white, black, white, black], [black, white, black]).tolist() == [1, 0, 1, 0]
+    assert image.retrieved([], [black]).tolist() == []
 
 
 SPEC = Spec("toy", "speech", 2, 4, frame_rate=50, sample_rate=16000)
@@ -144,6 +178,17 @@ def test_label_accuracy_without_a_known_label_is_refused() -> None:
     for labels, held in ((unknown, known), (known, unknown), (known[:0], known)):
         with pytest.raises(UsageError, match="at least one of each"):
             codes.label_accuracy(np.zeros(len(labels), int), labels, np.zeros(2, int), held, 4)
+
+
+def test_label_accuracy_takes_a_label_for_each_code_and_codes_of_the_codebook() -> None:
+    two = np.array([0, 1])
+    for pair, held in (((two, two[:1]), (two, two)), ((two, two), (two[:1], two))):
+        with pytest.raises(UsageError, match="a label for each code"):
+            codes.label_accuracy(*pair, *held, 4)
+    for strange in (np.array([0, 4]), np.array([0, -1])):
+        for pair, held in (((strange, two), (two, two)), ((two, two), (strange, two))):
+            with pytest.raises(UsageError, match="0 to 3"):
+                codes.label_accuracy(*pair, *held, 4)
 
 
 def test_label_accuracy_is_learned_on_one_half_and_scored_on_the_other() -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ..errors import MediaError, MissingExtraError, UsageError
 
-__all__ = ["log_mel_distance", "si_sdr", "stoi"]
+__all__ = ["log_mel_distance", "require_stoi", "si_sdr", "stoi"]
 
 _WINDOW_SECONDS, _NUM_MELS, _FLOOR = 0.064, 64, 1e-4  # the floor, on mel magnitudes, is about -80 dB of full scale
 # What STOI hears: 10 kHz, in windows of 256 samples with half a hop. Pauses cut, it compares 30 windows at least.
@@ -34,10 +36,13 @@ def si_sdr(made: np.ndarray, wanted: np.ndarray) -> float:
     `wanted`, over what is not; computed in float64, the same at any loudness of either.
 
     Waves [s] of the same length. Infinite where they are equal, minus infinity where `made` is silent (one level
-    throughout). Raises MediaError where `wanted` is silent: then everything and nothing is a multiple of it.
+    throughout). Raises MediaError where `wanted` is silent, since everything and nothing is a multiple of it, or has
+    fewer than 3 samples: without their means, any two waves of 2 are multiples of each other.
     """
     made, wanted = _pair(made, wanted)
     _refuse_silence(wanted, "SI-SDR")
+    if len(wanted) < 3:
+        raise MediaError("too_short", f"SI-SDR of {len(wanted)} samples: expected at least 3; leave this recording out")
     if _is_silent(made):
         return -math.inf
     made, wanted = (_centred(wave) for wave in (made, wanted))
@@ -53,10 +58,7 @@ def stoi(made: np.ndarray, wanted: np.ndarray, sample_rate: int) -> float:
     Waves [s] of the same length. Needs the extra `eval`. Raises MediaError where `wanted` is silent or has, without
     its pauses, 0.41 s of sound or less: that is too short to be judged.
     """
-    try:
-        from pystoi import stoi as pystoi
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("pystoi", "eval", "STOI") from error
+    pystoi = require_stoi()
     made, wanted = _pair(made, wanted)
     _refuse_silence(wanted, "STOI")
     too_short = MediaError(
@@ -72,6 +74,16 @@ def stoi(made: np.ndarray, wanted: np.ndarray, sample_rate: int) -> float:
             return float(pystoi(wanted, made, sample_rate, extended=False))
         except RuntimeWarning as warning:
             raise too_short from warning
+
+
+def require_stoi() -> Callable[..., Any]:
+    """pystoi's function; raises MissingExtraError where the package is absent. To be called before long work, too."""
+    try:
+        from pystoi import stoi
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("pystoi", "eval", "STOI") from error
+    found: Callable[..., Any] = stoi
+    return found
 
 
 def _refuse_silence(wanted: np.ndarray, metric: str) -> None:
@@ -92,6 +104,9 @@ def _centred(wave: np.ndarray) -> np.ndarray:
 def _pair(made: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if made.ndim != 1 or made.shape != wanted.shape:
         raise UsageError(f"waves of shapes {made.shape} and {wanted.shape}: expected two mono waves of one length")
+    for wave, whose in ((made, "made"), (wanted, "original")):
+        if bad := int((~np.isfinite(wave)).sum()):  # one would make every metric NaN
+            raise MediaError("not_finite", f"the {whose} wave has {bad} samples that are NaN or infinite: repair it")
     return made.astype(np.float64), wanted.astype(np.float64)
 
 

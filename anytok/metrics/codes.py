@@ -52,8 +52,13 @@ def label_accuracy(
     `labels` (int [t]), and the share of held-out frames for which that is right is returned.
 
     Negative labels are unknown and do not count. A code never met says the most frequent label of all.
-    Raises UsageError where either half has no known label.
+    Raises UsageError where either half has no known label, or codes and labels do not go together.
     """
+    for half, theirs in ((codes, labels), (held_codes, held_labels)):
+        if half.shape != theirs.shape or half.ndim != 1:
+            raise UsageError(f"codes {list(half.shape)}, labels {list(theirs.shape)}: expected a label for each code")
+        if half.size and not 0 <= half.min() <= half.max() < codebook_size:
+            raise UsageError(f"codes from {half.min()} to {half.max()}: expected 0 to {codebook_size - 1}")
     known, held_known = labels >= 0, held_labels >= 0
     if not (known.any() and held_known.any()):
         raise UsageError(

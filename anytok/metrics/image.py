@@ -28,6 +28,8 @@ def psnr(made: np.ndarray, wanted: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of uint8 pictures [h, w, 3] of the same size; infinite if equal."""
     if made.shape != wanted.shape:
         raise UsageError(f"pictures of shapes {made.shape} and {wanted.shape}: resize one of them first")
+    if not made.dtype == wanted.dtype == np.uint8:  # of levels from 0 to 1 the ratio would be high, whatever they are
+        raise UsageError(f"pictures of types {made.dtype} and {wanted.dtype}: expected uint8, levels from 0 to 255")
     error = np.square(made.astype(np.float64) - wanted).mean()
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
@@ -52,9 +54,17 @@ def thumbnail(picture: Image) -> np.ndarray:
 def retrieved(made: Sequence[Image], originals: Sequence[Image]) -> np.ndarray:
     """For each made picture, the index of the original whose thumbnail is nearest (mean squared Lab difference).
 
-    Perfect retrieval is [0, 1, 2, …]; by chance one in `len(originals)` is right. Raises UsageError without originals.
+    Perfect retrieval is [0, 1, 2, …]: of originals equally near, as copies of one picture are, the one with the made
+    picture's own index counts as nearest, and otherwise the first. Where all originals look different, by chance one
+    in `len(originals)` is right; copies raise that, and a single original is always found. Raises UsageError without
+    originals.
     """
     if not originals:
         raise UsageError("no originals to find pictures among: give at least one")
     thumbs_nd = np.stack([thumbnail(picture).ravel() for picture in originals])
-    return np.array([np.square(thumbs_nd - thumbnail(picture).ravel()).mean(1).argmin() for picture in made])
+    nearest = np.zeros(len(made), np.int64)
+    for place, picture in enumerate(made):
+        distances = np.square(thumbs_nd - thumbnail(picture).ravel()).mean(1)
+        own = place < len(originals) and distances[place] == distances.min()
+        nearest[place] = place if own else distances.argmin()
+    return nearest
