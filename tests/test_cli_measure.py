@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from contract import GOLDEN, picture
 from PIL import Image
 
 import anytok
-from anytok import Codes, Spec, Tokenizer, UsageError
+from anytok import Codes, MediaError, Spec, Tokenizer, UsageError
 from anytok.cli import doctor, main
 from anytok.engines.native import kernels, precision, selfcheck
+from anytok.errors import MissingExtraError
 from anytok.metrics.evaluate import evaluate, speed
 
 SPEECH = ["--tokenizer", "speechtokenizer", "--checkpoint", str(GOLDEN / "speechtokenizer")]
@@ -55,14 +57,107 @@ def test_a_perfect_tokenizer_measures_as_perfect() -> None:
     assert turned.means["psnr"] < 25
 
 
-def test_what_has_no_number_in_json_is_null(
+def test_what_has_no_number_in_json_is_text(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """… but infinity, which is no "not judged": that is null."""
+    monkeypatch.setattr("anytok.cli.measure.load", lambda *_, **__: Perfect())
+    picture(40, 60, 0).save("a.png")
+    assert main(["eval", "a.png", "--tokenizer", "perfect", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["items"] == [{"psnr": "Infinity", "retrieved": None}] and found["failed"] == []
+
+
+def test_a_picture_is_retrieved_where_no_other_is_nearer() -> None:
+    """A copy is no other, and with nothing else to mistake it for there is nothing to tell."""
+    ones, twos = picture(40, 60, 0), picture(40, 60, 1)
+    assert [row["retrieved"] for row in evaluate(Perfect(), [ones, twos, ones]).items] == [1, 1, 1]
+    for alike in ([ones], [ones, ones]):
+        found = evaluate(Perfect(), alike)
+        assert found.means["retrieved"] is None and found.counts["retrieved"] == 0
+    swapped = Perfect()
+    swapped.decode_batch = lambda codes, **_: [swapped.kept.pop().point(lambda level: 255 - level)]  # type: ignore
+    black, white = Image.new("RGB", (40, 40)), Image.new("RGB", (40, 40), "white")
+    assert [row["retrieved"] for row in evaluate(swapped, [black, white, black]).items] == [0, 0, 0]
+
+
+def test_eval_says_why_nothing_is_retrieved(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("anytok.cli.measure.load", lambda *_, **__: Perfect())
     picture(40, 60, 0).save("a.png")
-    assert main(["eval", "a.png", "--tokenizer", "perfect", "--json"]) == 0
-    said = capsys.readouterr().out
-    assert "Infinity" not in said and json.loads(said)["items"] == [{"psnr": None, "retrieved": 1.0}]
+    assert main(["eval", "a.png", "--tokenizer", "perfect"]) == 0
+    assert "two pictures or more" in (said := capsys.readouterr().out) and "silent" not in said
+
+
+@pytest.fixture
+def mixed(here: Path) -> list[str]:
+    """Two recordings among what newcomers give by mistake."""
+    (here / "empty.wav").touch()
+    (here / "notes.txt").write_text("words, not media" * 10)
+    (here / "folder").mkdir()
+    return ["absent.wav", "a.wav", "empty.wav", "notes.txt", "b.wav", "folder"]
+
+
+@pytest.mark.parametrize("command", ["eval", "bench"])
+def test_bad_files_are_named_and_the_others_measured(
+    mixed: list[str], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, *mixed, *SPEECH, "--json"]) == 1
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["files"] == ["a.wav", "b.wav"]
+    assert [one["file"] for one in found["failed"]] == [name for name in mixed if name not in found["files"]]
+    assert "no such file [missing]" in found["failed"][0]["error"]
+    lines = said.err.splitlines()
+    assert sum(line.startswith(f"anytok: {name}: ") for line in lines for name in mixed) == 4
+    assert lines[-1].startswith("anytok: 2 of 6 files")
+    assert (len(found["items"]) if command == "eval" else found["engines"]["native"]["items"]) == 2
+    assert main([command, *mixed, *SPEECH]) == 1
+    assert ("mean" if command == "eval" else "real time") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["eval", "bench"])
+def test_where_no_file_can_be_used_there_is_only_that_to_say(
+    mixed: list[str], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "notes.txt", *SPEECH, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["files"] and not found.get("items") and not found.get("engines") and len(found["failed"]) == 1
+    assert main([command, "notes.txt", *SPEECH]) == 1
+    said = capsys.readouterr()
+    assert not said.out and "0 of 1 files" in said.err
+
+
+def test_a_file_that_overflows_is_left_out_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only the encoder finds out; without anyone to tell, it is raised, with its place."""
+    monkeypatch.setattr(Perfect, "encode", _overflow)
+    left_out: list[tuple[int, str]] = []
+    found = evaluate(Perfect(), [picture(9, 9, 0)], refused=lambda place, error: left_out.append((place, str(error))))
+    assert not found.items and left_out == [(0, "item 0: too loud [overflow]")]
+    with pytest.raises(MediaError, match="item 0"):
+        evaluate(Perfect(), [picture(9, 9, 0)])
+
+
+def _overflow(self: Tokenizer, media: Any) -> Codes:
+    raise MediaError("overflow", "too loud")
+
+
+def test_an_open_file_is_read_once(here: Path) -> None:
+    picture(40, 60, 0).save("a.png")
+    with open("a.png", "rb") as file:
+        assert evaluate(Perfect(), [file]).means["psnr"] == float("inf")
+    with pytest.raises(UsageError, match="expected a list"):
+        evaluate(Perfect(), "a.png")
+
+
+def test_without_pystoi_speech_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pystoi", None)
+    hears = Perfect()
+    hears.spec = Spec("hears", "speech", 1, 4, frame_rate=50, sample_rate=16000, preprocessing="first:functional")
+    with pytest.raises(MissingExtraError, match="pystoi"):
+        evaluate(hears, [anytok.Audio(np.zeros(16000), 16000)])
+    assert not hears.kept
 
 
 def test_eval_says_how_close(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,15 +193,49 @@ def test_eval_leaves_a_metric_out_where_a_file_is_too_short_or_silent(
 
 def test_bench_says_how_fast(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "a.wav", *SPEECH, "--rounds", "2", "--against", "reference", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"native", "reference"} and found["native"]["media_seconds"] == 1.25
-    median, least, most = found["native"]["encode"]
+    engines = json.loads(capsys.readouterr().out)["engines"]
+    assert list(engines) == ["native", "reference"] and engines["native"]["media_seconds"] == 1.25
+    median, least, most = engines["native"]["encode"]
     assert 0 < least <= median <= most
     assert main(["bench", "a.wav", *SPEECH, "--rounds", "1"]) == 0
     assert "x real time" in capsys.readouterr().out
-    assert main(["bench", "a.wav", *SPEECH, "--rounds", "0"]) == 2
-    with pytest.raises(UsageError):
-        speed(Perfect(), [])
+    for media, rounds in (([], 1), ([picture(9, 9, 0)], 0)):
+        with pytest.raises(UsageError):
+            speed(Perfect(), media, rounds)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--rounds", "0"], "at least 1"),
+        (["--against", "nonsense"], "it has native, reference"),
+        (["--against", ""], "it has native, reference"),
+        (["--engine", "nonsense", "--against", "reference"], "it has native, reference"),
+        (["--against", "native"], "name another"),
+    ],
+)
+def test_bench_checks_its_arguments_before_it_loads(
+    wrong: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("anytok.cli.measure.load", lambda *_, **__: pytest.fail("loaded"))
+    assert main(["bench", "a.wav", *SPEECH, *wrong]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_engine_to_compare_with_is_loaded_first(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is the one that may not be installed, which is better known before than after the work."""
+
+    def load(name: str, args: Any, **_: Any) -> Tokenizer:
+        if args.engine == "reference":
+            raise MissingExtraError("speechtokenizer", "reference", "engine='reference'")
+        return Perfect()
+
+    monkeypatch.setattr("anytok.cli.measure.load", load)
+    monkeypatch.setattr("anytok.metrics.evaluate.speed", lambda *_, **__: pytest.fail("timed"))
+    assert main(["bench", "a.wav", *SPEECH, "--against", "reference"]) == 3
+    assert "pip install 'anytok[reference]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -6,9 +6,15 @@ import argparse
 import json
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .loading import add_loading, load
+from ..arguments import whole
+from ..errors import MediaError, MissingExtraError, UsageError
+from ..jobs.items import valid_text
+from .loading import add_loading, load, say
+
+if TYPE_CHECKING:
+    from ..metrics.evaluate import Evaluation
 
 __all__ = ["register"]
 
@@ -25,8 +31,38 @@ def register(add: Any) -> None:
     add(_doctor).add_argument("--json", action="store_true", help="one JSON object for scripts")
 
 
+class _Failures:
+    """The files of a command that cannot be used: named as they are met, the others go on."""
+
+    def __init__(self, files: list[str]) -> None:
+        self.files = files
+        self.reasons: dict[int, str] = {}
+
+    def __call__(self, place: int, error: MediaError | MissingExtraError) -> None:
+        if place in self.reasons:  # a second engine met it, too
+            return
+        # a MediaError names its file as well, the other kind does not
+        self.reasons[place] = f"{error.detail} [{error.kind}]" if isinstance(error, MediaError) else str(error)
+        say(f"{self.files[place]}: {self.reasons[place]}")
+
+    def used(self) -> list[str]:
+        return [file for place, file in enumerate(self.files) if place not in self.reasons]
+
+    def to_json(self) -> dict[str, Any]:
+        failed = [{"file": valid_text(self.files[place]), "error": why} for place, why in sorted(self.reasons.items())]
+        return {"files": [valid_text(file) for file in self.used()], "failed": failed}
+
+    def exit_code(self, done: str) -> int:
+        """1 if there were any, which is said; otherwise 0."""
+        if self.reasons:
+            say(f"{len(self.used())} of {len(self.files)} files {done}")
+        return 1 if self.reasons else 0
+
+
 def _eval(args: argparse.Namespace) -> int:
     """Send files through a tokenizer and back, and say how close what comes back is.
+
+    A file that cannot be used is named, and the others go on.
 
     Example:
       anytok eval hello.wav world.flac --tokenizer speechtokenizer
@@ -35,56 +71,86 @@ def _eval(args: argparse.Namespace) -> int:
 
     from ..metrics.evaluate import evaluate
 
+    failures = _Failures(args.files)
     tokenizer = load(args.tokenizer, args, decodes=True)
     with tqdm(total=len(args.files), desc="eval", unit="file", disable=None) as bar:
-        found = evaluate(tokenizer, args.files, done=bar.update)
+        found = evaluate(tokenizer, args.files, done=bar.update, refused=failures)
     if args.json:
-        print(json.dumps(_finite({**asdict(found), "files": args.files}), indent=2))
-        return 0
+        print(json.dumps(_finite({**asdict(found), **failures.to_json()}), indent=2))
+    elif found.items:
+        _print_evaluation(found, failures.used())
+    return failures.exit_code("measured")
+
+
+def _print_evaluation(found: Evaluation, files: list[str]) -> None:
     columns = list(found.means)
-    width = max(map(len, [*args.files, "mean"]))
+    width = max(map(len, [*files, "mean"]))
     print(" ".join(["file".ljust(width), *(f"{key:>16}" for key in columns)]))
-    for name, row in [*zip(args.files, found.items, strict=True), ("mean", found.means)]:
+    for name, row in [*zip(files, found.items, strict=True), ("mean", found.means)]:
         cells = ("-".rjust(16) if (value := row[key]) is None else f"{value:16.3f}" for key in columns)
         print(" ".join([name.ljust(width), *cells]))
     for key, count in found.counts.items():
-        if count < len(args.files):
-            print(f"the mean {key} is over {count} of {len(args.files)} files: others are too short or silent for it")
+        if key == "retrieved" and count < len(files):
+            print("retrieved is for two pictures or more that look different: here is none to mistake one for")
+        elif count < len(files):
+            print(f"the mean {key} is over {count} of {len(files)} files: others are too short or silent for it")
     print(f"codes in use  {' '.join(f'{share:.0%}' for share in found.usage)}")
     print(f"perplexity    {' '.join(f'{value:.0f}' for value in found.perplexity)}")
-    return 0
 
 
 def _finite(record: Any) -> Any:
-    """The same with null for what JSON has no number for: the PSNR of equal pictures is infinite."""
+    """The same with text, "Infinity" or "-Infinity", for what JSON has no number for, as the PSNR of equal pictures.
+    It is not null, which is a metric that could not judge the file."""
     if isinstance(record, dict):
         return {key: _finite(value) for key, value in record.items()}
     if isinstance(record, list):
         return [_finite(value) for value in record]
-    return None if isinstance(record, float) and not math.isfinite(record) else record
+    return json.dumps(record) if isinstance(record, float) and not math.isfinite(record) else record
 
 
 def _bench(args: argparse.Namespace) -> int:
     """Time a tokenizer on your files, as one batch; the median of some rounds, with the extremes.
+
+    A file that cannot be used is named, and the others go on.
 
     Example:
       anytok bench hello.wav world.flac --tokenizer speechtokenizer --against reference
     """
     from ..metrics.evaluate import speed
 
-    engines = [args.engine, args.against] if args.against else [args.engine]
+    engines = _engines(args)
+    failures = _Failures(args.files)
     found = {}
-    for args.engine in engines:
-        found[args.engine] = speed(load(args.tokenizer, args, decodes=True), args.files, args.rounds)
+    # From the last on: the one to compare with is the one that may not be installed, or lack an option.
+    for args.engine in reversed(engines):
+        found[args.engine] = speed(load(args.tokenizer, args, decodes=True), args.files, args.rounds, failures)
+    times = {engine: one for engine in engines if (one := found[engine])}
     if args.json:
-        print(json.dumps({engine: asdict(one) for engine, one in found.items()}, indent=2))
-        return 0
-    for engine, one in found.items():
+        print(
+            json.dumps({"engines": {name: asdict(one) for name, one in times.items()}, **failures.to_json()}, indent=2)
+        )
+        return failures.exit_code("timed")
+    for engine, one in times.items():
         for way, (median, least, most) in (("encode", one.encode), ("decode", one.decode)):
             rate = (one.media_seconds or one.items) / median
             pace = f"{rate:.1f} x real time" if one.media_seconds else f"{rate:.2f} pictures a second"
             print(f"{engine:10} {way}  {median:.3f} s ({least:.3f} to {most:.3f})  {pace}")
-    return 0
+    return failures.exit_code("timed")
+
+
+def _engines(args: argparse.Namespace) -> list[str]:
+    """The engines to time; raises UsageError on what can be known to be wrong before anything is loaded."""
+    from ..registry import find
+
+    whole("--rounds", args.rounds, 1)
+    engines = [args.engine, args.against] if args.against is not None else [args.engine]
+    known = find(args.tokenizer).engines
+    for engine in engines:
+        if engine not in known:
+            raise UsageError(f"{args.tokenizer} has no engine {engine!r}; it has {', '.join(known)}")
+    if args.against == args.engine:
+        raise UsageError(f"--against {args.against}: this is the engine that is timed anyway; name another, or none")
+    return engines
 
 
 def _doctor(args: argparse.Namespace) -> int:
