@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 import anytok
-from anytok import MediaError, UsageError
+from anytok import Codes, MediaError, Spec, Tokenizer, UsageError, demo
 from anytok.cli import main
 from anytok.demo import run_demo
 from anytok.demo.clips import draw_landscape, hear_voice, play_tune
+from anytok.demo.page import Exhibit, render
 from anytok.demo.pictures import draw_codes, draw_spectrogram
 
 
@@ -40,6 +41,7 @@ def test_own_files_take_the_place_of_ours(tmp_path: Path) -> None:
     assert len(done) == 3 and all(
         name in "\n".join(result.lines) for name in ("mine <b>.png", "voice.flac", "music.wav")
     )
+    assert result.page
     html = result.page.read_text("utf-8")
     assert "mine &lt;b&gt;.png" in html and "<b>" not in html
 
@@ -52,6 +54,7 @@ def test_a_file_is_shown_by_its_own_name(tmp_path: Path) -> None:
     for file in files:
         hear_voice().save(file)
     result = run_demo(tmp_path / "out", files)
+    assert result.page
     html = result.page.read_text("utf-8")
     assert "<h2>a: b.wav</h2>" in html and "<h2>x\\udcff.wav</h2>" in html
     assert all("speech-mini" in line for line in result.lines)
@@ -59,8 +62,39 @@ def test_a_file_is_shown_by_its_own_name(tmp_path: Path) -> None:
 
 def test_a_file_that_is_neither_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("words, not media" * 10)
-    with pytest.raises(MediaError, match=r"notes\.txt"):
+    with pytest.raises(MediaError, match=r"notes\.txt: no picture .* and no sound .*\[neither\]"):
         run_demo(tmp_path, [tmp_path / "notes.txt"])
+
+
+def test_what_is_wrong_with_a_file_is_said_once(tmp_path: Path) -> None:
+    """By the reader of its kind, where there is one."""
+    draw_landscape(50, 80).save(tmp_path / "cut.png")
+    hear_voice().save(tmp_path / "cut.wav")
+    (tmp_path / "empty").touch()
+    for name in ("cut.png", "cut.wav"):
+        os.truncate(tmp_path / name, 1000 if name == "cut.png" else 40)
+    for name in ("cut.png", "cut.wav", "empty", "absent", "."):
+        with pytest.raises(MediaError) as caught:
+            run_demo(tmp_path / "out", [tmp_path / name])
+        assert caught.value.key == str(tmp_path / name) and "no picture" not in str(caught.value)
+        assert caught.value.kind not in ("neither", "unsupported_format")
+
+
+def test_files_that_cannot_be_used_are_named_and_the_others_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hear_voice().save("voice.wav")
+    Path("notes.txt").write_text("words, not media" * 10)
+    assert main(["demo", "absent.png", "voice.wav", "notes.txt"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("voice.wav: ") and said.out.endswith("demo.html\n")
+    assert "anytok: absent.png: there is no such file" in said.err and "anytok: notes.txt: no picture" in said.err
+    assert said.err.endswith("anytok: 1 of 3 files shown\n")
+    assert main(["demo", "absent.png", "--out", "none"]) == 1
+    assert not capsys.readouterr().out and not Path("none").exists()
+    with pytest.raises(UsageError, match="expected a list"):
+        run_demo("none", "voice.wav")
 
 
 def test_a_page_needs_a_folder(tmp_path: Path) -> None:
@@ -68,6 +102,44 @@ def test_a_page_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a folder"):
         run_demo(tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_only_the_demos_own_page_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hear_voice().save(tmp_path / "voice.wav")
+    command = ["demo", str(tmp_path / "voice.wav"), "--out", str(tmp_path)]
+    page = tmp_path / "demo.html"
+    page.write_text("mine")
+    assert main(command) == 2 and "no page of this demo" in capsys.readouterr().err
+    assert page.read_text() == "mine"
+    page.unlink()
+    assert main(command) == main(command) == 0
+    page.unlink()
+    page.mkdir()
+    assert main(command) == 2
+
+
+def test_the_first_item_is_not_timed_with_the_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hear_voice().save(tmp_path / "voice.wav")
+    done: list[str] = []
+    encode, decode, timed = Tokenizer.encode, Tokenizer.decode, demo._timed
+    monkeypatch.setattr(Tokenizer, "encode", lambda *args: (done.append("encode"), encode(*args))[1])
+    monkeypatch.setattr(Tokenizer, "decode", lambda *args: (done.append("decode"), decode(*args))[1])
+    monkeypatch.setattr(demo, "_timed", lambda work: (done.append("clock"), timed(work))[1])
+    run_demo(tmp_path, [tmp_path / "voice.wav"] * 2)
+    assert done == ["encode", "decode", *["clock", "encode", "clock", "decode"] * 2]
+
+
+def test_a_mark_stands_for_ids_that_are_left_out_and_for_none_else() -> None:
+    sound, spec = anytok.Audio(np.zeros(1), 16000), Spec("toy", "speech", 1, 512, frame_rate=50, sample_rate=16000)
+    for length in (1, 24, 25, 26, 100):
+        ids = [str(number) for number in range(300, 300 + length)]
+        codes = Codes(np.zeros((1, length), int), spec)
+        text = "".join(f"<x{number}>" for number in ids)
+        html = render([Exhibit("", sound, codes, np.array(ids, int), text, sound, 0, 0)], "")
+        wanted = ids if length <= 25 else [*ids[:24], "…", ids[-1]]
+        shown, words = (part.split() for part in re.findall(r"<pre>(.*?)</pre>", html, re.DOTALL))
+        assert shown == wanted and [word.removeprefix("&lt;x").removesuffix("&gt;") for word in words] == wanted
+        assert f"1 codebook × {length} frame{'s' * (length > 1)}<" in html
 
 
 def test_clips_repeat_and_keep_their_range() -> None:

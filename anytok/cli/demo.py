@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from .loading import say
+from .measure import Failures
 
 __all__ = ["register"]
 
@@ -20,6 +21,8 @@ def register(add: Any) -> None:
 def _demo(args: argparse.Namespace) -> int:
     """Send a picture, speech and music through codes and shared ids and back, and write one HTML page of it.
 
+    A file that cannot be used is named, and the others go on. An earlier page is replaced.
+
     Example:
       anytok demo
     """
@@ -27,10 +30,12 @@ def _demo(args: argparse.Namespace) -> int:
 
     from ..demo import run_demo
 
+    failures = Failures(args.files)
     with tqdm(desc="demo", unit="item", disable=None) as bar:
-        result = run_demo(args.out, args.files, progress=bar.update)
+        result = run_demo(args.out, args.files, progress=bar.update, refused=failures)
     for line in result.lines:
         print(line)
-    say("open the page in a browser")
-    print(result.page)
-    return 0
+    if result.page:
+        say("open the page in a browser")
+        print(result.page)
+    return failures.exit_code("shown")

@@ -16,7 +16,7 @@ from .loading import add_loading, load, say
 if TYPE_CHECKING:
     from ..metrics.evaluate import Evaluation
 
-__all__ = ["register"]
+__all__ = ["Failures", "register"]
 
 
 def register(add: Any) -> None:
@@ -31,7 +31,7 @@ def register(add: Any) -> None:
     add(_doctor).add_argument("--json", action="store_true", help="one JSON object for scripts")
 
 
-class _Failures:
+class Failures:
     """The files of a command that cannot be used: named as they are met, the others go on."""
 
     def __init__(self, files: list[str]) -> None:
@@ -71,7 +71,7 @@ def _eval(args: argparse.Namespace) -> int:
 
     from ..metrics.evaluate import evaluate
 
-    failures = _Failures(args.files)
+    failures = Failures(args.files)
     tokenizer = load(args.tokenizer, args, decodes=True)
     with tqdm(total=len(args.files), desc="eval", unit="file", disable=None) as bar:
         found = evaluate(tokenizer, args.files, done=bar.update, refused=failures)
@@ -119,7 +119,7 @@ def _bench(args: argparse.Namespace) -> int:
     from ..metrics.evaluate import speed
 
     engines = _engines(args)
-    failures = _Failures(args.files)
+    failures = Failures(args.files)
     found = {}
     # From the last on: the one to compare with is the one that may not be installed, or lack an option.
     for args.engine in reversed(engines):

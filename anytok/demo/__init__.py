@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import MediaError, UsageError
+import numpy as np
+
+from ..arguments import several
+from ..errors import MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
-from ..media import Media, prepare
+from ..media import Audio, Media, prepare
 from ..multimodal import Multimodal, load_multimodal
 from ..spec import Codes
-from .page import Exhibit, render
+from .page import Exhibit, is_page, render
 
 if TYPE_CHECKING:
+    from ..metrics.evaluate import Refused
     from ..tokenizer import Tokenizer
 
 __all__ = ["DemoResult", "run_demo"]
@@ -29,32 +33,49 @@ NOTE = (
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Where the page is, and what it shows, a line an item."""
+    """Where the page is (nowhere, if no file could be used), and what it shows, a line an item."""
 
-    page: Path
+    page: Path | None
     lines: list[str]
 
 
 def run_demo(
-    folder: str | Path, files: Sequence[str | Path] = (), progress: Callable[[], object] = lambda: None
+    folder: str | Path,
+    files: Sequence[str | Path] = (),
+    progress: Callable[[], object] = lambda: None,
+    refused: Refused | None = None,
 ) -> DemoResult:
     """Send `files` (or our own three clips) to ids and back, and write `demo.html` into `folder`.
 
     Pictures go to the suite's image tokenizer; sound to speech, or to music where its name says so or it has more
-    than one channel. `progress` is called after each item. Raises MediaError on files that cannot be used, UsageError
-    if `folder` is no folder.
+    than one channel. `progress` is called after each item. Files that cannot be used are left out and told to
+    `refused`, as place and error; without it the first raises its MediaError. An earlier page of the demo is
+    replaced; raises UsageError if `demo.html` is anything else, or `folder` no folder.
     """
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise UsageError(f"{folder}: not a folder; choose another for the page")
+    page = _place(Path(folder))
+    items = list(_usable(several(files, "[file]"), refused)) if files else _own_clips()
+    if not items:
+        return DemoResult(None, [])
     speaker = load_multimodal("mini")
+    for modality in dict.fromkeys(modality for _, modality, _ in items):
+        _warm_up(speaker.tokenizer(modality))
     exhibits = []
-    for title, modality, media in [_look_at(path) for path in files] or _own_clips():
-        exhibits.append(_exhibit(speaker, title, modality, media))
+    for item in items:
+        exhibits.append(_exhibit(speaker, *item))
         progress()
-    page = Path(folder) / "demo.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(render(exhibits, NOTE), "utf-8")
     return DemoResult(page, [exhibit.facts for exhibit in exhibits])
+
+
+def _place(folder: Path) -> Path:
+    """The page's path, once it is sure that nothing of anyone else's is there."""
+    page = folder / "demo.html"
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: not a folder; choose another for the page")
+    if page.exists() and not (page.is_file() and is_page(page)):
+        raise UsageError(f"{page}: exists already, and is no page of this demo; choose another folder, or move it away")
+    return page
 
 
 def _own_clips() -> list[tuple[str, str, Media]]:
@@ -65,6 +86,16 @@ def _own_clips() -> list[tuple[str, str, Media]]:
         ("a spoken sentence", "speech", hear_voice()),
         ("a plucked tune", "music", play_tune()),
     ]
+
+
+def _usable(files: Sequence[str | Path], refused: Refused | None) -> Iterator[tuple[str, str, Media]]:
+    for place, path in enumerate(files):
+        try:
+            yield _look_at(path)
+        except (MediaError, MissingExtraError) as error:
+            if refused is None:
+                raise
+            refused(place, error)
 
 
 def _look_at(path: str | Path) -> tuple[str, str, Media]:
@@ -79,9 +110,10 @@ def _look_at(path: str | Path) -> tuple[str, str, Media]:
         try:
             audio = load_audio(path)
         except MediaError as not_a_sound:
-            raise MediaError(
-                "neither", f"no picture ({not_a_picture.detail}) and no sound ({not_a_sound.detail})", str(path)
-            ) from not_a_sound
+            # The reader of its kind knows what is wrong with a file; the other one only knows that it is not its own.
+            told = [error for error in (not_a_picture, not_a_sound) if error.kind != "unsupported_format"]
+            both = f"no picture ({not_a_picture.detail}) and no sound ({not_a_sound.detail})"
+            raise (told[0] if told else MediaError("neither", both, str(path))) from not_a_sound
     music = "music" in name.lower() or audio.channels > 1
     return name, "music" if music else "speech", audio
 
@@ -103,6 +135,14 @@ def _exhibit(speaker: Multimodal, title: str, modality: str, media: Media) -> Ex
         encode_seconds=encode_seconds,
         decode_seconds=decode_seconds,
     )
+
+
+def _warm_up(tokenizer: Tokenizer) -> None:
+    """A first run, of next to nothing: it also loads and plans, which is not what the page tells the time of."""
+    from PIL import Image
+
+    rate = tokenizer.spec.sample_rate
+    tokenizer.decode(tokenizer.encode(Audio(np.zeros(rate), rate) if rate else Image.new("RGB", (8, 8))))
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

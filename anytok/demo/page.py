@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ..media import Audio, Decoded
 from ..spec import Codes
 from .pictures import audio_uri, draw_codes, draw_spectrogram, image_uri
 
-__all__ = ["Exhibit", "render"]
+__all__ = ["Exhibit", "is_page", "render"]
 
 _SHOWN = 24  # ids and tokens that are written out
 
@@ -49,21 +50,33 @@ def render(exhibits: Sequence[Exhibit], note: str) -> str:
     return _PAGE.format(style=_STYLE, cards=cards, warning=warning)
 
 
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that `render` made, by its title: then a new one may take its place."""
+    with path.open("rb") as file:
+        return b"<title>anytok demo</title>" in file.read(1000)
+
+
 def _card(exhibit: Exhibit) -> str:
     codes = exhibit.codes
-    tokens = exhibit.text.replace("><", ">\n<").split("\n")
-    text = " ".join([*tokens[:_SHOWN], "…", *tokens[-1:]] if len(tokens) > _SHOWN else tokens)
-    ids = " ".join([*map(str, exhibit.ids[:_SHOWN]), "…", str(exhibit.ids[-1])])
     return _CARD.format(
         title=escape(exhibit.title),
         facts=escape(exhibit.facts.removeprefix(f"{exhibit.title}: ")),
         original=_media(exhibit.original),
         decoded=_media(exhibit.decoded),
         codes=image_uri(draw_codes(codes.values)),
-        legend=f"{codes.num_codebooks} codebook{'s' if codes.num_codebooks > 1 else ''} × {codes.num_frames} frames",
-        ids=escape(ids),
-        text=escape(text),
+        legend=f"{_count(codes.num_codebooks, 'codebook')} × {_count(codes.num_frames, 'frame')}",
+        ids=escape(_start_and_end(list(map(str, exhibit.ids)))),
+        text=escape(_start_and_end(exhibit.text.replace("><", ">\n<").split("\n"))),
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _start_and_end(words: list[str]) -> str:
+    """The first words and the last, with "…" for those between, if there are any."""
+    return " ".join([*words[:_SHOWN], "…", words[-1]] if len(words) > _SHOWN + 1 else words)
 
 
 def _media(media: Decoded) -> str:
