@@ -7,6 +7,7 @@ __all__ = [
     "CheckpointError",
     "CodesError",
     "DiskError",
+    "FetchError",
     "JobError",
     "MediaError",
     "MissingExtraError",
@@ -44,6 +45,10 @@ class MediaError(AnytokError, ValueError):
 
 class CheckpointError(AnytokError):
     """Weights are missing, damaged, unsafe, or not the ones asked for."""
+
+
+class FetchError(CheckpointError):
+    """Weights could not be fetched: no network, no leave, no such place."""
 
 
 class CodesError(AnytokError, ValueError):

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from .checkpoints.text import load_text_tokenizer
 from .errors import UsageError
 from .media import Decoded, Media
-from .registry import find, load_tokenizer
+from .registry import find, load_tokenizer, option_names
 from .spec import Codes
 from .tokenizer import Tokenizer
 from .vocab import Part, Parts, Segment, Special, TextIds, Vocabulary, load_vocabulary
@@ -126,13 +127,12 @@ class Multimodal:
         """The tokenizer of a segment of the vocabulary, loaded if it was not."""
         name = segment.spec.name
         if name not in self._tokenizers:
-            # Layers that the vocabulary does not write need not be computed.
+            given = {key: self._loading[key] for key in ("engine", "device", "dtype")}
+            given |= {"checkpoint": self._loading["checkpoints"].get(name), **self._loading["options"].get(name, {})}
             fewer = segment.num_codebooks < find(name).spec.num_codebooks
-            options = {"num_codebooks": segment.num_codebooks} if fewer else {}
-            common = {key: self._loading[key] for key in ("engine", "device", "dtype")}
-            own = self._loading["options"].get(name, {})
-            checkpoint = self._loading["checkpoints"].get(name)
-            self._tokenizers[name] = load_tokenizer(name, checkpoint=checkpoint, **{**common, **options, **own})
+            if fewer and "num_codebooks" in option_names(name, given["engine"]):
+                given.setdefault("num_codebooks", segment.num_codebooks)  # others are not written, so not computed
+            self._tokenizers[name] = load_tokenizer(name, **given)
         return self._tokenizers[name]
 
     def __repr__(self) -> str:
@@ -152,14 +152,16 @@ def load_multimodal(
 ) -> Multimodal:
     """Interleaved words and media ⇄ ids: `load_multimodal("anygpt", text_tokenizer=llama)`.
 
-    `text_tokenizer` is a Hugging Face tokenizer: the plain text base, or one that has the media tokens, whose own
-    ids then win over the table. `tokenizers` (by name) are used as they are; others load on first use, from
-    `checkpoints` (by name) or the hub, with `options` (by name) for their engine.
+    `text_tokenizer` is a Hugging Face tokenizer, or its folder or name on the hub: the plain text base, or one that
+    has the media tokens, whose own ids then win over the table. `tokenizers` (by name) are used as they are; others
+    load on first use, from `checkpoints` (by name) or the hub, with `options` (by name) for their engine.
 
     AnyGPT writes speech as its first layer alone: what is said, without the voice. Decoding that layer gives
     intelligible speech in nobody's voice; AnyGPT itself fills in the seven other layers with a second model.
     """
     vocab = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
+    if isinstance(text_tokenizer, (str, Path)):
+        text_tokenizer = load_text_tokenizer(text_tokenizer)
     if text_tokenizer is not None:
         plain = len(text_tokenizer) == vocab.layout.text_size
         layout = vocab.layout

@@ -17,7 +17,7 @@ from .errors import CheckpointError, MissingExtraError, UsageError
 from .spec import Spec
 from .tokenizer import Tokenizer
 
-__all__ = ["ENTRY_POINT_GROUP", "SUITES", "Entry", "find", "list_tokenizers", "load_tokenizer"]
+__all__ = ["ENTRY_POINT_GROUP", "SUITES", "Entry", "find", "list_tokenizers", "load_tokenizer", "option_names"]
 
 ENTRY_POINT_GROUP = "anytok.tokenizers"
 
@@ -91,6 +91,8 @@ def find(name: str) -> Entry:
     Another package adds one by an entry point in the group `anytok.tokenizers`: its name is the tokenizer's,
     its value "module:Class", and the class has a `spec` and a `load` like our engines.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"a tokenizer's name that is a {type(name).__name__}: expected text, such as 'seed-2'")
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     for point in entry_points(group=ENTRY_POINT_GROUP):
@@ -129,21 +131,13 @@ def load_tokenizer(
 
     Raises UsageError on unknown names and options, CheckpointError on weights that cannot be used.
     """
-    entry = find(name)
-    if engine not in entry.engines:
-        raise UsageError(f"{name} has no engine {engine!r}; it has {', '.join(entry.engines)}")
-    module_name, _, class_name = entry.engines[engine].partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if engine != "reference" or (error.name or "").startswith("anytok"):
-            raise
-        raise MissingExtraError(error.name or "?", "reference", f"engine='reference' of {name}") from error
-    load = getattr(module, class_name).load
-    _check_options(f"{name} ({engine})", load, options)
+    entry, load = find(name), _loader(name, engine)
+    known = option_names(name, engine)
+    if (unknown := [key for key in options if key not in known]) and not _takes_any(load):
+        raise UsageError(f"{name} ({engine}) has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     _check_device(device)
     tokenizer = load(entry.spec, checkpoint, device=device, dtype=dtype, **options)
-    if module_name.startswith("anytok."):  # others' are pickled as others say
+    if load.__module__.startswith("anytok."):  # others' are pickled as others say
         place = None if checkpoint is None else os.path.abspath(os.path.expanduser(checkpoint))
         given: dict[str, Any] = {"engine": engine, "checkpoint": place, "device": device, "dtype": dtype, **options}
         tokenizer._load_again = partial(_load_again, tokenizer.spec.id, name, **given)
@@ -160,14 +154,31 @@ def _load_again(identity: str, name: str, **given: Any) -> Tokenizer:
     return tokenizer
 
 
-def _check_options(who: str, loader: Callable[..., Tokenizer], options: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(loader).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    known = [key for key in parameters if key not in ("spec", "checkpoint", "device", "dtype")]
-    for key in options:
-        if key not in known:
-            raise UsageError(f"{who} has no option {key!r}; it has {', '.join(known) or 'none'}")
+def option_names(name: str, engine: str = "native") -> list[str]:
+    """The options that an engine names as its own, besides those which all have."""
+    parameters = inspect.signature(_loader(name, engine)).parameters.values()
+    own = (one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD)
+    return [one for one in own if one not in ("spec", "checkpoint", "device", "dtype")]
+
+
+def _takes_any(load: Callable[..., Tokenizer]) -> bool:
+    """Whether further options are accepted, whatever they are called."""
+    return any(one.kind is inspect.Parameter.VAR_KEYWORD for one in inspect.signature(load).parameters.values())
+
+
+def _loader(name: str, engine: str) -> Callable[..., Tokenizer]:
+    """The function that loads a tokenizer into an engine, imported."""
+    engines = find(name).engines
+    if engine not in engines:
+        raise UsageError(f"{name} has no engine {engine!r}; it has {', '.join(engines)}")
+    module_name, _, class_name = engines[engine].partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if engine != "reference" or (error.name or "").startswith("anytok"):
+            raise
+        raise MissingExtraError(error.name or "?", "reference", f"engine='reference' of {name}") from error
+    return getattr(module, class_name).load
 
 
 def _check_device(device: str) -> None:

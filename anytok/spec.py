@@ -55,7 +55,8 @@ class Spec:
     @property
     def hop_length(self) -> int:
         """Samples per frame (audio only)."""
-        assert self.sample_rate and self.frame_rate, "hop_length is for audio"
+        if not self.sample_rate or not self.frame_rate:
+            raise CodesError(f"{self.name} is for {self.modality}: samples and frames of sound mean nothing to it")
         return round(self.sample_rate / self.frame_rate)
 
     def segments(self, num_samples: int) -> list[tuple[int, int]]:
@@ -101,6 +102,8 @@ class Codes:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "first_codebook", whole("first_codebook", self.first_codebook, 0, error=CodesError))
+        if not isinstance(self.spec, Spec):
+            raise CodesError(f"codes with a spec of {type(self.spec).__name__}: expected an anytok.Spec")
         values = _array(self.values)
         _check_values(values, self.spec, self.first_codebook)
         values = values.astype(np.int64)
@@ -180,7 +183,9 @@ class Codes:
         except (KeyError, TypeError, ValueError) as error:
             raise CodesError(f"not a codes record ({error}): expected the JSON that Codes.to_dict writes") from error
         if extra:
-            raise CodesError(f"a codes record with unknown fields {sorted(extra)}: was it written by a newer anytok?")
+            raise CodesError(
+                f"a codes record with unknown fields {sorted(map(str, extra))}: was it written by a newer anytok?"
+            )
         return cls(values, spec, record.get("num_samples"), record.get("first_codebook", 0), scales)
 
 
@@ -212,7 +217,7 @@ def _array(values: Any) -> np.ndarray:
 def _scales(values: Any) -> np.ndarray:
     try:
         scales = np.asarray(values, np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise CodesError(f"scales that are no numbers ({error})") from error
     if scales.ndim != 1 or not (np.isfinite(scales) & (scales >= 0)).all():
         raise CodesError(f"scales {scales}: expected one finite loudness, 0 or more, of each segment")

@@ -13,8 +13,8 @@ from .spec import Codes, Spec
 __all__ = ["Tokenizer"]
 
 # What codes of one tokenizer have in common; the number of codebooks may differ, and a vocabulary's Specs lack others.
-_SIZES = ("codebook_size", "num_frames")
-_TIMES = ("frame_rate", "sample_rate", "channels", "segment_samples", "segment_stride")
+_SIZES = ("modality", "codebook_size", "num_frames", "segment_samples")
+_TIMES = ("frame_rate", "sample_rate", "channels", "segment_stride")
 
 
 class Tokenizer(ABC):

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 
@@ -205,6 +206,8 @@ def test_names_of_any_bytes_and_breaks_come_there_and_back(here: Path) -> None:
         (["encode", "hello.wav", "--tokenizer", "no-such"], 2),
         ([*ENCODE, "--option", "num_codebooks"], 2),
         ([*ENCODE, "--option", "nothing=1"], 2),
+        ([*ENCODE, "--option", "device=cpu"], 2),
+        ([*ENCODE, "--option", "name=a"], 2),
         ([*ENCODE, "--engine", "magic"], 2),
         ([*ENCODE, "--device", "cuda:77"], 2),
         ([*ENCODE, "--dtype", "int3"], 2),
@@ -217,6 +220,10 @@ def test_names_of_any_bytes_and_breaks_come_there_and_back(here: Path) -> None:
         (["decode", "empty.jsonl"], 1),
         (["decode", "junk.jsonl"], 1),
         (["decode", "list.jsonl"], 1),
+        (["decode", "deep.jsonl"], 1),
+        (["decode", "loud.jsonl"], 1),
+        (["decode", "good.jsonl", "--decode-option", "codes=1"], 2),
+        (["decode", "good.jsonl", "--decode-option", "self=1"], 2),
     ],
 )
 def test_errors_are_one_clean_line(
@@ -225,8 +232,11 @@ def test_errors_are_one_clean_line(
     Path("empty.jsonl").touch()
     Path("junk.jsonl").write_text("{not json\n")
     Path("list.jsonl").write_text("[1, 2]\n")
-    spec = anytok.Spec("a", "speech", 1, 4)
-    Path("good.jsonl").write_text(json.dumps(anytok.Codes(np.array([[1]]), spec).to_dict()))
+    Path("deep.jsonl").write_text("[" * 100_000)
+    spec = anytok.Spec("speech-mini", "speech", 8, 512)
+    good = anytok.Codes(np.array([[1]]), spec).to_dict()
+    Path("good.jsonl").write_text(json.dumps(good))
+    Path("loud.jsonl").write_text(json.dumps({**good, "scales": [10**400]}))
     assert main(arguments) == code
     said = capsys.readouterr()
     assert said.out == "" and len(said.err.splitlines()) == 1 and said.err.startswith("anytok: ")
@@ -252,3 +262,43 @@ def test_the_command_runs_as_a_module_and_survives_head() -> None:
     assert "Traceback" not in piped.stderr and "Error" not in piped.stderr
     wrong = subprocess.run([*run, "lst"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2 and "invalid choice" in wrong.stderr
+
+
+def test_options_that_are_true_or_false(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def load(name: str, **options: Any) -> None:
+        given.update(options)
+        raise anytok.UsageError("seen")
+
+    monkeypatch.setattr(anytok.registry, "load_tokenizer", load)
+    assert main([*ENCODE, "--option", "compile=False", "--option", "a=true", "--option", "b=1"]) == 2
+    assert (given["compile"], given["a"], given["b"]) == (False, True, 1) and given["a"] is True
+
+
+def test_without_a_network_the_surroundings_are_to_blame(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(here / "hub"))
+    assert main(["encode", "hello.wav", "--tokenizer", "speechtokenizer"]) == 3
+    assert "could not be fetched" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code", "said"),
+    [
+        (">&-", "list", 3, "anytok: stdout is closed, and results go there"),
+        ("2>&-", "list", 0, "speech-mini"),
+        ("2>&-", "info no-such", 2, ""),
+        (">/dev/full", "list", 3, "anytok: [Errno 28] No space left on device"),
+    ],
+)
+def test_streams_that_take_nothing(closed: str, arguments: str, code: int, said: str) -> None:
+    command = f"{shlex.join([sys.executable, '-m', 'anytok'])} {arguments} {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == code and said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr

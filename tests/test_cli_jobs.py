@@ -10,6 +10,7 @@ import pytest
 
 import anytok
 from anytok.cli import main
+from anytok.jobs import JobConfig
 
 SPEECH = Path(__file__).parent / "golden" / "speechtokenizer"
 JOB = ["rec", "tokens", "--tokenizer", "speechtokenizer", "--checkpoint", str(SPEECH), "--max-failure-rate", "0.5"]
@@ -96,3 +97,31 @@ def test_vocabularies_print_and_save(here: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == printed
     assert main(["vocab", "anygpt", "--save", "anygpt.json"]) == 2
     assert main(["vocab", "no-such"]) == 2
+
+
+def test_a_job_in_which_too_much_failed_is_not_finished(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *JOB[:-1], "0.1"]) == 4
+    assert "more than max_failure_rate = 0.1 allows" in capsys.readouterr().err
+    assert main(["status", "tokens"]) == 0
+    assert "tokens: 1 of 1 shards, not laid out for their readers: run the job again" in capsys.readouterr().out
+    assert main(["verify", "tokens"]) == 1
+    assert "run the job again, it lays the files out anew" in capsys.readouterr().out
+    assert main(["run", *JOB]) == 1
+    assert "tokens: finished" in capsys.readouterr().out
+
+
+def test_help_names_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    job = JobConfig.simple("a", "b", "speech-mini")
+    for name in ("workers", "readers", "max_failure_rate"):
+        described = said.split(f"--{name.replace('_', '-')} ")[-1].split(" --")[0]
+        assert described.endswith(f"(default: {getattr(job.run, name)})")
+    assert f"items of a shard (default: {job.shard_items})" in said
+
+
+def test_what_is_to_be_measured_is_counted(here: Path) -> None:
+    assert main(["plan", *JOB, "--sample", "0"]) == 2
+    assert main(["run", *JOB]) == 1
+    assert main(["verify", "tokens", "--one-in", "-1"]) == 2

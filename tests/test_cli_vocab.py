@@ -86,7 +86,7 @@ def test_a_text_tokenizer_from_a_folder(capsys: pytest.CaptureFixture[str], monk
     assert vocabulary.layout.text_size == 400
     assert vocabulary.extend(llama_tokenizer(400)) == 512 + 2
     capsys.readouterr()
-    assert main(["vocab", "build", "other", "--text", "llama", "--special", "</s>"]) == 1
+    assert main(["vocab", "build", "other", "--text", "llama", "--special", "</s>"]) == 2
     assert "the text tokenizer has 1 of the tokens of other already, first </s>" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert main(["vocab", "build", "other", "--text", "llama"]) == 3
@@ -111,16 +111,17 @@ def test_a_checkpoint_pins_the_weights() -> None:
     [
         (["--text", "no/such/folder"], 2, "no text tokenizer at no/such/folder"),
         (["--text", "empty"], 2, "no text tokenizer at empty"),
-        (["--text", "99999999999"], 1, "99999999999 ids; expected at most"),
+        (["--text", "99999999999"], 2, "99999999999 ids; expected at most"),
         (["--text", "9", "--tokenizer", "no-such"], 2, "no-such"),
         (["--text", "9", "--tokenizer", "seed-2", "colour=red"], 2, "no setting is called 'colour'"),
         (["--text", "9", "--tokenizer", "seed-2", "num_codebooks"], 2, "expected KEY=VALUE"),
         (["--text", "9", "--tokenizer", "seed-2", "digits=two"], 2, "digits=two: expected a number"),
-        (["--text", "9", "--tokenizer", "seed-2", "digits=999"], 1, "expected 0 to 20"),
-        (["--text", "9", "--tokenizer", "encodec-32khz", "num_codebooks=5"], 1, "it has 4"),
-        (["--text", "9", "--tokenizer", "encodec-32khz", "pattern=delay"], 1, "delay"),
-        (["--text", "9", "--tokenizer", "encodec-32khz", "--tokenizer", "encodec-24khz"], 1, "more than one thing"),
-        (["--text", "9", "--tokenizer", "seed-2", "--special", "<image_77>"], 1, "<image_77>"),
+        (["--text", "9", "--tokenizer", "seed-2", "digits=999"], 2, "expected 0 to 20"),
+        (["--text", "9", "--tokenizer", "encodec-32khz", "num_codebooks=5"], 2, "it has 4"),
+        (["--text", "9", "--tokenizer", "encodec-32khz", "pattern=delay"], 2, "delay"),
+        (["--text", "9", "--tokenizer", "encodec-32khz", "--tokenizer", "encodec-24khz"], 2, "more than one thing"),
+        (["--text", "9", "--tokenizer", "seed-2", "--special", "<image_77>"], 2, "<image_77>"),
+        (["--text", "0"], 2, "needs at least one id"),
         (["--text", "9", "--reserved", "-1"], 2, "expected 0 or more"),
         (["--text", "9", "--out", "no/folder.json"], 2, "no folder"),
         (["--text", "9", "--out", "empty"], 2, "is not this vocabulary"),
@@ -135,3 +136,15 @@ def test_errors_are_one_clean_line(
     said = capsys.readouterr()
     assert said.out == "" and len(said.err.splitlines()) == 1 and said.err.startswith("anytok: ") and words in said.err
     assert not Path("own.json").exists()
+
+
+@pytest.mark.parametrize("words", [["--json", "anygpt"], ["anygpt", "--json"], ["show", "anygpt", "--json"]])
+def test_options_may_stand_before_the_name(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vocab", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "anygpt"
+
+
+def test_a_published_name_is_not_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("anygpt").write_text("something else")
+    assert main(["vocab", "anygpt"]) == 0
+    assert "49418 ids" in capsys.readouterr().out

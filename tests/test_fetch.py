@@ -12,7 +12,7 @@ import huggingface_hub
 import pytest
 
 from anytok.checkpoints.cards import Card, RemoteFile
-from anytok.errors import CheckpointError
+from anytok.errors import FetchError
 
 fetching = importlib.import_module("anytok.checkpoints.fetch")  # the package has a function of that name
 
@@ -64,7 +64,7 @@ def test_a_folder_of_which_the_fetching_was_stopped_is_missing(tmp_path, monkeyp
             raise ConnectionError("the network is gone")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    with pytest.raises(CheckpointError, match="the network is gone"):
+    with pytest.raises(FetchError, match="the network is gone"):
         fetching.fetch("small", tmp_path / "mine")
     assert fetching.missing_files("small", tmp_path / "mine")
     assert (fetching.fetch("small", tmp_path / "mine") / "unclip" / "model_index.json").exists()

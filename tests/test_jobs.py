@@ -6,14 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from job_corpus import FAKES, contents, rows, speech_folder, speech_job, write_png, write_wav
 
-from anytok.errors import JobError, UsageError
-from anytok.jobs import JobConfig, job_status, run, run_job, verify_job
+from anytok.errors import CheckpointError, JobError, UsageError
+from anytok.jobs import JobConfig, job_status, plan, run, run_job, verify_job
 from anytok.jobs.config import SinkConfig, SourceConfig, TokenizerConfig
 from anytok.registry import load_tokenizer
 
@@ -372,6 +373,35 @@ def test_a_plain_script_without_a_main_guard_runs_a_job(source, tmp_path):
 
 def test_plans_made_when_quotes_were_no_choice_are_still_the_same_job(tmp_path):
     job = speech_job(speech_folder(tmp_path / "in", 2), tmp_path / "out")
-    assert all("quotes" not in source for source in job.work()["sources"])
-    other = JobConfig("o", (SourceConfig("a.csv", quotes=False),), job.tokenizers)
-    assert other.work()["sources"][0]["quotes"] is False
+    run_job(job)
+    path = tmp_path / "out" / "_anytok" / "plan.json"
+    record = json.loads(path.read_bytes())
+    del record["work"]["sources"][0]["quotes"]
+    record["hash"] = plan._hash(record)
+    path.write_text(json.dumps(record))
+    assert run_job(job).finished
+    with pytest.raises(JobError, match=r"work.sources\[0\].quotes was True, is now False"):
+        run_job(job.override(sources=(replace(job.sources[0], quotes=False),)))
+
+
+def test_what_is_wrong_with_sources_is_said_before_weights_are_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_runner", lambda _: pytest.fail("a runner was started"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.csv").write_text("a,b\n1,2\n")
+    for name, said in (("none", "is no folder"), ("empty", "hold no media"), ("list.csv", "row 1: no 'path'")):
+        with pytest.raises((UsageError, JobError), match=said):
+            run_job(speech_job(tmp_path / name, tmp_path / "out"))
+    with pytest.raises(UsageError, match=r"nothing\.json"):
+        run_job(speech_job(speech_folder(tmp_path / "in", 2), tmp_path / "out", vocabulary="nothing.json"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_job_that_could_not_start_leaves_nothing(tmp_path, there):
+    output = tmp_path / "out"
+    if there:
+        output.mkdir()
+    job = JobConfig.simple(str(speech_folder(tmp_path / "in", 2)), str(output), "speech-mini", checkpoint="nowhere")
+    with pytest.raises(CheckpointError, match="no such file or folder"):
+        run_job(job)
+    assert output.exists() == there and not (output / "_anytok").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -161,3 +162,26 @@ def test_decode_options_are_of_a_modality_that_is_there(options: dict[str, Any])
 def test_media_around_files() -> None:
     assert multimodal.Image("a.png").source == "a.png"
     assert Speech(Audio(np.zeros((1, 4), np.float32), 16000)).source.sample_rate == 16000
+
+
+def test_a_tokenizer_that_has_no_choice_of_layers_is_not_asked_for_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fixed(Toy):
+        @classmethod
+        def load(cls, spec: Spec, checkpoint: Any, *, device: str, dtype: str) -> Toy:
+            return super().load(spec, checkpoint, device=device, dtype=dtype)
+
+    monkeypatch.setitem(globals(), "Fixed", Fixed)
+    spec = registry.find("speechtokenizer-snake").spec
+    monkeypatch.setitem(registry._BUILT_IN, spec.name, registry.Entry(spec, {"native": f"{__name__}:Fixed"}))
+    any2any = load_multimodal("anygpt")
+    assert any2any.to_codes([Speech(7)])[0].num_codebooks == 8  # type: ignore[union-attr]
+    assert len(any2any.encode([Speech(7)])) == 5  # the first layer's three codes, between their markers
+
+
+def test_a_text_tokenizer_by_its_folder(tmp_path: Path) -> None:
+    llama = llama_tokenizer()
+    llama.save_pretrained(tmp_path)
+    by_folder, by_itself = (load_multimodal("anygpt", text_tokenizer=one) for one in (str(tmp_path), llama))
+    assert by_folder.encode(["words"]).tolist() == by_itself.encode(["words"]).tolist()
+    with pytest.raises(UsageError, match="no text tokenizer at"):
+        load_multimodal("anygpt", text_tokenizer=tmp_path / "none")

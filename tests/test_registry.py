@@ -184,3 +184,9 @@ def test_a_package_pickles_its_own_tokenizers(tmp_path: Path, monkeypatch: pytes
     tokenizer = load_tokenizer("loudness-steps")
     object.__setattr__(tokenizer, "state", 5)
     assert copy.copy(tokenizer).state == pickle.loads(pickle.dumps(tokenizer)).state == 5
+
+
+@pytest.mark.parametrize("name", [["seed-2"], None, 3])
+def test_a_name_is_text(name: Any) -> None:
+    with pytest.raises(UsageError, match="expected text, such as 'seed-2'"):
+        load_tokenizer(name)

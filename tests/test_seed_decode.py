@@ -213,6 +213,7 @@ def test_foreign_codes_are_refused(folder: Path, codes: list[Codes]) -> None:
         {"batch_size": 2.0},
         {"decode_batch_size": 0},
         {"num_inference_steps": 0},
+        {"num_inference_steps": 1001},
         {"num_inference_steps": "20"},
         {"guidance_scale": float("nan")},
         {"guidance_scale": "10"},
@@ -227,6 +228,8 @@ def test_seeds_and_negatives_are_counted(folder: Path, codes: list[Codes]) -> No
     tokenizer = load_tokenizer("seed-2", checkpoint=folder)
     with pytest.raises(UsageError, match="2 codes, 3 seeds"):
         tokenizer.decode_batch(codes[:2], seeds=[1, 2, 3])
+    with pytest.raises(UsageError, match="got int: expected a list; for one item there is `negative=codes`"):
+        tokenizer.decode_batch(codes[:2], negative=5)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="1 negatives"):
         tokenizer.decode_batch(codes[:2], negative=[codes[0]])
 

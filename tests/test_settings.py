@@ -158,3 +158,18 @@ def test_sound_that_is_only_prepared_is_the_same_too(setting, method):
     with SETTINGS[setting]():
         found = [prepare(sound, spec).wave for sound in sounds]
     assert all(map(np.array_equal, found, wanted))
+
+
+def test_settings_that_cannot_be_made_leave_the_others_as_they_were(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("frozen")
+
+    before = (globals_of_torch(), precisions())
+    with monkeypatch.context() as patches:
+        patches.setattr(torch.backends.cuda, "enable_flash_sdp", refuse)
+        with pytest.raises(RuntimeError, match="frozen"), full_float32():
+            pass
+    assert before == (globals_of_torch(), precisions())
+    with full_float32():
+        assert precisions()[0] == "ieee"
+    assert before == (globals_of_torch(), precisions())

@@ -91,6 +91,7 @@ def test_numbers_of_numpy_become_pythons() -> None:
         ({"first_codebook": "0"}, "first_codebook='0'"),
         ({"first_codebook": -1}, "first_codebook=-1"),
         ({"first_codebook": 1}, "4 codebooks from layer 1 on"),
+        ({"scales": [10**400]}, "no numbers"),
         ({"scales": "loud"}, "scales that are no numbers"),
         ({"scales": [None]}, "finite loudness"),
         ({"scales": [float("inf")]}, "finite loudness"),
@@ -121,6 +122,11 @@ def test_what_is_no_record_is_refused(nothing: Any) -> None:
         Codes.from_dict(nothing)
 
 
+def test_fields_of_any_type_are_named() -> None:
+    with pytest.raises(CodesError, match=r"unknown fields \['3', 'more'\]"):
+        Codes.from_dict({**record(), 3: 4, "more": 5})  # type: ignore[dict-item]
+
+
 def test_a_length_beyond_all_bounds_is_refused_at_once() -> None:
     with pytest.raises(CodesError, match="does not make the 5 frames"):
         Codes(values(5), SEGMENTED, 10**15)
@@ -132,7 +138,9 @@ def test_a_length_needs_a_rate() -> None:
             Codes(values(4, rows), spec, 100)
 
 
-@pytest.mark.parametrize("name", ["segment_samples", "segment_stride", "frame_rate", "sample_rate", "codebook_size"])
+@pytest.mark.parametrize(
+    "name", ["modality", "segment_samples", "segment_stride", "frame_rate", "sample_rate", "codebook_size"]
+)
 def test_codes_with_a_forged_spec_are_not_decoded(name: str) -> None:
     """Under the right id it would still cut the sound in other places."""
     tokenizer = load_tokenizer("encodec-48khz", checkpoint=GOLDEN / "encodec_48khz")
@@ -141,7 +149,7 @@ def test_codes_with_a_forged_spec_are_not_decoded(name: str) -> None:
     with pytest.raises(CodesError, match=f"claim a {name}"):
         tokenizer.decode(Codes(codes.values, forged, scales=codes.scales))
     dropped = replace(codes.spec, segment_samples=None, segment_stride=None)
-    with pytest.raises(CodesError, match="without the segments of encodec-48khz"):
+    with pytest.raises(CodesError, match="claim a segment_samples of None"):
         tokenizer.decode(Codes(codes.values, dropped, scales=codes.scales))
 
 
@@ -168,3 +176,18 @@ def test_what_makes_no_array_makes_no_codes(ragged: Any) -> None:
 def test_rates_of_any_kind_become_pythons(rate: Any) -> None:
     spec = replace(SPEC, frame_rate=rate)
     assert spec.frame_rate == 12.5 and type(spec.frame_rate) is float
+
+
+def test_the_original_refuses_codes_that_lost_their_segments_too() -> None:
+    tokenizer = load_tokenizer("encodec-48khz", checkpoint=GOLDEN / "encodec_48khz", engine="reference")
+    codes = tokenizer.encode(anytok.Audio(np.random.default_rng(0).normal(0, 0.1, (2, 60_000)), 48000))
+    dropped = replace(codes.spec, segment_samples=None, segment_stride=None)
+    with pytest.raises(CodesError, match="claim a segment_samples of None"):
+        tokenizer.decode(Codes(codes.values, dropped, scales=codes.scales))
+
+
+def test_what_is_no_spec_and_no_sound_is_said() -> None:
+    with pytest.raises(CodesError, match=r"spec of NoneType: expected an anytok\.Spec"):
+        Codes(values(5), None)  # type: ignore[arg-type]
+    with pytest.raises(CodesError, match="p is for image: samples and frames of sound mean nothing to it"):
+        PICTURE.frames_of(3)

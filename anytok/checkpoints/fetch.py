@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, FetchError, UsageError
 from .cards import CARDS, Card, RemoteFile
 
 __all__ = ["fetch", "missing_files", "published"]
@@ -37,7 +37,8 @@ def fetch(name: str, folder: str | Path | None = None, *, optional: bool = True)
     nor are files that only some need: what paints SEED's pictures is most of its bytes.
 
     Files that are there already are kept, and checked where their SHA-256 is known.
-    Raises CheckpointError naming the file, every place that was tried, and what to do by hand.
+    Raises FetchError naming the file, every place that was tried, and what to do by hand; CheckpointError on a file
+    that is not the published one.
     """
     bundled = _BUNDLED / name
     if bundled.is_dir():
@@ -85,7 +86,7 @@ def _download(card: Card, file: RemoteFile, path: Path) -> None:
             return
         except Exception as error:  # network, permission, missing repository: the list below names each
             tried.append(f"  {repo or file.url}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-    raise CheckpointError(
+    raise FetchError(
         f"{file.name} ({file.holds}, {file.size}) could not be fetched for {card.tokenizer}:\n"
         + "\n".join(tried)
         + f"\nPut it there by hand: {path}\nor pass checkpoint= a folder that holds it (see checkpoints.md)."

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import __version__
-from ..errors import AnytokError, CheckpointError, DiskError, JobError, MissingExtraError, UsageError
+from ..errors import AnytokError, CheckpointError, DiskError, FetchError, JobError, MissingExtraError, UsageError
 from . import decode, demo, encode, jobs, measure, show, train, vocab
 
 __all__ = ["build_parser", "main"]
@@ -26,8 +26,9 @@ _CODES = """exit codes:
   0  all went well
   1  some inputs could not be used; they are listed
   2  the command line is wrong
-  3  something around us is missing or full: a package, the disk, a permission
-  4  refused: weights or a plan that cannot be trusted
+  3  something around us is missing or full: a package, the network, the disk, a permission
+  4  refused: weights or a plan that cannot be trusted, a job in which too much fails
+  130  stopped by Ctrl-C
 """
 
 
@@ -53,8 +54,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code that `anytok --help` lists."""
+    if sys.stderr is None:  # `2>&-`: nobody is to be told
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+    if sys.stdout is None:
+        print("anytok: stdout is closed, and results go there: leave it open, or send it to /dev/null", file=sys.stderr)
+        return 3
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no arrows, or not all letters
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # not of every retry: our error tells the outcome
     args = build_parser().parse_args(vocab.spelled_out(sys.argv[1:] if arguments is None else arguments))
     try:
         code: int = args.run(args)
@@ -75,6 +82,6 @@ def exit_code(error: Exception) -> int:
     """2 usage, 3 environment, 4 refused, 1 everything that an input is to blame for."""
     if isinstance(error, UsageError):
         return 2
-    if isinstance(error, (MissingExtraError, DiskError, OSError)):
+    if isinstance(error, (MissingExtraError, DiskError, FetchError, OSError)):
         return 3
     return 4 if isinstance(error, (CheckpointError, JobError)) else 1

@@ -47,6 +47,7 @@ def _decode(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     items = _read(Path(args.codes))
+    options = key_values(args.decode_option, taken=("self", "codes"))
     names = sorted({codes.spec.name for _, codes in items})
     if args.checkpoint and len(names) > 1:
         raise UsageError(f"{args.codes} holds codes of {', '.join(names)}: --checkpoint fits one tokenizer only")
@@ -54,7 +55,6 @@ def _decode(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.out}: not a folder; choose another --out")
     targets = _targets(items, Path(args.out), args.force)
     tokenizers = {name: load(name, args, decodes=True) for name in names}
-    options = key_values(args.decode_option)
     Path(args.out).mkdir(parents=True, exist_ok=True)
     for (_, codes), target in tqdm(list(zip(items, targets, strict=True)), desc="decode", unit="item", disable=None):
         tokenizers[codes.spec.name].decode(codes, **options).save(target)
@@ -80,7 +80,7 @@ def _read(path: Path) -> list[tuple[str, Codes]]:
             record = json.loads(line)
             source = str(record.pop("source", f"item-{number}"))
             items.append((source, Codes.from_dict(record)))
-        except (ValueError, AttributeError, TypeError) as error:
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
             raise CodesError(f"{path}, line {number}: {error}") from error
     if not items:
         raise CodesError(f"{path}: holds no codes")

@@ -151,12 +151,16 @@ def _add_job(command: argparse.ArgumentParser) -> None:
     for name in _LOADING:
         command.add_argument(f"--{name}", metavar="…", help=f"for SOURCE OUT: the tokenizer's {name}")
     command.add_argument("--vocabulary", metavar="NAME", help="write ids of this vocabulary, too")
-    command.add_argument("--workers", type=int, metavar="N", help="processes that hold the models; one a GPU")
-    command.add_argument("--readers", type=int, metavar="N", help="processes that read and decode, for each worker")
-    command.add_argument("--runner", choices=("local", "ray"), help="this machine, or a Ray cluster")
+    command.add_argument(
+        "--workers", type=int, metavar="N", help="processes that hold the models; one a GPU (default: 1)"
+    )
+    command.add_argument("--readers", type=int, metavar="N",
+                         help="processes that read and decode, for each worker (default: 1)")  # fmt: skip
+    command.add_argument("--runner", choices=("local", "ray"), help="this machine (default), or a Ray cluster")
     command.add_argument("--ray-address", metavar="ADDRESS", help="of a running cluster; otherwise Ray starts here")
-    command.add_argument("--shard-items", type=int, metavar="N", help="items of a shard")
-    command.add_argument("--max-failure-rate", type=float, metavar="SHARE", help="stop where more items fail")
+    command.add_argument("--shard-items", type=int, metavar="N", help="items of a shard (default: 1000)")
+    command.add_argument("--max-failure-rate", type=float, metavar="SHARE",
+                         help="stop where a larger share of the items fails (default: 0.2)")  # fmt: skip
 
 
 def _job(args: argparse.Namespace, output: str = "") -> JobConfig:
@@ -191,9 +195,11 @@ def _bar() -> Iterator[ProgressListener]:
 
 def _show(status: JobStatus, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({**asdict(status), "finished": status.finished}, indent=2))
+        print(json.dumps(asdict(status), indent=2))
         return
     state = "finished" if status.finished else f"{status.shards_done} of {status.shards} shards"
+    if not status.finished and status.shards_done == status.shards:
+        state += ", not laid out for their readers: run the job again"
     print(f"{status.output}: {state}")
     print(f"items      {status.items}: {status.written} written, {status.failed} failed")
     print(f"output     {_bytes(status.bytes_written)}, {_time(status.seconds)} of work")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
@@ -12,7 +13,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..tokenizer import Tokenizer
 
-__all__ = ["add_loading", "key_value", "key_values", "load", "quieten_hub", "say"]
+__all__ = ["add_loading", "key_value", "key_values", "load", "say"]
 
 
 def say(message: object) -> None:
@@ -46,12 +47,12 @@ def load(name: str, args: argparse.Namespace, *, decodes: bool = False) -> Token
     from ..checkpoints.fetch import fetch, missing_files
     from ..registry import load_tokenizer
 
+    options = key_values(args.option, taken=("name", "engine", "checkpoint", "device", "dtype"))
     if args.checkpoint is None:
         missing = missing_files(name, optional=decodes)
         if missing:
             sizes = ", ".join(f"{file.name} ({file.size})" for file in missing)
             say(f"fetching {sizes}; --checkpoint PATH uses files that you have")
-            quieten_hub()
             fetch(name, optional=decodes)
     with warnings.catch_warnings():  # torch has opinions on what the original packages use
         warnings.simplefilter("ignore", FutureWarning)
@@ -61,23 +62,20 @@ def load(name: str, args: argparse.Namespace, *, decodes: bool = False) -> Token
             checkpoint=args.checkpoint,
             device=args.device,
             dtype=args.dtype,
-            **key_values(args.option),
+            **options,
         )
     report = getattr(tokenizer, "load_report", None)
     say(f"{tokenizer.spec.id} loaded" + (f"; {report}" if report else ""))
     return tokenizer
 
 
-def quieten_hub() -> None:
-    """The hub's client tells of every retry; our error tells the outcome."""
-    from huggingface_hub.utils import logging
-
-    logging.set_verbosity_error()
-
-
-def key_values(pairs: list[str]) -> dict[str, Any]:
-    """["bandwidth=6.0"] → {"bandwidth": 6.0}: numbers where they look like numbers, otherwise text."""
-    return {key: _number(value) for key, value in map(key_value, pairs)}
+def key_values(pairs: list[str], taken: Collection[str] = ()) -> dict[str, Any]:
+    """["bandwidth=6.0"] → {"bandwidth": 6.0}: numbers, True and False where they look like them, otherwise text.
+    Raises UsageError on keys that are `taken`: what they would be is given otherwise."""
+    options = dict(map(key_value, pairs))
+    if given := sorted(set(options) & set(taken)):
+        raise UsageError(f"option {given[0]!r}: none of a tokenizer's own; what all of them have, --help names")
+    return {key: _value(text) for key, text in options.items()}
 
 
 def key_value(pair: str) -> tuple[str, str]:
@@ -88,7 +86,9 @@ def key_value(pair: str) -> tuple[str, str]:
     return key, value
 
 
-def _number(text: str) -> int | float | str:
+def _value(text: str) -> bool | int | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)

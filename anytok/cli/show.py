@@ -8,7 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .loading import quieten_hub, say
+from .loading import say
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -93,7 +93,6 @@ def _fetch(args: argparse.Namespace) -> int:
     from ..checkpoints import CARDS, fetch
     from ..checkpoints.fetch import missing_files
 
-    quieten_hub()
     for file in missing_files(args.name, args.to):
         say(f"fetching {file.name} ({file.size}) from {file.repo or file.url}")
     if args.name in CARDS:

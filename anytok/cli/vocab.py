@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
-from .loading import key_value, quieten_hub, say
+from ..errors import UsageError, VocabularyError
+from .loading import key_value, say
 
 if TYPE_CHECKING:
     from ..vocab import Segment, Vocabulary
@@ -46,11 +46,12 @@ def register(add: Any) -> None:
 
 
 def spelled_out(arguments: Sequence[str]) -> list[str]:
-    """`vocab NAME` is short for `vocab show NAME`."""
+    """`vocab NAME` is short for `vocab show NAME`, wherever its options stand."""
     words = list(arguments)
-    if words[:1] == ["vocab"] and words[1:] and words[1] not in ("show", "build") and not words[1].startswith("-"):
-        words.insert(1, "show")
-    return words
+    names = [word for word in words[1:] if not word.startswith("-")]
+    if words[:1] != ["vocab"] or not names or names[0] in ("show", "build"):
+        return words
+    return ["vocab", "show", *words[1:]]
 
 
 def _vocab(args: argparse.Namespace) -> int:
@@ -77,9 +78,10 @@ def _show(args: argparse.Namespace) -> int:
     Example:
       anytok vocab show anygpt
     """
-    from ..vocab import Vocabulary, load_vocabulary
+    from ..vocab import LAYOUTS, Vocabulary, load_vocabulary
 
-    vocabulary = Vocabulary.from_file(args.name) if Path(args.name).is_file() else load_vocabulary(args.name)
+    saved = args.name not in LAYOUTS and Path(args.name).is_file()
+    vocabulary = Vocabulary.from_file(args.name) if saved else load_vocabulary(args.name)
     print(vocabulary.to_json() if args.json else vocabulary.table() + "\n", end="")
     if args.save:
         if Path(args.save).exists():
@@ -109,10 +111,12 @@ def _build(args: argparse.Namespace) -> int:
         raise UsageError("a vocabulary without a name: expected NAME, such as mine")
     if args.reserved < 0:
         raise UsageError(f"--reserved {args.reserved}: expected 0 or more")
-    quieten_hub()
     text = int(args.text) if args.text.isdecimal() else load_text_tokenizer(args.text)
-    items = [item if isinstance(item, str) else _segment(*item) for item in args.items or ()]
-    vocabulary = build_vocabulary(args.name, text, items, reserved=args.reserved)
+    try:
+        items = [item if isinstance(item, str) else _segment(*item) for item in args.items or ()]
+        vocabulary = build_vocabulary(args.name, text, items, reserved=args.reserved)
+    except VocabularyError as error:  # all that there is to lay out stands on the command line
+        raise UsageError(str(error)) from error
     path = Path(args.out or f"{args.name}.json")
     if not path.exists() or args.force:
         _save(vocabulary, path)

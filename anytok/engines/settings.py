@@ -46,30 +46,32 @@ class _Precise:
     """Entered by many threads at a time: set by the first, taken back by the last."""
 
     def __init__(self) -> None:
-        self._lock, self._threads, self._settings = Lock(), 0, ExitStack()
+        self._lock, self._threads, self._before = Lock(), 0, ExitStack()
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._threads:
-                self._set()
+                with ExitStack() as before:  # which brings back what was set, should the rest be refused
+                    self._set(before)
+                    self._before = before.pop_all()
             self._threads += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._threads -= 1
             if not self._threads:
-                self._settings.close()
+                self._before.close()
 
-    def _set(self) -> None:
+    def _set(self, before: ExitStack) -> None:
         cudnn, mkldnn = torch.backends.cudnn, cast(Any, torch.backends.mkldnn)
         products = (torch.backends.cuda.matmul, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
         # Without oneDNN and flash attention torch computes the same by other algorithms, which round otherwise.
         for owner, name, value in (*((one, "fp32_precision", "ieee") for one in products), (mkldnn, "enabled", True)):
-            self._settings.callback(setattr, owner, name, getattr(owner, name))
+            before.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, value)
-        self._settings.callback(torch.backends.cuda.enable_flash_sdp, torch.backends.cuda.flash_sdp_enabled())
+        before.callback(torch.backends.cuda.enable_flash_sdp, torch.backends.cuda.flash_sdp_enabled())
         torch.backends.cuda.enable_flash_sdp(True)
-        self._settings.enter_context(
+        before.enter_context(
             cudnn.flags(enabled=cudnn.enabled, deterministic=True, allow_tf32=False, fp32_precision="ieee")
         )
 

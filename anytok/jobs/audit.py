@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arguments import whole
 from ..errors import AnytokError, JobError
 from .commit import Store, sha256_of
 from .config import JobConfig, from_record
@@ -50,6 +51,7 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
     encoded and compared once more (with the job's own tokenizers, on `device` if given; relative paths begin
     in the folder the job was last run in). Raises JobError if there is no job.
     """
+    one_in = whole("one_in", one_in, 0)
     plan, store = open_job(output)
     job, folder = _job_of(store)
     job.check_packages()

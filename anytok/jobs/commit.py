@@ -15,7 +15,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,27 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._made_output = False
         self._shards, self._staging, self._claims = folder / "shards", folder / "staging", folder / "claims"
 
     @classmethod
     def of(cls, output: str | Path) -> Store:
         return cls(Path(output) / "_anytok")
 
+    def open(self) -> None:
+        """Make the folder: where there is no leave to write, that is known before anything else is done."""
+        self._made_output = not self.folder.parent.exists()
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def close(self) -> None:
+        """Sweep; and where nothing has come into the folder, because a job could not start, delete it."""
+        self.sweep()
+        for path in (self.folder, self.folder.parent) if self._made_output else (self.folder,):
+            with suppress(OSError):  # it is not empty, or gone
+                path.rmdir()
+
     def create(self) -> None:
-        """Make the folders."""
+        """Make the folders within, for shards."""
         for path in (self._shards, self._staging, self._claims, self.inflight(0).parent):
             path.mkdir(parents=True, exist_ok=True)
         self.sweep()

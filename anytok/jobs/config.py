@@ -196,9 +196,6 @@ class JobConfig:
         record = dataclasses.asdict(self)
         for tokenizer in record["tokenizers"].values():
             del tokenizer["device"], tokenizer["checkpoint"]  # the Spec id says which weights; a device is no identity
-        for source in record["sources"]:
-            if source["quotes"]:  # as plans say that were made when there was no choice
-                del source["quotes"]
         del record["output"], record["run"]
         return record
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..arguments import whole
 from .commit import Store
 from .config import JobConfig, load_config
 from .items import Item
@@ -16,6 +17,7 @@ from .plan import Plan, freeze
 from .reading import Failure
 from .shard import Row, Shard
 from .sinks import SINKS
+from .sources import look_at_sources
 from .worker import Results, Worker
 
 __all__ = ["JobEstimate", "plan_job"]
@@ -44,7 +46,9 @@ def plan_job(job: str | Path | JobConfig, *, sample: int = 16, **overrides: Any)
     unusable weights, two items with one key.
     """
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
+    sample = whole("sample", sample, 1)
     config.check_packages()
+    look_at_sources(config)
     with tempfile.TemporaryDirectory() as folder:
         worker = Worker(config.override(output=folder))
         store = Store.of(folder)

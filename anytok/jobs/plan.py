@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import JobError, UsageError
+from ..errors import JobError
 from ..spec import Spec
 from .commit import write_aside
-from .config import JobConfig
+from .config import JobConfig, from_record
 from .items import Input, Item, key_hash
-from .sources import Source, listed, open_sources
+from .sources import Source, listed, no_media, open_sources, passed_over
 
 __all__ = ["Plan", "Round", "add_round", "check_retry", "freeze", "load_plan"]
 
@@ -131,7 +131,7 @@ def freeze(
         "vocabulary": vocabulary_hash,
     }
     if found is not None:
-        _check_same(found, record)
+        _check_same(found, record, config.output)
         if check:
             check_inputs(found, sources)
         return found
@@ -140,13 +140,12 @@ def freeze(
     items = (_with_prefix(prefix, item) for prefix, source in sources for item in listed(source.items()))
     first = _write_round(folder, items, config.shard_items)
     if not first.num_items:
-        wanted = ", ".join(config.tokenizers)
-        raise UsageError(f"the sources hold no media for {wanted}; passed over: {_ignored(sources) or 'nothing'}")
-    record.update(inputs={"file": inputs_file, "sha256": inputs_sha256}, ignored=_ignored(sources))
+        raise no_media(config, sources)
+    record.update(inputs={"file": inputs_file, "sha256": inputs_sha256}, ignored=passed_over(sources))
     _publish(folder / "plan.json", record, first)
     plan = load_plan(folder)
     assert plan is not None, "just written"
-    _check_same(plan, record)  # another process may have been first
+    _check_same(plan, record, config.output)  # another process may have been first
     return plan
 
 
@@ -199,11 +198,14 @@ def _name_changes(paths: list[str], old: Mapping[str, Input], new: Mapping[str, 
     return "; ".join(words[:5]) + (f"; and {len(words) - 5} more" if len(words) > 5 else "")
 
 
-def _check_same(plan: Plan, record: Mapping[str, Any]) -> None:
-    """Raise JobError naming every setting in which the job differs from the planned one."""
+def _check_same(plan: Plan, record: Mapping[str, Any], output: str) -> None:
+    """Raise JobError naming every setting in which the job differs from the planned one. What could not be set yet
+    when the plan was made has its default."""
     settings = ("work", "specs", "vocabulary")
+    work = from_record({**plan.record["work"], "output": output}, str(plan.folder / "plan.json")).work()
     planned, given = (
-        dict(_leaves(json.loads(json.dumps({name: one[name] for name in settings})))) for one in (plan.record, record)
+        dict(_leaves(json.loads(json.dumps({name: one[name] for name in settings}))))
+        for one in ({**plan.record, "work": work}, record)
     )
     changed = sorted(name for name in planned.keys() | given.keys() if planned.get(name) != given.get(name))
     if changed:
@@ -294,7 +296,3 @@ def _publish(path: Path, record: Mapping[str, Any], one: Round) -> None:
 def _hash(record: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in record.items() if key != "hash"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _ignored(sources: list[tuple[str, Source]]) -> dict[str, int]:
-    return dict(sorted(sum((source.ignored for _, source in sources), Counter()).items()))

@@ -13,9 +13,10 @@ from ..errors import JobError, UsageError
 from .commit import Store, write_aside
 from .config import JobConfig, load_config
 from .local import Listener, LocalRunner, disk_error
-from .plan import Plan, add_round, check_retry, freeze
+from .plan import Plan, add_round, check_retry, freeze, load_plan
 from .progress import Log, Meter, ProgressListener
 from .schedule import Schedule
+from .sources import look_at_sources
 from .status import LEDGER, JobStatus, failed_items, job_status, write_ledger
 from .views import publish
 from .worker import load_job_vocabulary
@@ -56,13 +57,15 @@ def run_job(
     config.check_packages()
     share = Share.from_text(shard) if shard else Share()
     store = Store.of(config.output)
+    vocabulary = load_job_vocabulary(config.vocabulary)
+    if not load_plan(store.folder):
+        look_at_sources(config)
     runner = _runner(config)
     try:
-        store.create()
+        store.open()
         specs = runner.specs()
-        vocabulary = load_job_vocabulary(config.vocabulary)  # which the workers have tried out
-        vocabulary_hash = vocabulary.hash if vocabulary else ""
-        plan = freeze(config, specs, vocabulary_hash, store.folder, check=not retry_failed)
+        plan = freeze(config, specs, vocabulary.hash if vocabulary else "", store.folder, check=not retry_failed)
+        store.create()
         if retry_failed:
             plan = _plan_retry(plan, config, store)
         job_record = {"folder": os.getcwd(), **asdict(config)}  # where relative paths begin
@@ -72,7 +75,7 @@ def run_job(
         raise disk_error(error, config.output) from error
     finally:
         runner.close()
-        store.sweep()
+        store.close()
     return job_status(config.output)
 
 

@@ -20,7 +20,7 @@ from .config import JobConfig, SourceConfig
 from .items import Input, Item, valid_text
 from .urls import input_of, is_url, list_files, open_url, size_and_stamp
 
-__all__ = ["Source", "listed", "open_sources", "open_table"]
+__all__ = ["Source", "listed", "look_at_sources", "no_media", "open_sources", "open_table", "passed_over"]
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"}
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".w64", ".webm", ".mp4"}
@@ -263,6 +263,26 @@ def open_sources(config: JobConfig) -> list[tuple[str, Source]]:
     if len({prefix for prefix, _ in opened}) < len(opened):
         raise UsageError("two sources have one name: each needs its own")
     return opened
+
+
+def look_at_sources(config: JobConfig) -> None:
+    """Raise what is wrong with the sources at first sight, before weights are fetched for them: one is not there or
+    cannot be read, or none holds media for this job."""
+    sources = open_sources(config)
+    firsts = [next(listed(source.items()), None) for _, source in sources]
+    if not any(firsts):
+        raise no_media(config, sources)
+
+
+def no_media(config: JobConfig, sources: list[tuple[str, Source]]) -> UsageError:
+    """What to say where listing the sources has given nothing."""
+    wanted = ", ".join(config.tokenizers)
+    return UsageError(f"the sources hold no media for {wanted}; passed over: {passed_over(sources) or 'nothing'}")
+
+
+def passed_over(sources: list[tuple[str, Source]]) -> dict[str, int]:
+    """How many files the listing has left out, by reason."""
+    return dict(sorted(sum((source.ignored for _, source in sources), Counter()).items()))
 
 
 def listed(listing: Iterator[Any]) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from ..errors import JobError
 from .commit import Store, write_aside
 from .items import Item
 from .plan import Plan, load_plan
+from .views import is_published
 
 __all__ = ["JobStatus", "failed_items", "job_status", "open_job", "write_ledger"]
 
@@ -34,10 +35,7 @@ class JobStatus:
     bytes_written: int
     seconds: float  # of work, summed over shards
     ledger: str  # path of the failures, one JSON line each; written at the end of every run
-
-    @property
-    def finished(self) -> bool:
-        return self.shards_done == self.shards
+    finished: bool  # all shards are done, and laid out for their readers: not where too many items failed
 
 
 def open_job(output: str | Path) -> tuple[Plan, Store]:
@@ -54,15 +52,20 @@ def job_status(output: str | Path) -> JobStatus:
     plan, store = open_job(output)
     written, seconds, num_bytes, failures = 0, 0.0, 0, Counter[str]()
     done = sorted(store.committed())
-    for record in map(store.record, done):
+    holding = []  # shards in which something was written
+    for shard in done:
+        record = store.record(shard)
         written += record["written"]
+        holding += [shard] if record["written"] else []
         seconds += record["seconds"]
         num_bytes += sum(one["bytes"] for one in record["files"].values())
     for failure in open_failures(plan, store):
         failures[failure["kind"]] += 1
+    kinds = [sink["kind"] for sink in plan.record["work"]["sinks"]]
+    finished = set(done) >= set(range(plan.num_shards)) and is_published(kinds, store, holding)
     return JobStatus(
         str(output), plan.hash, plan.num_items, written, failures.total(), dict(failures.most_common()),
-        plan.num_shards, len(done), num_bytes, round(seconds, 3), str(Path(output) / LEDGER),
+        plan.num_shards, len(done), num_bytes, round(seconds, 3), str(Path(output) / LEDGER), finished,
     )  # fmt: skip
 
 

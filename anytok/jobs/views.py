@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from .commit import Store, aside_name
 from .config import JobConfig
 from .sinks import SINKS
 
-__all__ = ["publish"]
+__all__ = ["is_published", "publish"]
 
 
 def publish(config: JobConfig, store: Store) -> None:
@@ -31,6 +32,13 @@ def publish(config: JobConfig, store: Store) -> None:
                 link(source, view)
         if sink.index:
             sink.index(root, [store.path(shard) / one.kind for shard in shards])
+
+
+def is_published(kinds: Iterable[str], store: Store, shards: Iterable[int]) -> bool:
+    """Whether all files of these shards are where readers of these sinks expect them."""
+    stems = [(kind, store.path(shard) / kind, shard) for kind in kinds for shard in shards]
+    roots = store.folder.parent
+    return all(view.exists() for kind, stem, shard in stems for view, _ in SINKS[kind].views(roots / kind, stem, shard))
 
 
 def link(source: Path, target: Path) -> None:

@@ -277,6 +277,8 @@ def build_vocabulary(name: str, text: Any, items: Sequence[str | Spec | Segment]
     segments = [segment_of(item) if isinstance(item, Spec) else item for item in items]
     tokenizer = None if isinstance(text, int) else text
     layout = build_layout(name, text if isinstance(text, int) else len(text), segments, reserved)
+    if not layout.total:
+        raise VocabularyError(f"{name}: no text, no tokens, no tokenizers: a vocabulary needs at least one id")
     taken: dict[str, int] = getattr(tokenizer, "get_vocab", dict)()
     if doubled := [token for token in layout.tokens() if token in taken]:
         raise VocabularyError(

@@ -153,7 +153,7 @@ class SeedTokenizer(Tokenizer):
         codes = several(codes, "decode")
         count = len(codes)
         each_seed = _seeds(seeds, count)
-        each_negative = [negative] * count if isinstance(negative, Codes) else list(negative or [])
+        each_negative = [negative] * count if isinstance(negative, Codes) else several(negative or [], "negative=codes")
         if len(each_seed) != count or len(each_negative) not in (0, count):
             raise UsageError(
                 f"{count} codes, {len(each_seed)} seeds, {len(each_negative)} negatives: give one or one each"

@@ -61,7 +61,7 @@ class Painter:
         self._batch_size = whole("decode_batch_size", batch_size, 1)
         steps = PRESETS[preset][1] if num_inference_steps is None else num_inference_steps
         self._sampling: dict[str, Any] = {
-            "num_inference_steps": whole("num_inference_steps", steps, 1),
+            "num_inference_steps": whole("num_inference_steps", steps, 1, 1000),  # as many as it was trained with
             "guidance_scale": guidance_scale,
             "noise_level": whole("noise_level", noise_level, 0, 999),
         }
