@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .loading import say
-from .measure import Failures
+from .loading import Failures, say
 
 __all__ = ["register"]
 

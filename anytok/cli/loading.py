@@ -8,17 +8,46 @@ import warnings
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import MediaError, MissingExtraError, UsageError
+from ..jobs.items import valid_text
 
 if TYPE_CHECKING:
     from ..tokenizer import Tokenizer
 
-__all__ = ["add_loading", "key_value", "key_values", "load", "say"]
+__all__ = ["Failures", "add_loading", "key_value", "key_values", "load", "say"]
 
 
 def say(message: object) -> None:
     """A line for the person at the terminal; scripts read stdout."""
     print(f"anytok: {message}", file=sys.stderr)
+
+
+class Failures:
+    """The files of a command that cannot be used: named as they are met, the others go on."""
+
+    def __init__(self, files: list[str]) -> None:
+        self.files = files
+        self.reasons: dict[int, str] = {}
+
+    def __call__(self, place: int, error: MediaError | MissingExtraError) -> None:
+        if place in self.reasons:  # a second engine met it, too
+            return
+        # a MediaError names its file as well, the other kind does not
+        self.reasons[place] = f"{error.detail} [{error.kind}]" if isinstance(error, MediaError) else str(error)
+        say(f"{self.files[place]}: {self.reasons[place]}")
+
+    def used(self) -> list[str]:
+        return [file for place, file in enumerate(self.files) if place not in self.reasons]
+
+    def to_json(self) -> dict[str, Any]:
+        failed = [{"file": valid_text(self.files[place]), "error": why} for place, why in sorted(self.reasons.items())]
+        return {"files": [valid_text(file) for file in self.used()], "failed": failed}
+
+    def exit_code(self, done: str) -> int:
+        """1 if there were any, which is said; otherwise 0."""
+        if self.reasons:
+            say(f"{len(self.used())} of {len(self.files)} files {done}")
+        return 1 if self.reasons else 0
 
 
 def add_loading(parser: argparse.ArgumentParser, *, checkpoint_help: str = "") -> None:

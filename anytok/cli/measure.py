@@ -9,14 +9,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import whole
-from ..errors import MediaError, MissingExtraError, UsageError
-from ..jobs.items import valid_text
-from .loading import add_loading, load, say
+from ..errors import UsageError
+from .loading import Failures, add_loading, load
 
 if TYPE_CHECKING:
     from ..metrics.evaluate import Evaluation
 
-__all__ = ["Failures", "register"]
+__all__ = ["register"]
 
 
 def register(add: Any) -> None:
@@ -29,34 +28,6 @@ def register(add: Any) -> None:
     bench.add_argument("--rounds", type=int, default=5, metavar="N", help="times to measure (default: 5)")
     bench.add_argument("--against", metavar="ENGINE", help="measure this engine, too, such as reference")
     add(_doctor).add_argument("--json", action="store_true", help="one JSON object for scripts")
-
-
-class Failures:
-    """The files of a command that cannot be used: named as they are met, the others go on."""
-
-    def __init__(self, files: list[str]) -> None:
-        self.files = files
-        self.reasons: dict[int, str] = {}
-
-    def __call__(self, place: int, error: MediaError | MissingExtraError) -> None:
-        if place in self.reasons:  # a second engine met it, too
-            return
-        # a MediaError names its file as well, the other kind does not
-        self.reasons[place] = f"{error.detail} [{error.kind}]" if isinstance(error, MediaError) else str(error)
-        say(f"{self.files[place]}: {self.reasons[place]}")
-
-    def used(self) -> list[str]:
-        return [file for place, file in enumerate(self.files) if place not in self.reasons]
-
-    def to_json(self) -> dict[str, Any]:
-        failed = [{"file": valid_text(self.files[place]), "error": why} for place, why in sorted(self.reasons.items())]
-        return {"files": [valid_text(file) for file in self.used()], "failed": failed}
-
-    def exit_code(self, done: str) -> int:
-        """1 if there were any, which is said; otherwise 0."""
-        if self.reasons:
-            say(f"{len(self.used())} of {len(self.files)} files {done}")
-        return 1 if self.reasons else 0
 
 
 def _eval(args: argparse.Namespace) -> int:
