@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Descriptor"]
+__all__ = ["NUM_FREQUENCIES", "Descriptor"]
 
 _SIDE = 32  # the picture is first shrunk to this many pixels a side
+NUM_FREQUENCIES = _SIDE * _SIDE
 
 # RGB in [0, 1] to luma and two colour differences (ITU-R BT.601), all about equally visible.
 _OPPONENT = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))

@@ -8,8 +8,8 @@ Legend: b batch, c channels, h height, w width, t queries, d latent width, e emb
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -19,23 +19,54 @@ from torch import Tensor, nn
 from ..models.seed import Seed, normalize
 from .calibrate import unit_outputs
 from .config import TrainConfig
-from .descriptor import Descriptor
+from .descriptor import NUM_FREQUENCIES, Descriptor
+from .fields import Count, Layers, Positive, Share, Size, Weight, Within, multiple
 from .pictures import Pictures
 from .quantizer import LearnedQuantizer
 
-__all__ = ["ImageConfig", "ImageRecipe"]
+__all__ = ["ImageConfig", "ImageRecipe", "SeedSizes"]
+
+
+@dataclass(frozen=True)
+class SeedSizes:
+    """The sizes in SEED's config.json but for the embedding's width, which is the descriptor's."""
+
+    image_size: Size
+    patch_size: Size
+    vision_width: Size
+    vision_layers: Layers
+    vision_heads: Size
+    vision_mlp_ratio: Positive
+    qformer_width: Size
+    qformer_layers: Layers
+    qformer_heads: Size
+    cross_attention_frequency: Size
+    queries: Size
+    codebook_size: Annotated[int, Within(2, 1 << 20)]
+    codebook_dim: Size
+    decoder_layers: Layers
+    decoder_heads: Size
+
+    def __post_init__(self) -> None:
+        multiple("image_size", self.image_size, "patch_size", self.patch_size)
+        multiple("vision_width", self.vision_width, "vision_heads", self.vision_heads)
+        multiple("qformer_width", self.qformer_width, "qformer_heads", self.qformer_heads)
+        multiple("qformer_width", self.qformer_width, "decoder_heads", self.decoder_heads)
 
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """Sizes, under the names of SEED's config.json, and the losses' weights."""
+    """Sizes, and the losses' weights."""
 
-    sizes: dict[str, Any]
-    num_luma: int = 144
-    num_colour: int = 40
-    drawn: float = 0.25  # share of drawn pictures
-    quantize_from: int = 500
-    commitment_weight: float = 0.25
+    sizes: SeedSizes
+    num_luma: Annotated[int, Within(1, NUM_FREQUENCIES)] = 144
+    num_colour: Annotated[int, Within(0, NUM_FREQUENCIES)] = 40
+    drawn: Share = 0.25  # share of drawn pictures
+    quantize_from: Count = 500
+    commitment_weight: Weight = 0.25
+
+    def __post_init__(self) -> None:
+        multiple("num_luma", self.num_luma, "two", 2)  # the painter takes embeddings of even width
 
 
 class ImageRecipe:
@@ -45,7 +76,7 @@ class ImageRecipe:
         model: ImageConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
         self.descriptor = Descriptor(model.num_luma, model.num_colour)
-        self.sizes = {**model.sizes, "embedding_dim": self.descriptor.width}
+        self.sizes = {**asdict(model.sizes), "embedding_dim": self.descriptor.width}
         self.pictures = Pictures(config.data, self.sizes["image_size"], model.drawn)
         torch.manual_seed(config.run.seed)
         self.seed = Seed(**self.sizes)

@@ -10,9 +10,9 @@ Legend: b batch, c channels, h height, w width, t codes, e embedding width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -23,9 +23,10 @@ from ..checkpoints.around_torchaudio import around_torchaudio
 from ..models.seed import Seed, normalize
 from ..models.unclip import waves
 from .config import TrainConfig
+from .fields import Layers, Share, Size, Within, multiple, same_length
 from .pictures import Pictures
 
-__all__ = ["NOISING", "SAMPLING", "UnclipConfig", "UnclipRecipe"]
+__all__ = ["NOISING", "SAMPLING", "UnclipConfig", "UnclipRecipe", "UnetSizes"]
 
 # The published pipeline's schedules.
 SAMPLING = {
@@ -36,16 +37,41 @@ NOISING = {"beta_schedule": "squaredcos_cap_v2"}
 
 
 @dataclass(frozen=True)
+class UnetSizes:
+    """Those keywords of UNet2DConditionModel that change a painter's size, not what it is told."""
+
+    sample_size: Size
+    block_out_channels: tuple[Size, ...]
+    down_block_types: tuple[Literal["DownBlock2D", "CrossAttnDownBlock2D", "AttnDownBlock2D"], ...]
+    up_block_types: tuple[Literal["UpBlock2D", "CrossAttnUpBlock2D", "AttnUpBlock2D"], ...]
+    cross_attention_dim: Size
+    in_channels: Size = 4
+    out_channels: Size = 4
+    layers_per_block: Layers = 2
+    attention_head_dim: Size = 8
+    norm_num_groups: Size = 32
+    use_linear_projection: bool = False
+    resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
+
+    def __post_init__(self) -> None:
+        same_length(self, "block_out_channels", "down_block_types", "up_block_types")
+        multiple("sample_size", self.sample_size, "its halvings", 2 ** (len(self.block_out_channels) - 1))
+        for channels in self.block_out_channels:
+            multiple("block_out_channels", channels, "norm_num_groups", self.norm_num_groups)
+            multiple("block_out_channels", channels, "attention_head_dim", self.attention_head_dim)
+
+
+@dataclass(frozen=True)
 class UnclipConfig:
-    """`tokenizer` and `vae` are the folders of finished runs; `sizes` are keywords of UNet2DConditionModel."""
+    """`tokenizer` and `vae` are the folders of finished runs."""
 
     tokenizer: str
     vae: str
-    sizes: dict[str, Any]
-    num_pairs: int = 8000  # embeddings and latents, made once
-    drawn: float = 0.05
-    unconditional: float = 0.1  # share of items that are told nothing, for guidance
-    guidance_scale: float = 1.5  # how hard to steer in use
+    sizes: UnetSizes
+    num_pairs: Annotated[int, Within(2, 10**8)] = 8000  # embeddings and latents, made once
+    drawn: Share = 0.05
+    unconditional: Share = 0.1  # share of items that are told nothing, for guidance
+    guidance_scale: Annotated[float, Within(0, 1000)] = 1.5  # how hard to steer in use
 
 
 class UnclipRecipe:
@@ -64,9 +90,9 @@ class UnclipRecipe:
         torch.manual_seed(config.run.seed)
         width = self.embeddings_ne.shape[1]
         self.unet: Any = diffusers.UNet2DConditionModel(
-            class_embed_type="projection", projection_class_embeddings_input_dim=2 * width, **model.sizes
+            class_embed_type="projection", projection_class_embeddings_input_dim=2 * width, **asdict(model.sizes)
         )
-        self.prompt_1ld = torch.zeros(1, 1, model.sizes["cross_attention_dim"])
+        self.prompt_1ld = torch.zeros(1, 1, model.sizes.cross_attention_dim)
         sampling = {key: SAMPLING[key] for key in ("beta_schedule", "beta_start", "beta_end", "prediction_type")}
         self.schedule: Any = diffusers.DDPMScheduler(**sampling)
         self.noising: Any = diffusers.DDPMScheduler(**NOISING)

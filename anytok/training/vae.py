@@ -9,8 +9,8 @@ Legend: b batch, c channels, h height, w width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -19,18 +19,38 @@ from torch import Tensor, nn
 
 from ..checkpoints.around_torchaudio import around_torchaudio
 from .config import TrainConfig
+from .fields import Layers, Share, Size, Weight, Within, multiple, same_length
 from .pictures import Pictures
 
-__all__ = ["VaeConfig", "VaeRecipe"]
+__all__ = ["VaeConfig", "VaeRecipe", "VaeSizes"]
+
+
+@dataclass(frozen=True)
+class VaeSizes:
+    """Those keywords of AutoencoderKL that average_pyramid knows what to do with."""
+
+    sample_size: Size
+    latent_channels: Annotated[int, Within(3, 1 << 10)]  # red, green, blue, and more
+    block_out_channels: tuple[Annotated[int, Within(6, 1 << 14)], ...]
+    down_block_types: tuple[Literal["DownEncoderBlock2D", "AttnDownEncoderBlock2D"], ...]
+    up_block_types: tuple[Literal["UpDecoderBlock2D", "AttnUpDecoderBlock2D"], ...]
+    layers_per_block: Layers = 1
+    norm_num_groups: Size = 32
+
+    def __post_init__(self) -> None:
+        same_length(self, "block_out_channels", "down_block_types", "up_block_types")
+        multiple("sample_size", self.sample_size, "its halvings", 2 ** (len(self.block_out_channels) - 1))
+        for channels in self.block_out_channels:
+            multiple("block_out_channels", channels, "norm_num_groups", self.norm_num_groups)
 
 
 @dataclass(frozen=True)
 class VaeConfig:
-    """Keywords of AutoencoderKL, and the losses' weights."""
+    """Sizes, and the losses' weights."""
 
-    sizes: dict[str, Any]
-    drawn: float = 0.1
-    edge_weight: float = 1.0  # of differences between neighbours: without it edges stay soft
+    sizes: VaeSizes
+    drawn: Share = 0.1
+    edge_weight: Weight = 1.0  # of differences between neighbours: without it edges stay soft
 
 
 class VaeRecipe:
@@ -41,9 +61,9 @@ class VaeRecipe:
             from diffusers import AutoencoderKL
         model: VaeConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
-        self.pictures = Pictures(config.data, model.sizes["sample_size"], model.drawn)
+        self.pictures = Pictures(config.data, model.sizes.sample_size, model.drawn)
         torch.manual_seed(config.run.seed)
-        self.vae: Any = AutoencoderKL(**model.sizes)
+        self.vae: Any = AutoencoderKL(**asdict(model.sizes))
         average_pyramid(self.vae)
         self.vae.encoder.requires_grad_(False)
         self.vae.quant_conv.requires_grad_(False)
