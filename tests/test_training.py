@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import anytok
 from anytok.checkpoints.codec_sizes import encodec_sizes
-from anytok.errors import CheckpointError
+from anytok.errors import CheckpointError, UsageError
 from anytok.models.quantize import nearest
 from anytok.training.calibrate import unit_outputs
 from anytok.training.clips import Clip, write_clips
@@ -180,11 +180,12 @@ def test_the_relative_error_does_not_know_loudness() -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second of chirps at 16 kHz with labels, and four pictures."""
+    """Chirps with labels at the rates that each kind of weights is read at, and eight pictures."""
     folder = tmp_path_factory.mktemp("data")
     time = np.arange(16000) / 16000
     clips = [Clip(0.5 * np.sin(2 * np.pi * (200 + 300 * i) * time**2), "a", str(i), np.full(50, i)) for i in range(4)]
-    write_clips(folder / "train", clips, 16000, 320)
+    write_clips(folder / "speech" / "train", clips, 16000, 320)
+    write_clips(folder / "music" / "train", clips, 24000, 320)
     for i in range(8):
         levels = np.random.default_rng(i).integers(0, 256, (4, 4, 3), np.uint8)
         Image.fromarray(levels).resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
@@ -197,7 +198,35 @@ def codec_recipe(data: Path, kind: str, **changes: object) -> CodecRecipe:
         "frames": 10, "windows": (128, 512), "quantize_from": 3, "sources": {"a": 1.0}, "shallow": 0.5,
     }  # fmt: skip
     run = RunConfig(steps=6, batch_size=2, warmup=1)
-    return CodecRecipe(TrainConfig("tiny", kind, str(data), "", run, CodecConfig(**(sizes | changes))))
+    return CodecRecipe(TrainConfig("tiny", kind, str(data / kind), "", run, CodecConfig(**(sizes | changes))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate", "changes", "error"),
+    [
+        ("speech", 24000, {}, "is of 24000 Hz, .* read at 16000 Hz"),
+        ("music", 16000, {}, "is of 16000 Hz, .* read at 24000 Hz .* or 32000 Hz"),
+        ("speech", 16000, {"ratios": (8, 5, 4, 4)}, "frames of 320 samples, and .* multiply to 640"),
+        (
+            "speech",
+            16000,
+            {"ratios": (8, 5, 4), "semantic_weight": 1.0},
+            "frames of 320 samples, and .* multiply to 160",
+        ),
+        ("speech", 16000, {"frames": 2, "windows": (128, 1280)}, "too few for windows=.*below 1280"),
+        ("speech", 16000, {"semantic_weight": 1.0, "foreign": 100}, "labels from 100 to 100"),
+        ("speech", 16000, {"semantic_weight": 1.0, "foreign": -1}, "labels from -1 to -1"),
+    ],
+)
+def test_data_that_do_not_fit_the_model_are_refused(
+    tmp_path: Path, kind: str, rate: int, changes: dict, error: str
+) -> None:
+    """At the start: what training would end in, nothing loads."""
+    changes = dict(changes)
+    labels = np.full(50, changes.pop("foreign", 0))
+    write_clips(tmp_path / kind / "train", [Clip(np.zeros(16000), "a", "0", labels)], rate, 320)
+    with pytest.raises(UsageError, match=f"{tmp_path}.*{error}"):
+        codec_recipe(tmp_path, kind, **changes)
 
 
 def test_training_begins_as_loud_as_the_waves_and_with_the_wave(data: Path) -> None:
@@ -221,17 +250,8 @@ def test_an_exported_codec_computes_what_was_trained(kind: str, data: Path, tmp_
     (export_speech if kind == "speech" else export_encodec)(recipe, tmp_path / "weights")
     name = {"speech": "speechtokenizer", "music": "encodec-24khz"}[kind]
     wave = np.random.default_rng(0).normal(0, 0.2, 1600).astype(np.float32)
-    if kind == "music":  # no published model has this rate and shape: read it, but not under a published name
-        from anytok.checkpoints.seanet import model_state, read_codec
-        from anytok.models.codec import Codec
-
-        files = read_codec(tmp_path / "weights")
-        codec = Codec(**files.sizes.architecture())
-        codec.load_state_dict({key: value.float() for key, value in model_state(files.state).items()})
-        values = codec.eval().encode(torch.from_numpy(wave)[None, None])[0].numpy()
-    else:
-        tokenizer = anytok.load_tokenizer(name, checkpoint=tmp_path / "weights")
-        values = tokenizer.encode(anytok.Audio(wave[None], 16000)).values
+    tokenizer = anytok.load_tokenizer(name, checkpoint=tmp_path / "weights")
+    values = tokenizer.encode(anytok.Audio(wave[None], recipe.clips.sample_rate)).values
     with torch.inference_mode():
         latents = recipe.encoder(torch.from_numpy(wave)[None, None])
         wanted = recipe.quantizer(latents).codes_bkt[0].numpy()

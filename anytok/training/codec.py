@@ -18,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import UsageError
 from ..models.seanet import SeanetDecoder, SeanetEncoder
+from ..registry import find
 from .calibrate import unit_outputs
 from .clips import Clips
 from .config import CodecConfig, TrainConfig
@@ -28,6 +30,8 @@ from .quantizer import LearnedQuantizer
 
 __all__ = ["CodecRecipe"]
 
+_READERS = {"speech": ("speechtokenizer",), "music": ("encodec-24khz", "encodec-32khz")}  # what loads the weights
+
 
 class CodecRecipe:
     """A codec in training."""
@@ -36,6 +40,7 @@ class CodecRecipe:
         model: CodecConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
         self.clips = Clips(f"{config.data}/train")
+        _check_data(self.clips, config)
         sizes = {
             "dimension": model.dimension, "num_filters": model.num_filters, "ratios": model.ratios,
             "num_lstm_layers": model.num_lstm_layers, "shortcut": model.shortcut,
@@ -94,3 +99,32 @@ class CodecRecipe:
         shallow = rng.random(self.batch_size) < self.model.shallow
         depths[shallow] = rng.integers(1, self.model.num_codebooks + 1, int(shallow.sum()))
         return torch.from_numpy(depths)
+
+
+def _check_data(clips: Clips, config: TrainConfig) -> None:
+    """Raise UsageError for clips that this model cannot learn from, or learns from in vain."""
+    model: CodecConfig = config.model
+    where, hop = f"{config.data}/train", math.prod(model.ratios)
+    rates = {find(name).spec.sample_rate: name for name in _READERS[config.kind]}
+    if clips.sample_rate not in rates:
+        offers = " or ".join(f"{rate} Hz ({name})" for rate, name in rates.items())
+        raise UsageError(
+            f"{where}: is of {clips.sample_rate} Hz, and nothing would load the weights; the kind {config.kind!r} is "
+            f"read at {offers}: set `kind` or `data` to what goes together, or make the data anew at that rate"
+        )
+    if clips.hop % hop or (model.semantic_weight and clips.hop != hop):  # there are labels for each frame, or none
+        raise UsageError(
+            f"{where}: has frames of {clips.hop} samples, and ratios={list(model.ratios)} multiply to {hop}: expected "
+            f"ratios of {clips.hop} in all, or data of that hop"
+        )
+    if max(model.windows) // 2 >= (samples := model.frames * clips.hop):
+        raise UsageError(
+            f"{where}: frames={model.frames} of {clips.hop} samples are {samples}, too few for windows="
+            f"{list(model.windows)}: expected windows below {2 * samples}; raise frames, or leave the longest out"
+        )
+    low, high = int(clips.labels.min()), int(clips.labels.max())
+    if model.semantic_weight and not (low >= -1 and 0 <= high < len(PHONES)):
+        raise UsageError(
+            f"{where}: has labels from {low} to {high}; semantic_weight={model.semantic_weight} needs phones, 0 to "
+            f"{len(PHONES) - 1}, or -1 where none is known: leave it out, or make the data by data_speech"
+        )
