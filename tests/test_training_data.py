@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anytok.errors import UsageError
+from anytok.errors import MediaError, UsageError
 from anytok.training.clips import Clip, Clips, write_clips
 from anytok.training.compose import compose
 from anytok.training.descriptor import Descriptor
@@ -113,6 +115,67 @@ def test_a_folder_without_clips_is_refused(tmp_path: Path) -> None:
         Clips(tmp_path)
 
 
+def test_data_without_sound_are_not_written(tmp_path: Path) -> None:
+    for clips in ([], [Clip(np.zeros(9), "a", "short")]):
+        with pytest.raises(UsageError, match="no sound"):
+            write_clips(tmp_path / "new", clips, sample_rate=1000, hop=10)
+    assert not (tmp_path / "new").exists()
+
+
+def test_data_that_were_written_half_are_no_data(clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="no room"):
+        write_clips(tmp_path, [Clip(np.zeros(1000), "a", "0")], sample_rate=1000, hop=10)
+    with pytest.raises(UsageError, match="no clips"):
+        Clips(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["wave.npy", "labels.npy", "clips.json"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "short", "foreign", "pickled", "pipe", "other"])
+def test_damaged_clips_are_named_with_how_to_make_them_again(
+    clips: Clips, tmp_path: Path, name: str, damage: str
+) -> None:
+    path = tmp_path / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage in ("empty", "short", "foreign"):
+        path.write_bytes({"empty": b"", "short": content[:-30], "foreign": b"\xff\xfe no such data"}[damage])
+    elif damage == "pickled":
+        np.save(tmp_path / "o.npy", np.array([{}], object), allow_pickle=True)
+        (tmp_path / "o.npy").rename(path)
+    elif damage == "pipe":
+        os.mkfifo(path)
+    elif damage == "other":  # of other data
+        np.save(tmp_path / "o.npy", np.zeros(77, np.int16))
+        (tmp_path / "o.npy").rename(path)
+    with pytest.raises(UsageError, match=rf"{tmp_path}.*(clips\.json|{name}).*make the data anew: python -m"):
+        Clips(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"hop": 0}, "hop=0"),
+        ({"hop": None}, "hop=None"),
+        ({"sample_rate": "16k"}, "sample_rate='16k'"),
+        ({"clips": []}, "no sound"),
+        ({"clips": 3}, "not an index"),
+        ({"clips": [{"source": "a", "name": "", "start": 0}]}, "frames"),
+        ({"clips": [{"source": "a", "name": "", "start": -1, "frames": 102}]}, "start=-1"),
+        ({"clips": [{"source": "a", "name": "", "start": 0, "frames": 0}]}, "no sound"),
+        ({"clips": [{"source": "a", "name": "", "start": 0, "frames": 103}]}, "not written together"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused(clips: Clips, tmp_path: Path, change: dict, error: str) -> None:
+    index = json.loads((tmp_path / "clips.json").read_text("utf-8"))
+    (tmp_path / "clips.json").write_text(json.dumps(index | change), "utf-8")
+    with pytest.raises(UsageError, match=error):
+        Clips(tmp_path)
+
+
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
     from PIL import Image
@@ -138,6 +201,26 @@ def test_one_photograph_which_is_held_out_is_not_enough(tmp_path: Path) -> None:
     assert Pictures(tmp_path, side=16, drawn=1.0).batch(np.random.default_rng(0), 2).shape == (2, 16, 16, 3)
     Image.new("RGB", (40, 40)).save(tmp_path / "b.png")
     assert Pictures(tmp_path, side=16, drawn=0.0).batch(np.random.default_rng(0), 2).shape == (2, 16, 16, 3)
+
+
+@pytest.mark.parametrize(("damage", "kind"), [("short", "truncated"), ("text", "unsupported"), ("pipe", "not_a_file")])
+def test_a_photograph_that_cannot_be_read_is_named(photographs: Path, damage: str, kind: str) -> None:
+    path = photographs / "03.png"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content[:-25] if damage == "short" else b"no picture at all")
+    with pytest.raises(MediaError, match=rf"03\.png.*take it away.*{kind}"):
+        Pictures(photographs, side=16, drawn=0.0)
+
+
+def test_a_missing_folder_of_photographs_is_named(tmp_path: Path) -> None:
+    for place in (tmp_path / "nowhere", tmp_path / "a.png"):
+        (tmp_path / "a.png").touch()
+        with pytest.raises(UsageError, match=f"{place}: no such folder"):
+            Pictures(place, side=16, drawn=1.0)
 
 
 def test_pictures_have_the_asked_shape_and_repeat_by_seed(photographs: Path) -> None:

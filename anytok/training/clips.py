@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..arguments import whole
 from ..errors import UsageError
 
 __all__ = ["Clip", "Clips", "write_clips"]
+
+_MAKE = (
+    "make the data anew: python -m anytok.training.data_speech or data_music, with the folder above this one "
+    "(see the data lines of the config)"
+)
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,19 @@ class Clips:
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
         if not (folder / "clips.json").is_file():
-            raise UsageError(f"{folder}: no clips.json; make the data first (see the data lines of the config)")
-        index = json.loads((folder / "clips.json").read_text("utf-8"))
-        self.hop, self.sample_rate, self.items = index["hop"], index["sample_rate"], index["clips"]
-        self.wave = np.load(folder / "wave.npy", mmap_mode="r")
-        self.labels = np.load(folder / "labels.npy", mmap_mode="r")
+            raise UsageError(f"{folder}: no clips.json; {_MAKE}")
+        try:
+            index = json.loads((folder / "clips.json").read_text("utf-8"))
+            self.hop = whole("hop", index["hop"], 1, 1 << 20)
+            self.sample_rate = whole("sample_rate", index["sample_rate"], 1, 1 << 20)
+            self.items = [_item(item) for item in index["clips"]]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UsageError(f"{folder / 'clips.json'}: not an index of clips ({error!r}); {_MAKE}") from error
+        frames = max((item["start"] + item["frames"] for item in self.items), default=0)
+        if not frames:
+            raise UsageError(f"{folder / 'clips.json'}: there is no sound in it; {_MAKE}")
+        self.wave = _array(folder / "wave.npy", np.int16, frames * self.hop)
+        self.labels = _array(folder / "labels.npy", np.int8, frames)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -89,9 +104,38 @@ class Clips:
         return wave.astype(np.float32) / 32768, np.asarray(self.labels[start : start + frames])
 
 
+def _item(item: dict[str, Any]) -> dict[str, Any]:
+    """One clip's entry in the index, after a check of what batches are cut by."""
+    places = {key: whole(key, item[key], 0, 1 << 40) for key in ("start", "frames")}
+    return {**item, "source": str(item["source"]), **places}
+
+
+def _array(path: Path, kind: type[np.generic], length: int) -> np.ndarray:
+    """The array in a file, left on disk; raises UsageError unless it is of this type and length."""
+    try:
+        # np.load would also open archives, and a pipe for ever
+        array = np.lib.format.open_memmap(path, mode="r") if path.is_file() else None
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"{path}: damaged, or no numpy array ({error}); {_MAKE}") from error
+    if array is None:
+        raise UsageError(f"{path}: no such file, though clips.json is there; {_MAKE}")
+    if array.dtype != kind or array.shape != (length,):
+        raise UsageError(
+            f"{path}: {array.dtype} of shape {list(array.shape)}, where clips.json beside it tells of "
+            f"{np.dtype(kind)} [{length}]: they were not written together; {_MAKE}"
+        )
+    return array
+
+
 def write_clips(folder: Path, clips: list[Clip], sample_rate: int, hop: int) -> None:
-    """Write clips in the form that Clips reads; each is cut to whole frames."""
+    """Write clips in the form that Clips reads; each is cut to whole frames.
+
+    The index goes first and comes last, so that what was stopped half way is not taken for a training set.
+    """
+    if not any(len(clip.wave) >= hop for clip in clips):
+        raise UsageError(f"{folder}: no sound to write: ask for more clips")
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "clips.json").unlink(missing_ok=True)
     waves, labels, items, start = [], [], [], 0
     for clip in clips:
         frames = len(clip.wave) // hop

@@ -6,11 +6,15 @@ Every seventh photograph is held out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import MediaError, UsageError
+from ..media.image import load_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["Pictures", "held_out"]
 
@@ -23,6 +27,8 @@ def held_out(folder: str | Path) -> list[Path]:
 
 
 def _photographs(folder: str | Path) -> list[Path]:
+    if not Path(folder).is_dir():
+        raise UsageError(f"{folder}: no such folder; set `data` to a folder of photographs")
     paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     if not paths:
         raise UsageError(f"{folder}: no .jpg or .png pictures here; set `data` to a folder of photographs")
@@ -32,15 +38,13 @@ def _photographs(folder: str | Path) -> list[Path]:
 class Pictures:
     """Random square pictures, uint8 [side, side, 3]; a share of `drawn` is drawn, the rest cut from photographs.
 
-    Raises UsageError where a folder has too few of them.
+    Raises UsageError where a folder has too few of them, MediaError naming one that cannot be read.
     """
 
     def __init__(self, folder: str | Path, side: int, drawn: float) -> None:
-        from PIL import Image
-
         self.side, self.drawn = side, drawn
         paths = _photographs(folder)
-        self.photographs = [Image.open(path).convert("RGB") for i, path in enumerate(paths) if i % _HOLD_EVERY]
+        self.photographs = [_read(path) for i, path in enumerate(paths) if i % _HOLD_EVERY]
         if not self.photographs and drawn < 1:
             raise UsageError(
                 f"{folder}: one picture only, and the first of every {_HOLD_EVERY} is held out; "
@@ -75,6 +79,13 @@ class Pictures:
             shape: Any = (pen.rectangle, pen.ellipse)[rng.integers(2)]
             shape([tuple(box[0]), tuple(box[1])], fill=tuple(rng.integers(0, 256, 3).tolist()))
         return np.asarray(picture)
+
+
+def _read(path: Path) -> Image:
+    try:
+        return load_image(path)
+    except MediaError as error:
+        raise MediaError(error.kind, f"{error.detail}; replace this photograph, or take it away", error.key) from error
 
 
 def _recolour(rng: np.random.Generator, levels: np.ndarray) -> np.ndarray:
