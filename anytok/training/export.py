@@ -20,6 +20,7 @@ from ..checkpoints.seed import published_name
 from .codec import CodecRecipe
 from .config import CodecConfig
 from .image import ImageRecipe
+from .pairs import load_vae
 from .phones import PHONES
 from .quantizer import LearnedQuantizer
 from .unclip import NOISING, SAMPLING, UnclipRecipe
@@ -132,7 +133,7 @@ def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:
     with around_torchaudio():
         import diffusers
         from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
-    vae: Any = diffusers.AutoencoderKL.from_pretrained(recipe.model.vae)
+    vae: Any = load_vae(recipe.model.vae)
     vae.register_to_config(scaling_factor=recipe.scaling)
     normalizer = StableUnCLIPImageNormalizer(len(recipe.mean_e))
     normalizer.mean.data.copy_(recipe.mean_e[None])

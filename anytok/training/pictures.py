@@ -16,17 +16,18 @@ from ..media.image import load_image
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Pictures", "held_out"]
+__all__ = ["Pictures", "held_out", "photographs"]
 
 _HOLD_EVERY = 7
 
 
 def held_out(folder: str | Path) -> list[Path]:
     """The photographs that training never sees."""
-    return _photographs(folder)[::_HOLD_EVERY]
+    return photographs(folder)[::_HOLD_EVERY]
 
 
-def _photographs(folder: str | Path) -> list[Path]:
+def photographs(folder: str | Path) -> list[Path]:
+    """All photographs in a folder, in the order of their names; raises UsageError where there are none."""
     if not Path(folder).is_dir():
         raise UsageError(f"{folder}: no such folder; set `data` to a folder of photographs")
     paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
@@ -43,7 +44,7 @@ class Pictures:
 
     def __init__(self, folder: str | Path, side: int, drawn: float) -> None:
         self.side, self.drawn = side, drawn
-        paths = _photographs(folder)
+        paths = photographs(folder)
         self.photographs = [_read(path) for i, path in enumerate(paths) if i % _HOLD_EVERY]
         if not self.photographs and drawn < 1:
             raise UsageError(

@@ -11,7 +11,6 @@ Legend: b batch, c channels, h height, w width, t codes, e embedding width.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -20,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.around_torchaudio import around_torchaudio
-from ..models.seed import Seed, normalize
+from ..errors import UsageError
 from ..models.unclip import waves
 from .config import TrainConfig
 from .fields import Layers, Share, Size, Within, multiple, same_length
-from .pictures import Pictures
+from .pairs import read_or_make_pairs
 
 __all__ = ["NOISING", "SAMPLING", "UnclipConfig", "UnclipRecipe", "UnetSizes"]
 
@@ -81,12 +80,13 @@ class UnclipRecipe:
         with around_torchaudio():
             import diffusers
         model: UnclipConfig = config.model
-        self.model, self.config, self.batch_size = model, config, config.run.batch_size
-        pairs = self._pairs(Path(config.out) / "pairs.safetensors")
+        self.model, self.batch_size = model, config.run.batch_size
+        pairs = read_or_make_pairs(config)
         self.embeddings_ne, latents_nchw = pairs["embeddings"], pairs["latents"]
         self.scaling = 1 / float(latents_nchw.std())
         self.latents_nchw = latents_nchw * self.scaling
         self.mean_e, self.std_e = self.embeddings_ne.mean(0), self.embeddings_ne.std(0)
+        self._check_pairs()
         torch.manual_seed(config.run.seed)
         width = self.embeddings_ne.shape[1]
         self.unet: Any = diffusers.UNet2DConditionModel(
@@ -136,38 +136,17 @@ class UnclipRecipe:
         noised_be = self.noising.add_noise(scaled_be, torch.randn_like(scaled_be), levels_b)
         return torch.cat([noised_be * self.std_e + self.mean_e, waves(levels_b, embeddings_be.shape[1])], dim=1)
 
-    def _pairs(self, path: Path) -> dict[str, Tensor]:
-        """Embeddings [n, e] and unscaled latents [n, c, h, w] of pictures, from the file or made now."""
-        from safetensors.torch import load_file, save_file
-
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(self._make_pairs(), path)
-        return load_file(path)
-
-    @torch.no_grad()
-    def _make_pairs(self) -> dict[str, Tensor]:
-        from tqdm import tqdm
-
-        from ..checkpoints.report import load_state
-        from ..checkpoints.seed import fuse, published_name, read_seed
-
-        with around_torchaudio():
-            from diffusers import AutoencoderKL
-        torch.set_num_threads(self.config.run.threads)
-        files = read_seed("seed-mini", self.model.tokenizer)
-        seed = Seed(**files.sizes)
-        load_state(seed, fuse(files.state), files.source, published_name=published_name)
-        vae = AutoencoderKL.from_pretrained(self.model.vae).eval()
-        pictures = Pictures(self.config.data, files.sizes["image_size"], self.model.drawn)
-        rng = np.random.default_rng(self.config.run.seed)
-        embeddings, latents = [], []
-        for _ in tqdm(range(-(-self.model.num_pairs // 16)), desc="pairs", mininterval=10):
-            levels_bhwc = torch.from_numpy(pictures.batch(rng, 16))
-            embeddings.append(seed.embed(seed.quantize(seed.latents(normalize(levels_bhwc)))))
-            small_bchw = F.interpolate(
-                levels_bhwc.permute(0, 3, 1, 2).float() / 127.5 - 1, (vae.config.sample_size,) * 2,
-                mode="bilinear", antialias=True,
-            )  # fmt: skip
-            latents.append(vae.encode(small_bchw).latent_dist.mode())
-        return {"embeddings": torch.cat(embeddings), "latents": torch.cat(latents).contiguous()}
+    def _check_pairs(self) -> None:
+        """Raise UsageError for a UNet of another shape than the latents, and for embeddings that say nothing."""
+        sizes, shape = self.model.sizes, self.latents_nchw.shape[1:]
+        if (sizes.in_channels, sizes.out_channels, sizes.sample_size) != (shape[0], shape[0], shape[1]):
+            raise UsageError(
+                f"[model.sizes] in_channels={sizes.in_channels}, out_channels={sizes.out_channels}, sample_size="
+                f"{sizes.sample_size}: the latents of the VAE {self.model.vae} have {shape[0]} channels and a side of "
+                f"{shape[1]}: expected these"
+            )
+        if not bool((self.std_e > 1e-6).all()):  # NaN is not either
+            raise UsageError(
+                f"{self.model.tokenizer}: gives every picture the same embedding, or none that is finite, and a "
+                "painter would learn nothing: train it for longer, or on more pictures"
+            )

@@ -1,0 +1,124 @@
+"""What the painter learns from: embeddings of pictures and the latents to draw of them, made once and kept beside the
+checkpoint, with a note of what they were made from.
+
+Legend: n pairs, b batch, c channels, h height, w width, e embedding width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checkpoints.around_torchaudio import around_torchaudio
+from ..checkpoints.report import load_state
+from ..checkpoints.seed import fuse, published_name, read_seed
+from ..errors import CheckpointError, UsageError
+from ..models.seed import Seed, normalize
+from .config import TrainConfig
+from .pictures import Pictures, photographs
+
+__all__ = ["load_vae", "read_or_make_pairs"]
+
+_FINISHED = {
+    "tokenizer": ("image_mini.toml", ("seed_quantizer.safetensors", "config.json")),
+    "vae": ("vae_mini.toml", ("diffusion_pytorch_model.safetensors", "config.json")),
+}
+
+
+def read_or_make_pairs(config: TrainConfig) -> dict[str, Tensor]:
+    """`embeddings` [n, e] and unscaled `latents` [n, c, h, w], from the run's folder; made now where they are not
+    there, not whole, or of other pictures, weights or settings than the config says.
+
+    Raises UsageError for folders of runs that are not finished, CheckpointError where a painter has already learned
+    from other pairs.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(config.out) / "pairs.safetensors"
+    origin = _origin(config)
+    pairs = _read(path, origin)
+    if pairs is not None:
+        return pairs
+    if path.exists() and (path.parent / "checkpoint.pt").exists():
+        raise CheckpointError(
+            f"{path}: damaged, or made from other pictures, weights or settings than the config names now, and "
+            "checkpoint.pt beside it has learned from it. Delete both to begin anew, or give `out` another folder"
+        )
+    pairs = _make(config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    save_file(pairs, aside, metadata={"made_from": origin})
+    aside.replace(path)
+    return pairs
+
+
+def load_vae(folder: str) -> Any:
+    """The finished VAE; never asks the hub."""
+    with around_torchaudio():
+        from diffusers import AutoencoderKL
+    try:
+        return AutoencoderKL.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    except Exception as error:  # diffusers raises half a dozen types on damaged files
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{folder}: not a whole VAE ({reason}); {_how_to_make('vae')}") from error
+
+
+def _how_to_make(key: str) -> str:
+    recipe = _FINISHED[key][0]
+    return f"make it: anytok train configs/train/{recipe}, or set `{key}` to the weights of that run"
+
+
+def _origin(config: TrainConfig) -> str:
+    """A hash of all that pairs depend on; raises UsageError for a finished run's file that is not there."""
+    model, files = config.model, photographs(config.data)
+    for key, (_, names) in _FINISHED.items():
+        folder = Path(getattr(model, key))
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise UsageError(f"{folder}: no {missing[0]} here; {_how_to_make(key)}")
+        files = [*files, *(folder / name for name in names)]
+    digest = hashlib.sha256(repr((model.num_pairs, model.drawn, config.run.seed)).encode())
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes() if file.is_file() else b"").digest())
+    return digest.hexdigest()
+
+
+def _read(path: Path, origin: str) -> dict[str, Tensor] | None:
+    """The pairs in a file; None where it is not there, not whole, or not of this origin."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            same = (file.metadata() or {}).get("made_from") == origin
+            return {key: file.get_tensor(key) for key in ("embeddings", "latents")} if same else None
+    except (OSError, SafetensorError):
+        return None
+
+
+@torch.no_grad()
+def _make(config: TrainConfig) -> dict[str, Tensor]:
+    from tqdm import tqdm
+
+    torch.set_num_threads(config.run.threads)
+    files = read_seed("seed-mini", config.model.tokenizer)
+    seed = Seed(**files.sizes)
+    load_state(seed, fuse(files.state), files.source, published_name=published_name)
+    vae = load_vae(config.model.vae)
+    pictures = Pictures(config.data, files.sizes["image_size"], config.model.drawn)
+    rng = np.random.default_rng(config.run.seed)
+    embeddings, latents = [], []
+    for _ in tqdm(range(-(-config.model.num_pairs // 16)), desc="pairs", mininterval=10):
+        levels_bhwc = torch.from_numpy(pictures.batch(rng, 16))
+        embeddings.append(seed.embed(seed.quantize(seed.latents(normalize(levels_bhwc)))))
+        small_bchw = F.interpolate(
+            levels_bhwc.permute(0, 3, 1, 2).float() / 127.5 - 1, (vae.config.sample_size,) * 2,
+            mode="bilinear", antialias=True,
+        )  # fmt: skip
+        latents.append(vae.encode(small_bchw).latent_dist.mode())
+    return {"embeddings": torch.cat(embeddings), "latents": torch.cat(latents).contiguous()}
