@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..errors import UsageError
 from .config import CodecConfig, read_config
 
 __all__ = ["train"]
@@ -19,7 +20,8 @@ def train(config_path: str | Path) -> Path:
     Returns the folder with the weights, in the published form of its kind; beside it lie the checkpoint, the
     losses and their plot.
 
-    Raises UsageError for a config that does not hold together or data that are not there.
+    Raises UsageError for a config that does not hold together or data that are not there, MediaError for a picture
+    that cannot be read.
     """
     from .codec import CodecRecipe
     from .export import export_encodec, export_seed, export_speech, export_unclip, export_vae
@@ -38,6 +40,8 @@ def train(config_path: str | Path) -> Path:
     config = read_config(config_path, {kind: parts[0] for kind, parts in kinds.items()})
     _, recipe_class, export = kinds[config.kind]
     folder = Path(config.out)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{config_path}: out={config.out!r} is a file: expected a folder, or a name that is free")
     recipe = recipe_class(config)
     optimize(recipe, config.run, folder)
     export(recipe, folder / "weights")

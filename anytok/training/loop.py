@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, DiskError, UsageError
 from .config import RunConfig
 
 __all__ = ["Recipe", "learning_rate", "optimize", "plot_losses"]
+
+_MAX_SKIPPED = 100  # bad batches in a row
 
 
 class Recipe(Protocol):
@@ -47,7 +50,11 @@ def learning_rate(step: int, run: RunConfig) -> float:
 
 
 def optimize(recipe: Recipe, run: RunConfig, folder: Path) -> None:
-    """Train to `run.steps`, resuming from `folder/checkpoint.pt` if it is there."""
+    """Train to `run.steps`, resuming from `folder/checkpoint.pt` if it is there.
+
+    Raises UsageError where training has run away, CheckpointError for a checkpoint that it cannot go on from, DiskError
+    for one that cannot be written.
+    """
     from tqdm import tqdm
 
     torch.set_num_threads(run.threads)
@@ -61,21 +68,35 @@ def optimize(recipe: Recipe, run: RunConfig, folder: Path) -> None:
         recipe.prepare(np.random.default_rng(run.seed))
     recipe.state.train()
     _forget_from(folder / "losses.jsonl", first)
+    skipped = 0
     with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
         bar = tqdm(range(first, run.steps), initial=first, total=run.steps, mininterval=10, desc=folder.name)
         for step in bar:
-            record = _step(recipe, optimizer, parameters, run, step)
+            record, stepped = _step(recipe, optimizer, parameters, run, step)
+            skipped = 0 if stepped else skipped + 1
+            if skipped == _MAX_SKIPPED:
+                raise _run_away(checkpoint, step)
             log.write(json.dumps(record) + "\n")
             if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
                 log.flush()
                 _save(checkpoint, recipe, optimizer, step + 1)
                 bar.set_postfix({k: v for k, v in record.items() if k not in ("step", "seconds", "rate")})
+    if not all(bool(tensor.isfinite().all()) for tensor in recipe.state.state_dict().values()):
+        raise _run_away(checkpoint, run.steps)
     plot_losses(folder)
+
+
+def _run_away(checkpoint: Path, step: int) -> UsageError:
+    return UsageError(
+        f"{checkpoint.parent}: at step {step} losses or weights have not been finite for a while, and will not be "
+        f"again. Lower learning_rate or clip_gradient, delete {checkpoint.name}, and begin anew"
+    )
 
 
 def _step(
     recipe: Recipe, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], run: RunConfig, step: int
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], bool]:
+    """What the log says of a step, and whether it was taken."""
     started = time.monotonic()
     torch.manual_seed(run.seed * 1_000_003 + step)
     rate = learning_rate(step, run)
@@ -85,16 +106,26 @@ def _step(
     optimizer.zero_grad(set_to_none=True)
     torch.stack(list(losses.values())).sum().backward()
     norm = nn.utils.clip_grad_norm_(parameters, run.clip_gradient)
-    if bool(torch.isfinite(norm)):  # one bad batch must not poison the weights
+    finite = bool(torch.isfinite(norm))
+    if finite:  # one bad batch must not poison the weights
         optimizer.step()
     values = {name: round(float(loss.detach()), 5) for name, loss in losses.items()}
-    return {"step": step, **values, "rate": rate, "seconds": round(time.monotonic() - started, 3)}
+    return {"step": step, **values, "rate": rate, "seconds": round(time.monotonic() - started, 3)}, finite
 
 
 def _save(path: Path, recipe: Recipe, optimizer: torch.optim.Optimizer, step: int) -> None:
     aside = path.with_suffix(".part")
-    torch.save({"state": recipe.state.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, aside)
-    aside.replace(path)
+    try:
+        torch.save({"state": recipe.state.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, aside)
+        aside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's own where the disk is full
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        reason = str(error).strip().splitlines()[0]
+        raise DiskError(
+            f"{path}: cannot be written at step {step} ({reason}). Make room, and give the same command again: it goes "
+            "on from the one before"
+        ) from error
 
 
 def _resume(path: Path, recipe: Recipe, optimizer: torch.optim.Optimizer) -> int:
@@ -114,10 +145,21 @@ def _resume(path: Path, recipe: Recipe, optimizer: torch.optim.Optimizer) -> int
 
 
 def _forget_from(log: Path, first: int) -> None:
-    """Cut the log back to the steps that the checkpoint has: later ones come again, and the last line may be torn."""
+    """Cut the log back to the steps that the checkpoint has: later ones come again."""
     if log.is_file():
-        lines = log.read_text("utf-8").splitlines(keepends=True)[:first]
-        log.write_text("".join(lines), "utf-8")
+        kept = [record for record in _records(log) if record["step"] < first]
+        log.write_text("".join(json.dumps(record) + "\n" for record in kept), "utf-8")
+
+
+def _records(log: Path) -> list[dict[str, Any]]:
+    """The lines of a log, but for torn ones: what a crash leaves must not stop a training at its end."""
+    records = []
+    for line in log.read_bytes().splitlines():
+        with suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict) and isinstance(record.get("step"), int):
+                records.append(record)
+    return records
 
 
 def plot_losses(folder: Path) -> Path | None:
@@ -129,7 +171,7 @@ def plot_losses(folder: Path) -> Path | None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    records = [json.loads(line) for line in (folder / "losses.jsonl").read_text("utf-8").splitlines()]
+    records = _records(folder / "losses.jsonl")
     names = sorted({name for record in records for name in record} - {"step", "seconds", "rate"})
     figure, axes = pyplot.subplots(figsize=(8, 4.5))
     for name in names:
