@@ -6,12 +6,17 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from anytok.errors import MediaError, UsageError
+from anytok.training import data_music, data_speech
 from anytok.training.clips import Clip, Clips, write_clips
 from anytok.training.compose import compose
 from anytok.training.descriptor import Descriptor
@@ -174,6 +179,51 @@ def test_an_index_that_cannot_be_is_refused(clips: Clips, tmp_path: Path, change
     (tmp_path / "clips.json").write_text(json.dumps(index | change), "utf-8")
     with pytest.raises(UsageError, match=error):
         Clips(tmp_path)
+
+
+@pytest.mark.parametrize(("make", "count"), [(data_speech.make, "num_clips"), (data_music.make, "num_pieces")])
+def test_data_of_less_than_two_sets_are_refused(tmp_path: Path, make: Any, count: str) -> None:
+    for number in (1, 0, -3, 2.5):
+        with pytest.raises(UsageError, match=f"{count}={number}"):
+            make(tmp_path, **{"num_clips": {"recordings": None}, "num_pieces": {}}[count], **{count: number})
+
+
+def test_recordings_that_are_not_there_are_named(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UsageError, match=f"{folder}: no .flac"):
+            data_speech.make(tmp_path / "out", folder, 2)
+
+
+def test_a_recording_that_cannot_be_read_is_named_and_one_in_stereo_is_mixed(tmp_path: Path) -> None:
+    stereo = np.stack([np.full(640, 0.5), np.full(640, -0.25)], axis=1)
+    soundfile.write(tmp_path / "a.flac", stereo, 16000)
+    (tmp_path / "b.flac").write_bytes((tmp_path / "a.flac").read_bytes()[:10])
+    clips = data_speech._recorded([tmp_path / "a.flac", tmp_path / "b.flac"])
+    assert next(clips)[0].wave == pytest.approx(np.full(640, 0.125), abs=1e-3)
+    with pytest.raises(MediaError, match=r"b\.flac: this recording cannot be read"):
+        next(clips)
+
+
+def test_music_that_cannot_be_played_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    font = tmp_path / "font.sf2"
+    with pytest.raises(UsageError, match=r"font\.sf2: no such sound font"):
+        data_music.make(tmp_path, 2, font)
+    font.touch()
+    for wave, error in ((np.zeros((999, 2)), "nothing but silence"), (None, "fluidsynth failed")):
+
+        def play(command: list[str], wave: Any = wave, **_: object) -> None:
+            path = Path(command[command.index("-F") + 1])
+            path.touch() if wave is None else soundfile.write(path, wave, 32000)
+
+        monkeypatch.setattr(subprocess, "run", play)
+        with pytest.raises(UsageError, match=f"{error}.*apt-get install fluidsynth"):
+            data_music.make(tmp_path, 2, font)
+
+
+def test_a_tool_that_fails_says_so_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "anytok.training.data_speech", str(tmp_path), "--recordings", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "no .flac" in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UsageError
+from ..arguments import whole
+from ..errors import AnytokError, UsageError
 from .clips import Clip, write_clips
 from .compose import compose
 
@@ -25,10 +26,17 @@ __all__ = ["make"]
 
 SAMPLE_RATE, HOP = 32000, 640
 _SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")  # Debian's fluid-soundfont-gm
+_INSTALL = "apt-get install fluidsynth fluid-soundfont-gm"
 
 
 def make(out: Path, num_pieces: int, sound_font: Path = _SOUND_FONT, seed: int = 0) -> None:
-    """Write the training and the held-out set (every tenth piece) below `out`."""
+    """Write the training and the held-out set (every tenth piece) below `out`.
+
+    Raises UsageError where FluidSynth or the sound font is missing.
+    """
+    whole("num_pieces", num_pieces, 2)  # one is held out
+    if not sound_font.is_file():
+        raise UsageError(f"{sound_font}: no such sound font; {_INSTALL}, or give another by --sound-font")
 
     def play(i: int) -> Clip:
         return _piece(random.Random(f"{seed}/{i}"), f"piece-{i}", sound_font)
@@ -49,11 +57,13 @@ def _piece(rng: random.Random, name: str, sound_font: Path) -> Clip:
         command = ["fluidsynth", "-niq", "-r", str(SAMPLE_RATE), "-g", "0.6", "-F", *files]
         try:
             subprocess.run(command, check=True, capture_output=True)
-            wave, _ = soundfile.read(wave_file, dtype="float32")
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise UsageError(f"fluidsynth failed ({error}): apt-get install fluidsynth fluid-soundfont-gm") from error
+            wave, _ = soundfile.read(wave_file, dtype="float32", always_2d=True)
+        except (OSError, subprocess.CalledProcessError, soundfile.LibsndfileError) as error:
+            raise UsageError(f"fluidsynth failed ({error}): {_INSTALL}") from error
     wave = wave.mean(axis=1)
     loud = np.flatnonzero(np.abs(wave) > 1e-3)
+    if not len(loud):  # all that fluidsynth says of a sound font that it cannot read
+        raise UsageError(f"{sound_font}: fluidsynth plays nothing but silence with it; {_INSTALL}")
     return Clip(wave[loud[0] : loud[-1]], "midi", name)
 
 
@@ -63,4 +73,7 @@ if __name__ == "__main__":
     parser.add_argument("--num-pieces", type=int, default=500)
     parser.add_argument("--sound-font", type=Path, default=_SOUND_FONT)
     arguments = parser.parse_args()
-    make(arguments.out, arguments.num_pieces, arguments.sound_font)
+    try:
+        make(arguments.out, arguments.num_pieces, arguments.sound_font)
+    except AnytokError as error:
+        raise SystemExit(f"{parser.prog}: {error}") from None

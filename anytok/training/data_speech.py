@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arguments import whole
+from ..errors import AnytokError, MediaError, MissingExtraError, UsageError
 from .clips import Clip, write_clips
 from .espeak import speak
 from .phones import frame_labels
@@ -39,7 +41,12 @@ _SPEEDS = (0.88, 1.0, 1.13)  # a few real speakers become more, as record player
 
 
 def make(out: Path, recordings: Path | None, num_clips: int, seed: int = 0) -> None:
-    """Write the training and the held-out set below `out`."""
+    """Write the training and the held-out set below `out`.
+
+    Raises UsageError for what is not installed or not there, MediaError for a recording that cannot be read.
+    """
+    whole("num_clips", num_clips, 2)  # one is held out
+    files = _files(recordings) if recordings else []
     rng = random.Random(seed)
     train: list[Clip] = []
     held: list[Clip] = []
@@ -51,7 +58,7 @@ def make(out: Path, recordings: Path | None, num_clips: int, seed: int = 0) -> N
         if _FLITE[voice] and i % 16 != 3:  # a held-out voice needs fewer clips
             continue
         (held if _FLITE[voice] else train).append(_flite_clip(rng, voice))
-    for clip, is_held in _recorded(recordings) if recordings else ():
+    for clip, is_held in _recorded(files):
         (held if is_held else train).append(clip)
     write_clips(out / "train", train, SAMPLE_RATE, HOP)
     write_clips(out / "held", held, SAMPLE_RATE, HOP)
@@ -71,8 +78,11 @@ def _flite_clip(rng: random.Random, voice: str) -> Clip:
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/clip.wav"
         command = ["flite", "-voice", voice, "-psdur", "-t", sentence(rng), "-o", path]
-        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        wave, rate = soundfile.read(path, dtype="float32")
+        try:
+            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            wave, rate = soundfile.read(path, dtype="float32")
+        except (OSError, subprocess.CalledProcessError, soundfile.LibsndfileError) as error:
+            raise UsageError(f"flite failed ({error}): apt-get install flite, then run this again") from error
     ends = [pair.split(":") for pair in printed.split()]
     starts = [0.0, *(float(end) for _, end in ends)]
     return _labelled(wave, rate, list(zip(starts, (name for name, _ in ends), strict=False)), "flite", voice)
@@ -83,22 +93,38 @@ def _labelled(wave: np.ndarray, rate: int, phones: list[tuple[float, str]], sour
     return Clip(wave, source, name, frame_labels(phones, len(wave) // HOP, _FRAME_RATE))
 
 
-def _recorded(folder: Path) -> Iterator[tuple[Clip, bool]]:
+def _files(folder: Path) -> list[Path]:
+    """The .flac files below a folder; raises UsageError where there are none."""
+    files = sorted(folder.rglob("*.flac"))
+    if not files:
+        raise UsageError(f"{folder}: no .flac recordings below this folder; expected one subfolder for each source")
+    return files
+
+
+def _recorded(files: list[Path]) -> Iterator[tuple[Clip, bool]]:
     """Recordings, one source a subfolder; digits are named DIGIT_SPEAKER_TAKE."""
     import soundfile
 
-    for i, path in enumerate(sorted(folder.rglob("*.flac"))):
-        wave, rate = soundfile.read(path, dtype="float32")
-        source = path.parent.name
+    for i, path in enumerate(files):
+        try:
+            wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        except (OSError, soundfile.LibsndfileError) as error:
+            detail = f"this recording cannot be read ({error}); replace it, or take it away"
+            raise MediaError("broken", detail, str(path)) from error
+        wave, source = wave.mean(axis=1), path.parent.name
         is_held = _HELD_SPEAKER in path.stem if source == "digits" else i % 6 == 0
         for speed in (1.0,) if is_held or source == "digits" else _SPEEDS:
             yield Clip(_resample(wave, round(rate * speed)), source, path.stem), is_held
 
 
 def _resample(wave: np.ndarray, rate: int) -> np.ndarray:
-    import soxr
-
-    return wave if rate == SAMPLE_RATE else soxr.resample(wave, rate, SAMPLE_RATE)
+    if rate == SAMPLE_RATE:
+        return wave
+    try:
+        import soxr
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("soxr", "media", "resampling") from error
+    return soxr.resample(wave, rate, SAMPLE_RATE)
 
 
 if __name__ == "__main__":
@@ -107,4 +133,7 @@ if __name__ == "__main__":
     parser.add_argument("--recordings", type=Path)
     parser.add_argument("--num-clips", type=int, default=1600)
     arguments = parser.parse_args()
-    make(arguments.out, arguments.recordings, arguments.num_clips)
+    try:
+        make(arguments.out, arguments.recordings, arguments.num_clips)
+    except AnytokError as error:
+        raise SystemExit(f"{parser.prog}: {error}") from None
