@@ -85,6 +85,13 @@ def test_a_calibrated_network_speaks_up() -> None:
     assert float(network(wave).std(dim=2).mean()) == pytest.approx(1, abs=0.3)
 
 
+@pytest.mark.parametrize("wave", [torch.zeros(2, 1, 500), torch.ones(2, 1, 500), torch.randn(1, 1, 1)])
+def test_a_network_that_hears_no_difference_is_not_calibrated(wave: Tensor) -> None:
+    network = nn.Sequential(nn.Conv1d(1, 8, 1), nn.ELU(), nn.Conv1d(8, 4, 1))
+    with pytest.raises(UsageError, match="the same for all of the first batch"):
+        unit_outputs(network, lambda: network(wave))
+
+
 def test_the_mel_loss_is_zero_for_equal_waves_and_grows_with_the_difference() -> None:
     spectra, wave = MelSpectra(16000, (256, 1024)), torch.randn(1, 4000)
     losses = [float(spectra(wave + scale * torch.randn(1, 4000), wave)) for scale in (0.0, 0.1, 1.0)]
@@ -179,6 +186,15 @@ def test_an_exported_codec_computes_what_was_trained(kind: str, data: Path, tmp_
         latents = recipe.encoder(torch.from_numpy(wave)[None, None])
         wanted = recipe.quantizer(latents).codes_bkt[0].numpy()
     assert values.shape == (3, 5) and (values == wanted).all()
+
+
+@pytest.mark.parametrize("wild", [1e9, float("nan")])
+def test_weights_that_nothing_would_load_are_not_exported(data: Path, tmp_path: Path, wild: float) -> None:
+    recipe = codec_recipe(data, "music")
+    recipe.encoder[0].bias.data[0] = wild  # type: ignore[index, union-attr]
+    with pytest.raises(UsageError, match=r"encoder\.layers\.0\..* beyond what float16 holds"):
+        export_encodec(recipe, tmp_path / "run" / "weights")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_exported_image_tokenizer_computes_what_was_trained(data: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from anytok.errors import CheckpointError, UsageError
 from anytok.training import train
 from anytok.training.config import RunConfig, TrainConfig
-from anytok.training.export import export_seed, export_vae
+from anytok.training.export import export_seed, export_unclip, export_vae
 from anytok.training.image import ImageConfig, ImageRecipe, SeedSizes
 from anytok.training.unclip import UnclipConfig, UnclipRecipe, UnetSizes
 from anytok.training.vae import VaeConfig, VaeRecipe, VaeSizes
@@ -148,3 +148,11 @@ def test_a_tokenizer_that_takes_all_pictures_for_one_is_refused(config: TrainCon
     safetensors.torch.save_file(state, path)
     with pytest.raises(UsageError, match="the same embedding"):
         UnclipRecipe(config)
+
+
+def test_a_unet_that_nothing_would_load_is_not_exported(config: TrainConfig, tmp_path: Path) -> None:
+    recipe = UnclipRecipe(config)
+    recipe.unet.conv_in.bias.data[0] = 1e9
+    with pytest.raises(UsageError, match=r"conv_in\.bias has grown beyond what float16 holds"):
+        export_unclip(recipe, tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()

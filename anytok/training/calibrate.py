@@ -12,13 +12,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..errors import UsageError
+
 __all__ = ["unit_outputs"]
 
 
 @torch.no_grad()
 def unit_outputs(network: nn.Module, run: Callable[[], object], bias: float = 0.1) -> None:
     """Scale every convolution and linear layer, in the order in which `run()` reaches them, so that its outputs
-    deviate by 1 between places and between the items of a batch; what is the same for all does not count."""
+    deviate by 1 between places and between the items of a batch; what is the same for all does not count.
+
+    Raises UsageError where nothing differs."""
 
     def rescale(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         assert isinstance(module.weight, Tensor)
@@ -32,7 +36,13 @@ def unit_outputs(network: nn.Module, run: Callable[[], object], bias: float = 0.
         others = [axis for axis in range(output.dim()) if axis != channels % output.dim()]
         # of items that are alike at each place, as queries are, only the difference between items says anything
         axes = [0] if isinstance(module, nn.Linear) else others
-        scale = 1.0 / float((output - offset).var(dim=axes).mean().sqrt().clamp(min=1e-6))
+        deviation = float((output - offset).var(dim=axes).mean().sqrt())
+        if not deviation > 1e-6:  # nor is NaN, the deviation of a single output
+            raise UsageError(
+                "a layer of the fresh network gives the same for all of the first batch, and would never learn: raise "
+                "batch_size, frames or the sizes, take another seed, or look whether the data are silent or all alike"
+            )
+        scale = 1.0 / deviation
         module.weight.mul_(scale)
         return (output - offset) * scale + offset * bias
 

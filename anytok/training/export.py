@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..checkpoints.around_torchaudio import around_torchaudio
 from ..checkpoints.seed import published_name
+from ..errors import UsageError
 from .codec import CodecRecipe
 from .config import CodecConfig
 from .image import ImageRecipe
@@ -123,6 +124,7 @@ def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:
     needs and the empty prompt that it is told."""
     from safetensors.torch import save_file
 
+    _refuse_wild({key: tensor.half() for key, tensor in recipe.unet.state_dict().items()}, folder)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = Path(recipe.model.tokenizer)
     shutil.copyfile(tokenizer / "seed_quantizer.safetensors", folder / "seed_quantizer.safetensors")
@@ -186,8 +188,18 @@ def _codebooks(quantizer: LearnedQuantizer, place: str) -> State:
 def _write(folder: Path, name: str, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     kinds = {key: torch.float32 if key.endswith(_WIDE) else torch.float16 for key in state}
     stored = {key: tensor.detach().to(kinds[key]).contiguous() for key, tensor in state.items()}
+    _refuse_wild(stored, folder)
+    folder.mkdir(parents=True, exist_ok=True)
     save_file(stored, folder / name, metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def _refuse_wild(stored: Mapping[str, Tensor], folder: Path) -> None:
+    wild = [key for key, tensor in stored.items() if not bool(tensor.isfinite().all())]
+    if wild:
+        raise UsageError(
+            f"{folder}: {wild[0]} has grown beyond what float16 holds, and nothing would load it: training has run "
+            f"away. Lower learning_rate, delete checkpoint.pt in {folder.parent}, and begin anew"
+        )
