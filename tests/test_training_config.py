@@ -135,6 +135,7 @@ def test_a_value_that_cannot_be_is_refused(
     [
         ("image", "model.sizes", "patch_size", "15", "image_size=224: expected a multiple of patch_size, 15"),
         ("image", "model.sizes", "decoder_heads", "7", "qformer_width=96: expected a multiple of decoder_heads, 7"),
+        ("image", "model.sizes", "vision_mlp_ratio", "0.01", "vision_mlp_ratio=0.01: leaves nothing"),
         ("image", "model", "num_luma", "143", "num_luma=143"),
         ("image", "run", "batch_size", "1", "batch_size = 1"),
         ("vae", "model.sizes", "block_out_channels", "[24, 48]", "block_out_channels has 2, down_block_types has 3"),

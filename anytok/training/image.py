@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import UsageError
 from ..models.seed import Seed, normalize
 from .calibrate import unit_outputs
 from .config import TrainConfig
@@ -52,6 +53,8 @@ class SeedSizes:
         multiple("vision_width", self.vision_width, "vision_heads", self.vision_heads)
         multiple("qformer_width", self.qformer_width, "qformer_heads", self.qformer_heads)
         multiple("qformer_width", self.qformer_width, "decoder_heads", self.decoder_heads)
+        if self.vision_width * self.vision_mlp_ratio < 1:
+            raise UsageError(f"vision_mlp_ratio={self.vision_mlp_ratio}: leaves nothing of vision_width: raise it")
 
 
 @dataclass(frozen=True)
