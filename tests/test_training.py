@@ -154,7 +154,8 @@ def test_data_that_do_not_fit_the_model_are_refused(
     """At the start: what training would end in, nothing loads."""
     changes = dict(changes)
     labels = np.full(50, changes.pop("foreign", 0))
-    write_clips(tmp_path / kind / "train", [Clip(np.zeros(16000), "a", "0", labels)], rate, 320)
+    clips = [Clip(np.zeros(16000), "a", "0", labels), Clip(np.zeros(16000), "not drawn", "1", np.zeros(50))]
+    write_clips(tmp_path / kind / "train", clips, rate, 320)
     with pytest.raises(UsageError, match=f"{tmp_path}.*{error}"):
         codec_recipe(tmp_path, kind, **changes)
 

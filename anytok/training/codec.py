@@ -122,9 +122,17 @@ def _check_data(clips: Clips, config: TrainConfig) -> None:
             f"{where}: frames={model.frames} of {clips.hop} samples are {samples}, too few for windows="
             f"{list(model.windows)}: expected windows below {2 * samples}; raise frames, or leave the longest out"
         )
-    low, high = int(clips.labels.min()), int(clips.labels.max())
-    if model.semantic_weight and not (low >= -1 and 0 <= high < len(PHONES)):
+    if model.semantic_weight:
+        _check_labels(clips, model, where)
+
+
+def _check_labels(clips: Clips, model: CodecConfig, where: str) -> None:
+    drawn = [item for item in clips.items if not model.sources or model.sources.get(item["source"])]
+    labels = [clips.labels[item["start"] : item["start"] + item["frames"]] for item in drawn if item["frames"]]
+    low, high = min((each.min() for each in labels), default=0), max((each.max() for each in labels), default=0)
+    if not (low >= -1 and 0 <= high < len(PHONES)):
         raise UsageError(
-            f"{where}: has labels from {low} to {high}; semantic_weight={model.semantic_weight} needs phones, 0 to "
-            f"{len(PHONES) - 1}, or -1 where none is known: leave it out, or make the data by data_speech"
+            f"{where}: the clips of `sources` have labels from {low} to {high}; semantic_weight="
+            f"{model.semantic_weight} needs phones, 0 to {len(PHONES) - 1}, or -1 where none is known: leave it out, "
+            "or make the data by data_speech"
         )
