@@ -96,7 +96,8 @@ class ReferenceEncodec(Tokenizer):
         for item in several(codes, "decode"):
             self.check(item)
             pieces = torch.tensor(item.values).to(self._device).split(item.segment_frames(), dim=1)
-            scales = [None] * len(pieces) if item.scales is None else [torch.tensor([[s]]) for s in item.scales]
+            loudness = None if item.scales is None else torch.tensor(item.scales)[:, None, None].to(self._device)
+            scales = [None] * len(pieces) if loudness is None else list(loudness)
             wave_bcs = self._decode(list(zip(pieces, scales, strict=True))).cpu()
             result.append(Audio(wave_bcs[0, :, : item.num_samples].numpy(), self.spec.sample_rate or 0))
         return result

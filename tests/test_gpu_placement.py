@@ -1,0 +1,125 @@
+"""On a GPU everything is where it belongs: seen on a pretended one, since fresh machines have none."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pretended_gpu import pretended_gpu
+from tiny_unclip import tiny_pipeline
+from torch import nn
+
+import anytok
+from anytok import Audio, Codes, Tokenizer
+
+GOLDEN = Path(__file__).parent / "golden"
+CODECS = {
+    "speech-mini": None,
+    "music-mini": None,
+    "speechtokenizer": GOLDEN / "speechtokenizer",
+    "speechtokenizer-snake": GOLDEN / "speechtokenizer-snake",
+    "encodec-24khz": GOLDEN / "encodec_24khz",
+    "encodec-32khz": GOLDEN / "encodec_32khz",
+    "encodec-48khz": GOLDEN / "encodec_48khz",
+}
+
+
+def load(name: str, **options: Any) -> Tokenizer:
+    return anytok.load_tokenizer(name, checkpoint=CODECS.get(name), device="cuda", **options)
+
+
+def sounds(tokenizer: Tokenizer) -> list[Audio]:
+    rate, channels = tokenizer.spec.sample_rate, tokenizer.spec.channels
+    assert rate and channels
+    return [Audio(np.full((channels, length), 0.1, np.float32), rate) for length in (1, 2000, rate * 3 // 2)]
+
+
+def places(owner: Any, seen: set[int] | None = None) -> set[str]:
+    """The devices of all tensors that an object holds, however deep."""
+    seen = set() if seen is None else seen
+    if id(owner) in seen or isinstance(owner, (str, bytes, type, np.ndarray)):
+        return set()
+    seen.add(id(owner))
+    if isinstance(owner, torch.Tensor):
+        return {owner.device.type}
+    if isinstance(owner, nn.Module):
+        return {one.device.type for one in [*owner.parameters(), *owner.buffers()]}
+    below = owner.values() if isinstance(owner, dict) else owner if isinstance(owner, (list, tuple)) else ()
+    return set().union(*(places(one, seen) for one in [*below, *getattr(owner, "__dict__", {}).values()]))
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [*((name, "float32") for name in CODECS), *(("speech-mini", dtype) for dtype in ("mixed", "bfloat16", "float16"))],
+)
+def test_codecs(name: str, dtype: str) -> None:
+    with pretended_gpu():
+        tokenizer = load(name, dtype=dtype)
+        assert places(tokenizer) == {"cuda"}
+        clips = sounds(tokenizer)
+        codes = tokenizer.encode_batch(clips)
+        assert [item.num_samples for item in codes] == [clip.num_samples for clip in clips]
+        assert [one.num_samples for one in tokenizer.decode_batch(codes)] == [clip.num_samples for clip in clips]
+        assert tokenizer.latents(clips[2]).shape[1] == codes[2].num_frames  # type: ignore[attr-defined]
+        if hasattr(tokenizer, "decoder_stream"):
+            stream = tokenizer.decoder_stream()
+            pieces = [stream.push(codes[2].values[:, :3]), stream.push(codes[2].values[:, 3:]), stream.finish()]
+            hop = tokenizer.spec.hop_length
+            assert sum(piece.num_samples for piece in pieces) == codes[2].num_frames * hop
+
+
+@pytest.mark.parametrize("name", ["speechtokenizer", "speechtokenizer-snake", "encodec-24khz", "encodec-48khz"])
+def test_the_original_codecs(name: str) -> None:
+    """Not transformers': its padding goes by numbers that lie on the GPU."""
+    package = {} if name.startswith("speech") else {"package": "encodec"}
+    with pretended_gpu():
+        tokenizer = load(name, engine="reference", **package)
+        clips = sounds(tokenizer)[1:]
+        codes = tokenizer.encode_batch(clips)
+        assert [one.num_samples for one in tokenizer.decode_batch(codes)] == [clip.num_samples for clip in clips]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dtype": "float16", "preset": "fast", "batch_size": 2, "decode_batch_size": 2},
+        {"dtype": "bfloat16", "scheduler": "ddim", "noise_level": 30},
+        {"guidance_scale": 1.0},
+    ],
+    ids=str,
+)
+def test_pictures(options: dict[str, Any]) -> None:
+    with pretended_gpu():
+        tokenizer = load("seed-mini", num_inference_steps=3, **options)
+        codes = tokenizer.encode_batch([Image.new("RGB", (30, 20))] * 3)
+        assert len(tokenizer.decode_batch(codes, seeds=[1, 2, 3])) == 3
+        assert len(tokenizer.decode_batch(codes, negative=codes[0])) == 3
+        assert tokenizer.embed(codes).shape[0] == 3  # type: ignore[attr-defined]
+        assert places(tokenizer._model) == {"cuda"}  # type: ignore[attr-defined]
+
+
+def test_the_original_pictures(tmp_path: Path) -> None:
+    for name in ("seed_quantizer.pt", "config.json"):
+        shutil.copy(GOLDEN / "seed" / name, tmp_path)
+    tiny_pipeline(tmp_path / "unclip")
+    with pretended_gpu():
+        tokenizer = anytok.load_tokenizer("seed-2", checkpoint=tmp_path, device="cuda", engine="reference")
+        codes = Codes(np.zeros((1, 32), int), tokenizer.spec)
+        assert tokenizer.decode(codes, num_inference_steps=3, negative=codes)
+
+
+def test_what_was_left_behind_is_seen() -> None:
+    with pretended_gpu():
+        tokenizer = load("speech-mini")
+        quantizer = tokenizer._codec._quantizer  # type: ignore[attr-defined]
+        quantizer.codebooks_knd = torch.zeros(quantizer.codebooks_knd.shape)
+        assert places(tokenizer) == {"cpu", "cuda"}
+        with pytest.raises(AssertionError, match="FakeTensor"):
+            tokenizer.encode_batch(sounds(tokenizer))
+    assert torch.cuda.device_count() == 0
