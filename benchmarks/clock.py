@@ -35,7 +35,14 @@ def side_by_side(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
 
 
 def _peak_mb(run: Callable[[], Any]) -> float:
-    """Growth of resident memory during a run (Linux; NaN elsewhere)."""
+    """Growth of memory during a run: on a GPU of what torch has there, else of what is resident (Linux; else NaN)."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.memory_allocated():  # the models are there
+        torch.cuda.reset_peak_memory_stats()
+        loaded = torch.cuda.memory_allocated()
+        run()
+        return round((torch.cuda.max_memory_allocated() - loaded) / 1024**2, 1)
     reset = Path("/proc/self/clear_refs")
     if not reset.exists():
         run()

@@ -28,9 +28,9 @@ import anytok
 from anytok.engines.native.precision import has_half_kernels
 from anytok.registry import find
 
-RESULT = Path(__file__).parent / "results" / "speed.json"
+RESULTS = Path(__file__).parent / "results"
 CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-24khz", "encodec-48khz")
-POLICIES = ("float32", "mixed", "bfloat16")
+POLICIES, GPU_POLICIES = ("float32", "mixed", "bfloat16"), ("tf32", "float16")
 Row = dict[str, Any]
 Run = tuple[int, Callable[[], Any]]  # how many items it does, and how
 
@@ -66,7 +66,9 @@ def codec_rows(name: str, folder: Path | None, seconds: float, batch: int, round
 
 def policies(device: str) -> tuple[str, ...]:
     """The precisions that codecs have on this device."""
-    return POLICIES if device != "cpu" or has_half_kernels() else POLICIES[:1]
+    if device != "cpu":
+        return POLICIES + GPU_POLICIES
+    return POLICIES if has_half_kernels() else POLICIES[:1]
 
 
 def cut(name: str, folder: Path | None, seconds: float, batch: int) -> list[anytok.Audio]:
@@ -116,8 +118,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="clips in a batch")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help="default: results/speed.json, or on a GPU results/speed-cuda.json")
     options = parser.parse_args()
+    options.out = options.out or RESULTS / ("speed.json" if options.device == "cpu" else "speed-cuda.json")
     torch.set_num_threads(options.threads)
     before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     rows = [row for row in before if row["tokenizer"] not in options.only]

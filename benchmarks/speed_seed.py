@@ -9,30 +9,31 @@ from typing import Any
 import numpy as np
 from pictures import crops, real_pictures, synthetic_pictures
 from seeded_seed import write_seed_checkpoint
-from speed import Row, Run, measured
+from speed import GPU_POLICIES, Row, Run, measured
 
 import anytok
 
 CALIBRATION_CROPS, CODEBOOK_CROPS = 4, 32
-BATCH = 4
+BATCH, GPU_BATCH = 4, 64
 
 
 def seed_rows(folder: Path | None, rounds: int, device: str) -> list[Row]:
-    """Encode rows: the original in float32, native in float32 and bfloat16, alone and in a batch."""
+    """Encode rows: the original in float32, native in float32 and lower precisions, alone and in a batch."""
+    count = BATCH if device == "cpu" else GPU_BATCH
     named: list[Any] = real_pictures(folder) if folder else synthetic_pictures(BATCH)
-    pictures = crops(named, BATCH, seed=1)
+    pictures = crops(named, count, seed=1)
     with tempfile.TemporaryDirectory() as place:
         cut = crops(named, CODEBOOK_CROPS)
         options = {"checkpoint": write_seed_checkpoint(Path(place), cut[:CALIBRATION_CROPS], cut), "device": device}
         original = anytok.load_tokenizer("seed-2", engine="reference", **options)
         natives = {f"native {dtype}": anytok.load_tokenizer("seed-2", dtype=dtype, **options)
-                   for dtype in ("float32", "bfloat16")}  # fmt: skip
+                   for dtype in ("float32", "bfloat16", *(GPU_POLICIES if device != "cpu" else ()))}  # fmt: skip
     expected = np.stack([original.encode(picture).values for picture in pictures])
     runs: dict[str, Run] = {"original": (1, lambda: original.encode(pictures[0]))}
     equal = {}
     for engine, tokenizer in natives.items():
         runs[engine] = (1, lambda t=tokenizer: t.encode(pictures[0]))
-        runs[f"{engine}, batch of {BATCH}"] = (BATCH, lambda t=tokenizer: t.encode_batch(pictures))
+        runs[f"{engine}, batch of {count}"] = (count, lambda t=tokenizer: t.encode_batch(pictures))
         codes = np.stack([item.values for item in tokenizer.encode_batch(pictures)])
         equal[engine] = [round(float((codes == expected).mean()), 5)]
     rows = measured("seed-2", "encode", runs, rounds, None)

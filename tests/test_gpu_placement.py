@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from pretended_gpu import pretended_gpu
 from tiny_unclip import tiny_pipeline
@@ -16,6 +17,7 @@ from torch import nn
 
 import anytok
 from anytok import Audio, Codes, Tokenizer
+from anytok.engines.native.streams import Chain
 
 GOLDEN = Path(__file__).parent / "golden"
 CODECS = {
@@ -55,7 +57,10 @@ def places(owner: Any, seen: set[int] | None = None) -> set[str]:
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [*((name, "float32") for name in CODECS), *(("speech-mini", dtype) for dtype in ("mixed", "bfloat16", "float16"))],
+    [
+        *((name, "float32") for name in CODECS),
+        *(("speech-mini", dtype) for dtype in ("mixed", "tf32", "bfloat16", "float16")),
+    ],
 )
 def test_codecs(name: str, dtype: str) -> None:
     with pretended_gpu():
@@ -90,7 +95,7 @@ def test_the_original_codecs(name: str) -> None:
         {},
         {"dtype": "float16", "preset": "fast", "batch_size": 2, "decode_batch_size": 2},
         {"dtype": "bfloat16", "scheduler": "ddim", "noise_level": 30},
-        {"guidance_scale": 1.0},
+        {"dtype": "tf32", "guidance_scale": 1.0},
     ],
     ids=str,
 )
@@ -112,6 +117,40 @@ def test_the_original_pictures(tmp_path: Path) -> None:
         tokenizer = anytok.load_tokenizer("seed-2", checkpoint=tmp_path, device="cuda", engine="reference")
         codes = Codes(np.zeros((1, 32), int), tokenizer.spec)
         assert tokenizer.decode(codes, num_inference_steps=3, negative=codes)
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, owner: Any, method: str) -> set[str]:
+    """What float32 products are made of while a method is called."""
+    real, seen = getattr(owner, method), set()
+
+    def watch(*args: Any, **kwargs: Any) -> Any:
+        seen.update((torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, method, watch)
+    return seen
+
+
+@pytest.mark.parametrize(("dtype", "products"), [("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", "ieee")])
+@pytest.mark.parametrize("name", ["speech-mini", "encodec-48khz", "seed-mini"])
+def test_tf32_is_where_it_is_asked_for(name: str, dtype: str, products: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not even there in the search for the nearest code."""
+    with pretended_gpu():
+        tokenizer: Any = load(name, dtype=dtype, **({"num_inference_steps": 1} if name == "seed-mini" else {}))
+        assert tokenizer.spec.id.endswith("+tf32") == (dtype == "tf32")
+        if name == "seed-mini":
+            media, search = Image.new("RGB", (8, 8)), watched(monkeypatch, tokenizer._model, "quantize")
+            encoder, decoder = watched(monkeypatch, F, "layer_norm"), watched(monkeypatch, F, "conv2d")
+        else:
+            media, codec = sounds(tokenizer)[1], tokenizer._codec
+            tiled = name == "speech-mini"
+            encoder = watched(monkeypatch, F, "conv1d") if tiled else watched(monkeypatch, Chain, "push")
+            search = watched(monkeypatch, *((codec._quantizer, "encode") if tiled else (codec, "_search")))
+        codes = tokenizer.encode(media)
+        assert encoder == {products} and search == {"ieee"}
+        if name == "seed-mini":
+            tokenizer.decode(codes)
+            assert decoder == {products}
 
 
 def test_what_was_left_behind_is_seen() -> None:

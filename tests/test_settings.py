@@ -14,7 +14,7 @@ from PIL import Image
 
 import anytok
 from anytok import Audio, Tokenizer
-from anytok.engines.settings import full_float32, skeleton
+from anytok.engines.settings import full_float32, products, skeleton
 from anytok.generation.embeddings import _normal, _project
 from anytok.media import prepare
 from anytok.models.seed import normalize
@@ -173,3 +173,46 @@ def test_settings_that_cannot_be_made_leave_the_others_as_they_were(monkeypatch)
     with full_float32():
         assert precisions()[0] == "ieee"
     assert before == (globals_of_torch(), precisions())
+
+
+def on_gpus() -> tuple:
+    backends = torch.backends
+    return tuple(one.fp32_precision for one in (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul))
+
+
+def test_tf32_is_for_gpus_alone():
+    before = precisions()
+    with products("tf32"):
+        assert on_gpus() == ("tf32",) * 3
+        assert {getattr(torch.backends.mkldnn, kind).fp32_precision for kind in ("conv", "rnn", "matmul")} == {"ieee"}
+    assert precisions() == before
+
+
+def test_within_one_another_the_inner_holds():
+    before = precisions()
+    with products("tf32"):
+        with full_float32(), full_float32():
+            assert on_gpus() == ("ieee",) * 3
+        assert on_gpus() == ("tf32",) * 3
+    assert precisions() == before
+
+
+def test_no_thread_works_with_the_precision_of_another():
+    """Eight threads, each of which needs both, by turns and within one another."""
+    before, wrong = precisions(), []
+
+    def work(number: int) -> None:
+        for turn in range(50):
+            outer, inner = ("ieee", "tf32") if (number + turn) % 2 else ("tf32", "ieee")
+            with products(outer):
+                wrong.extend([] if on_gpus() == (outer,) * 3 else [outer])
+                with products(inner):
+                    wrong.extend([] if on_gpus() == (inner,) * 3 else [inner])
+                wrong.extend([] if on_gpus() == (outer,) * 3 else [outer])
+
+    threads = [Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong and not any(thread.is_alive() for thread in threads) and precisions() == before

@@ -60,7 +60,11 @@ def add_loading(parser: argparse.ArgumentParser, *, checkpoint_help: str = "") -
     )
     group.add_argument("--engine", default="native", help="native (ours) or reference (the original package)")
     group.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
-    group.add_argument("--dtype", default="float32", help="float32, or bfloat16 / float16 (faster; some codes differ)")
+    group.add_argument(
+        "--dtype",
+        default="float32",
+        help="float32, or bfloat16; on GPUs also tf32, float16 (faster; some codes differ)",
+    )
     group.add_argument(
         "--option",
         action="append",

@@ -6,14 +6,25 @@ codes in silence, or have our kernels read memory as what it is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from threading import Lock
-from typing import Any, cast
+from functools import wraps
+from threading import Condition, Lock, local
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import torch
 
-__all__ = ["full_float32", "shielded", "skeleton"]
+__all__ = ["full_float32", "own_products", "products", "shielded", "skeleton"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Engine(Protocol):
+    products: str  # "ieee" or "tf32"
+
+
+Engine = TypeVar("Engine", bound=_Engine)
 
 _KINDS = ("cpu", "cuda", "mps", "xpu")
 
@@ -32,51 +43,95 @@ def shielded() -> Iterator[None]:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """The same, and float32 products use all 24 bits, and the same algorithm every time.
-
-    By default cuDNN rounds the inputs of convolutions and LSTMs to TF32's 11 bits, and with
-    `torch.set_float32_matmul_precision` other products follow, to bfloat16's 8 on some CPUs. Lower precisions are not
-    affected. These settings are the whole process's, while any thread is within; then the caller's come back.
-    """
-    with shielded(), _precise:
+    """`products("ieee")`: what exactness needs."""
+    with products("ieee"):
         yield
 
 
-class _Precise:
+@contextmanager
+def products(precision: str) -> Iterator[None]:
+    """`shielded`, and on GPUs float32 products are "ieee", of all 24 bits, or "tf32", of inputs rounded to 11 bits;
+    they use the same algorithm every time.
+
+    By default cuDNN rounds the inputs of convolutions and LSTMs to TF32, and with
+    `torch.set_float32_matmul_precision` other products follow, to bfloat16's 8 bits on some CPUs. Lower precisions are
+    not affected. These settings are the whole process's: while threads are within, one that needs the other precision
+    waits; then the caller's settings come back. Within one another, the inner holds.
+    """
+    with shielded(), _products.made(precision):
+        yield
+
+
+def own_products(method: Callable[Concatenate[Engine, P], T]) -> Callable[Concatenate[Engine, P], T]:
+    """A method of an engine, within the `products` that it was loaded for."""
+
+    @wraps(method)
+    def within(self: Engine, *args: P.args, **kwargs: P.kwargs) -> T:
+        with products(self.products):
+            return method(self, *args, **kwargs)
+
+    return within
+
+
+class _Products:
     """Entered by many threads at a time: set by the first, taken back by the last."""
 
     def __init__(self) -> None:
-        self._lock, self._threads, self._before = Lock(), 0, ExitStack()
+        self._changed, self._mine = Condition(), local()
+        self._threads, self._precision, self._before = 0, "", ExitStack()
 
-    def __enter__(self) -> None:
-        with self._lock:
+    @contextmanager
+    def made(self, precision: str) -> Iterator[None]:
+        outer = getattr(self._mine, "precision", "")
+        if outer == precision:
+            yield
+            return
+        if outer:  # left before waiting, so that nobody waits for one who waits
+            self._leave()
+        self._enter(precision)
+        try:
+            yield
+        finally:
+            self._leave()
+            if outer:
+                self._enter(outer)
+
+    def _enter(self, precision: str) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._threads or self._precision == precision)
             if not self._threads:
                 with ExitStack() as before:  # which brings back what was set, should the rest be refused
-                    self._set(before)
+                    _set(precision, before)
                     self._before = before.pop_all()
             self._threads += 1
+            self._precision = self._mine.precision = precision
 
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
+    def _leave(self) -> None:
+        with self._changed:
+            self._mine.precision = ""
             self._threads -= 1
             if not self._threads:
                 self._before.close()
-
-    def _set(self, before: ExitStack) -> None:
-        cudnn, mkldnn = torch.backends.cudnn, cast(Any, torch.backends.mkldnn)
-        products = (torch.backends.cuda.matmul, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
-        # Without oneDNN and flash attention torch computes the same by other algorithms, which round otherwise.
-        for owner, name, value in (*((one, "fp32_precision", "ieee") for one in products), (mkldnn, "enabled", True)):
-            before.callback(setattr, owner, name, getattr(owner, name))
-            setattr(owner, name, value)
-        before.callback(torch.backends.cuda.enable_flash_sdp, torch.backends.cuda.flash_sdp_enabled())
-        torch.backends.cuda.enable_flash_sdp(True)
-        before.enter_context(
-            cudnn.flags(enabled=cudnn.enabled, deterministic=True, allow_tf32=False, fp32_precision="ieee")
-        )
+                self._changed.notify_all()
 
 
-_precise = _Precise()
+def _set(precision: str, before: ExitStack) -> None:
+    cudnn, mkldnn = torch.backends.cudnn, cast(Any, torch.backends.mkldnn)
+    wanted = [(torch.backends.cuda.matmul, "fp32_precision", precision)]
+    wanted += [(one, "fp32_precision", "ieee") for one in (mkldnn.matmul, mkldnn.conv, mkldnn.rnn)]
+    # Without oneDNN and flash attention torch computes the same by other algorithms, which round otherwise.
+    for owner, name, value in (*wanted, (mkldnn, "enabled", True)):
+        before.callback(setattr, owner, name, getattr(owner, name))
+        setattr(owner, name, value)
+    before.callback(torch.backends.cuda.enable_flash_sdp, torch.backends.cuda.flash_sdp_enabled())
+    torch.backends.cuda.enable_flash_sdp(True)
+    rounded = precision == "tf32"
+    before.enter_context(
+        cudnn.flags(enabled=cudnn.enabled, deterministic=True, allow_tf32=rounded, fp32_precision=precision)
+    )
+
+
+_products = _Products()
 _making = Lock()
 
 

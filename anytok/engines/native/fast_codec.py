@@ -67,7 +67,8 @@ class FastCodec:
 
         def quantize(latents_td: Tensor) -> Tensor:
             check_latents(latents_td)
-            return self._search(latents_td, num_codebooks)
+            with full_float32():  # nothing is gained by a lower precision here, and much lost
+                return self._search(latents_td, num_codebooks)
 
         return [torch.cat(pieces, dim=1) for pieces in abreast(self._encoded(wave_cs, quantize) for wave_cs in waves)]
 

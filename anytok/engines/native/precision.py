@@ -9,23 +9,31 @@ from torch import Tensor
 
 from ...errors import MediaError, UsageError
 
-__all__ = ["check_latents", "codec_dtypes", "has_half_kernels", "torch_dtype"]
+__all__ = ["check_latents", "codec_dtypes", "has_half_kernels", "products_of", "torch_dtype"]
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_FOR_GPUS = ("tf32", "float16")
 
 
 def torch_dtype(dtype: str, device: str) -> torch.dtype:
-    """The torch type called `dtype`; raises UsageError on other names, and on float16 on a CPU."""
+    """The torch type called `dtype`, float32 for "tf32"; raises UsageError on other names, and on a CPU on those that
+    are for GPUs."""
     if dtype not in _DTYPES:
         raise UsageError(f"dtype {dtype!r}; expected one of {', '.join(_DTYPES)}")
-    if dtype == "float16" and torch.device(device).type == "cpu":
-        raise UsageError("float16 is for GPUs; on a CPU use float32, or bfloat16 if it has kernels for it")
+    if dtype in _FOR_GPUS and torch.device(device).type == "cpu":
+        raise UsageError(f"{dtype} is for GPUs; on a CPU use float32, or bfloat16 if it has kernels for it")
     return _DTYPES[dtype]
+
+
+def products_of(dtype: str) -> str:
+    """How `dtype` has float32 products made; see `settings.products`."""
+    return "tf32" if dtype == "tf32" else "ieee"
 
 
 def codec_dtypes(dtype: str, device: str) -> tuple[torch.dtype, torch.dtype]:
     """The types of a codec's convolutions and of its LSTMs; besides the three there is "mixed", which keeps the
-    convolutions in float32. The quantizer is always float32. Raises UsageError on CPUs without kernels for it."""
+    convolutions in float32. The quantizer is always float32, of all bits. Raises UsageError on CPUs without kernels
+    for it."""
     if dtype in ("mixed", "bfloat16") and torch.device(device).type == "cpu" and not has_half_kernels():
         raise UsageError(f"dtype {dtype!r}: this CPU has no bfloat16 kernels (AVX-512 or AVX-NE-CONVERT); use float32")
     if dtype == "mixed":

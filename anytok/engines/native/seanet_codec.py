@@ -28,10 +28,10 @@ from ...models.codec import Codec
 from ...models.segments import normalize, overlap_add
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
-from ..settings import full_float32, shielded, skeleton
+from ..settings import full_float32, own_products, shielded, skeleton
 from .fast_codec import DecoderStream, FastCodec
 from .heap import trim
-from .precision import codec_dtypes
+from .precision import codec_dtypes, products_of
 from .tiled_codec import TiledCodec
 
 __all__ = ["SeanetCodec"]
@@ -40,8 +40,10 @@ __all__ = ["SeanetCodec"]
 class SeanetCodec(Tokenizer):
     """The native engine for SpeechTokenizer and EnCodec checkpoints in any published form."""
 
-    def __init__(self, spec: Spec, codec: FastCodec | TiledCodec, sizes: CodecSizes, load_report: LoadReport) -> None:
-        self.spec, self.load_report = spec, load_report
+    def __init__(
+        self, spec: Spec, codec: FastCodec | TiledCodec, sizes: CodecSizes, load_report: LoadReport, products: str
+    ) -> None:
+        self.spec, self.load_report, self.products = spec, load_report, products
         self._codec, self._sizes = codec, sizes
 
     @classmethod
@@ -60,8 +62,9 @@ class SeanetCodec(Tokenizer):
     ) -> SeanetCodec:
         """Load the published files in `checkpoint` (fetched once if None).
 
-        `dtype` "float32" gives the originals' codes; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs,
-        "float16" are faster and change some. `compile` (GPUs) compiles the convolutions on first use.
+        `dtype` "float32" gives the originals' codes; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs, "tf32"
+        (products of inputs rounded to 11 bits) and "float16" are faster and change some. `compile` (GPUs) compiles the
+        convolutions on first use.
         `num_codebooks` keeps the first n layers only and computes no others; `bandwidth` (kbit/s, EnCodec) says the
         same in the field's other unit; by default all layers are there. `resampler` "soxr" replaces the published
         pipelines' own ("functional" or "transform"), which changes codes, too.
@@ -82,10 +85,12 @@ class SeanetCodec(Tokenizer):
             fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, compile)
         del plain
         trim()  # packing leaves up to 170 MB of holes between the weights
-        return (SeanetCodec if files.sizes.norm else StreamingCodec)(card, fast, files.sizes, report)
+        return (SeanetCodec if files.sizes.norm else StreamingCodec)(
+            card, fast, files.sizes, report, products_of(dtype)
+        )  # fmt: skip
 
     @torch.inference_mode()
-    @full_float32()
+    @own_products
     def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
         sounds = cast(list[Audio], prepare_batch(media, self.spec))
         scales: list[list[float | None]] = [[] for _ in sounds]
@@ -103,7 +108,7 @@ class SeanetCodec(Tokenizer):
         ]
 
     @torch.inference_mode()
-    @full_float32()
+    @own_products
     def decode_batch(self, codes: Sequence[Codes], **options: Any) -> list[Decoded]:
         if options:
             raise UsageError(f"{self.spec.name} has no decode options; got {', '.join(options)}")
@@ -117,7 +122,7 @@ class SeanetCodec(Tokenizer):
         return [self._sound(islice(decoded, len(of)), item) for of, item in zip(segments, codes, strict=True)]
 
     @torch.inference_mode()
-    @full_float32()
+    @own_products
     def latents(self, media: Media) -> np.ndarray:
         """The encoder's continuous output before quantization, float32 [dimension, frames]."""
         sound = cast(Audio, prepare_batch([media], self.spec)[0])

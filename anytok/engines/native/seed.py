@@ -22,9 +22,9 @@ from ...models.seed import Seed, normalize
 from ...models.unclip import Unclip
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
-from ..settings import full_float32, skeleton
+from ..settings import full_float32, own_products, skeleton
 from .packed_modules import linear_weights, pack_linears
-from .precision import torch_dtype
+from .precision import products_of, torch_dtype
 from .seed_painter import Painter
 
 __all__ = ["SeedTokenizer"]
@@ -35,9 +35,9 @@ class SeedTokenizer(Tokenizer):
 
     def __init__(
         self, spec: Spec, model: Seed, load_report: LoadReport, painter: Painter, *,
-        batch_size: int, compile: bool = False,
+        batch_size: int, products: str, compile: bool = False,
     ) -> None:  # fmt: skip
-        self.spec, self.load_report = spec, load_report
+        self.spec, self.load_report, self.products = spec, load_report, products
         self._model, self._painter, self._batch_size = model, painter, batch_size
         self._latents = torch.compile(model.latents, dynamic=False) if compile else model.latents
 
@@ -91,10 +91,11 @@ class SeedTokenizer(Tokenizer):
             noise_level=noise_level, batch_size=decode_batch_size,
         )  # fmt: skip
         spec = files.spec(spec, dtype=dtype, interpolation=interpolation)
-        return cls(spec, model.to(device).freeze(), report, painter, batch_size=batch_size, compile=compile)
+        settings: dict[str, Any] = {"batch_size": batch_size, "products": products_of(dtype), "compile": compile}
+        return cls(spec, model.to(device).freeze(), report, painter, **settings)
 
     @torch.inference_mode()
-    @full_float32()
+    @own_products
     def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
         if self._model.visual_encoder is None:
             raise CheckpointError(
@@ -111,7 +112,8 @@ class SeedTokenizer(Tokenizer):
                 f"{self.load_report.source}: the encoder gives NaN or infinity: its weights are damaged, or "
                 f"overflow in {self._model.query_tokens.dtype}: try dtype='float32'"
             )
-        codes_bt = self._run(self._model.quantize, latents_btd).cpu().numpy()
+        with full_float32():  # nothing is gained by a lower precision here, and much lost
+            codes_bt = self._run(self._model.quantize, latents_btd).cpu().numpy()
         return [Codes(row[None], self.spec) for row in codes_bt]
 
     def check(self, codes: Codes) -> None:
@@ -121,7 +123,7 @@ class SeedTokenizer(Tokenizer):
             raise CodesError(f"codes with {codes.num_codebooks} codebooks; {self.spec.name} has one")
 
     @torch.inference_mode()
-    @full_float32()
+    @own_products
     def embed(self, codes: Sequence[Codes]) -> np.ndarray:
         """What the painter paints from: one CLIP ViT-H/14 image embedding (not normalised) per item, float32
         [items, 1024]. Raises CodesError on foreign codes."""
@@ -133,7 +135,7 @@ class SeedTokenizer(Tokenizer):
         codes_bt = torch.from_numpy(np.concatenate([item.values for item in codes]))
         return self._run(self._model.embed, codes_bt).cpu().numpy()
 
-    @full_float32()
+    @own_products
     def decode_batch(  # type: ignore[override]  # its options, by name
         self,
         codes: Sequence[Codes],

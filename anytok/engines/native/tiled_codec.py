@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ...models.codec import Codec
 from ...models.seanet import Lstm, fold_weight_norm
+from ..settings import full_float32
 from .fast_codec import FastCodec
 from .precision import check_latents
 from .recurrent import single_layers
@@ -62,7 +63,8 @@ class TiledCodec:
         for rows_dt in torch.cat(latents, dim=1).split(ROWS, dim=1):
             count = rows_dt.shape[1]
             full_1dt = F.pad(rows_dt, (0, ROWS - count))[None]
-            found.append(self._quantizer.encode(full_1dt, num_codebooks)[0, :, :count])
+            with full_float32():  # nothing is gained by a lower precision here, and much lost
+                found.append(self._quantizer.encode(full_1dt, num_codebooks)[0, :, :count])
         return list(torch.cat(found, dim=1).split(lengths, dim=1))
 
     def decode(self, items: Sequence[tuple[Tensor, int]]) -> list[Tensor]:
