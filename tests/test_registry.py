@@ -85,6 +85,7 @@ def test_engine_strings_lead_somewhere() -> None:
         ("speechtokenizer", {"device": "gpu"}, "cpu, cuda"),
         ("speechtokenizer", {"device": "cuda:99"}, "CUDA devices"),
         ("speechtokenizer", {"dtype": "half"}, "float16"),
+        ("speechtokenizer", {"dtype": "tf32"}, "tf32 is for GPUs"),
         ("speechtokenizer", {"num_codebooks": 9}, "1 to 8"),
         ("speechtokenizer", {"num_codebooks": "abc"}, "num_codebooks='abc': expected a whole number, 1 to 8"),
         ("speechtokenizer", {"num_codebooks": 2.0}, "1 to 8"),
