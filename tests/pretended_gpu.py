@@ -66,7 +66,7 @@ class _Pretended(TorchFunctionMode):
         if not any(isinstance(one, FakeTensor) for one in tree_flatten((args, kwargs))[0]):
             return function(*args, **kwargs)
         if function in _READING:
-            return _READING[function](*args)
+            return _READING[function](*args, **kwargs)
         args, kwargs = tree_map(self._with_numbers, (args, kwargs))
         return function(*args, **kwargs)
 
@@ -104,11 +104,16 @@ def _at(tensor: Tensor, place: Any) -> Any:
         return tensor[place]
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Tensor:
+def _split(tensor: Tensor, size: Any, dim: int = 0) -> Any:
+    """As torch does it; fakes of 2.12 have no pieces of nothing."""
+    return tensor.split(size, dim) if tensor.shape[dim] else (tensor,)
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
     return (query @ key.mT).softmax(-1) @ value
 
 
-# What needs numbers of the GPU, or kernels that only a real one has, and what is said instead.
+# What needs numbers of the GPU, or what fakes cannot do, and what is said instead.
 _READING: dict[Any, Callable[..., Any]] = {
     Tensor.__bool__: lambda _: True,
     Tensor.__float__: lambda _: 0.0,
@@ -116,6 +121,7 @@ _READING: dict[Any, Callable[..., Any]] = {
     Tensor.item: lambda tensor: torch.zeros((), dtype=tensor.dtype).item(),
     Tensor.nonzero: lambda tensor: tensor.new_zeros(1, tensor.ndim, dtype=torch.int64),
     Tensor.__getitem__: _at,
+    Tensor.split: _split,
     F.scaled_dot_product_attention: _attention,
 }
 

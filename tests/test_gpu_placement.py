@@ -78,9 +78,9 @@ def test_codecs(name: str, dtype: str) -> None:
             assert sum(piece.num_samples for piece in pieces) == codes[2].num_frames * hop
 
 
-@pytest.mark.parametrize("name", ["speechtokenizer", "speechtokenizer-snake", "encodec-24khz", "encodec-48khz"])
+@pytest.mark.parametrize("name", ["speechtokenizer", "encodec-24khz", "encodec-48khz"])
 def test_the_original_codecs(name: str) -> None:
-    """Not transformers': its padding goes by numbers that lie on the GPU."""
+    """Not transformers', whose padding goes by numbers that lie on the GPU, nor the snake's, which torch.jit compiles."""
     package = {} if name.startswith("speech") else {"package": "encodec"}
     with pretended_gpu():
         tokenizer = load(name, engine="reference", **package)
