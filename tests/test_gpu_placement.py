@@ -80,7 +80,7 @@ def test_codecs(name: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("name", ["speechtokenizer", "encodec-24khz", "encodec-48khz"])
 def test_the_original_codecs(name: str) -> None:
-    """Not transformers', whose padding goes by numbers that lie on the GPU, nor the snake's, which torch.jit compiles."""
+    """Not transformers', whose padding goes by numbers that lie on the GPU; nor the snake's, which torch.jit makes."""
     package = {} if name.startswith("speech") else {"package": "encodec"}
     with pretended_gpu():
         tokenizer = load(name, engine="reference", **package)
