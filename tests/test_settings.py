@@ -14,6 +14,7 @@ from PIL import Image
 
 import anytok
 from anytok import Audio, Tokenizer
+from anytok.engines import settings
 from anytok.engines.settings import full_float32, products, skeleton
 from anytok.generation.embeddings import _normal, _project
 from anytok.media import prepare
@@ -193,6 +194,25 @@ def test_within_one_another_the_inner_holds():
     with products("tf32"):
         with full_float32(), full_float32():
             assert on_gpus() == ("ieee",) * 3
+        assert on_gpus() == ("tf32",) * 3
+    assert precisions() == before
+
+
+def test_an_inner_setting_that_is_refused_leaves_the_outer(monkeypatch):
+    def refuse(precision, before, real=settings._set):
+        if precision == "tf32":
+            raise RuntimeError("frozen")
+        real(precision, before)
+
+    before = precisions()
+    with full_float32():
+        with monkeypatch.context() as patches:
+            patches.setattr(settings, "_set", refuse)
+            with pytest.raises(RuntimeError, match="frozen"), products("tf32"):
+                pass
+        assert on_gpus() == ("ieee",) * 3
+    assert precisions() == before
+    with products("tf32"):
         assert on_gpus() == ("tf32",) * 3
     assert precisions() == before
 

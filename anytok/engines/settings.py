@@ -86,10 +86,9 @@ class _Products:
         if outer == precision:
             yield
             return
-        if outer:  # left before waiting, so that nobody waits for one who waits
-            self._leave()
-        self._enter(precision)
+        self._leave()  # before waiting, so that nobody waits for one who waits
         try:
+            self._enter(precision)
             yield
         finally:
             self._leave()
@@ -107,7 +106,10 @@ class _Products:
             self._precision = self._mine.precision = precision
 
     def _leave(self) -> None:
+        """If this thread is within: who was interrupted while it waited is not."""
         with self._changed:
+            if not getattr(self._mine, "precision", ""):
+                return
             self._mine.precision = ""
             self._threads -= 1
             if not self._threads:

@@ -67,7 +67,7 @@ class FastCodec:
 
         def quantize(latents_td: Tensor) -> Tensor:
             check_latents(latents_td)
-            with full_float32():  # nothing is gained by a lower precision here, and much lost
+            with full_float32():  # the search is, whatever the precision
                 return self._search(latents_td, num_codebooks)
 
         return [torch.cat(pieces, dim=1) for pieces in abreast(self._encoded(wave_cs, quantize) for wave_cs in waves)]

@@ -112,7 +112,7 @@ class SeedTokenizer(Tokenizer):
                 f"{self.load_report.source}: the encoder gives NaN or infinity: its weights are damaged, or "
                 f"overflow in {self._model.query_tokens.dtype}: try dtype='float32'"
             )
-        with full_float32():  # nothing is gained by a lower precision here, and much lost
+        with full_float32():  # the search is, whatever the precision
             codes_bt = self._run(self._model.quantize, latents_btd).cpu().numpy()
         return [Codes(row[None], self.spec) for row in codes_bt]
 

@@ -63,7 +63,7 @@ class TiledCodec:
         for rows_dt in torch.cat(latents, dim=1).split(ROWS, dim=1):
             count = rows_dt.shape[1]
             full_1dt = F.pad(rows_dt, (0, ROWS - count))[None]
-            with full_float32():  # nothing is gained by a lower precision here, and much lost
+            with full_float32():  # the search is, whatever the precision
                 found.append(self._quantizer.encode(full_1dt, num_codebooks)[0, :, :count])
         return list(torch.cat(found, dim=1).split(lengths, dim=1))
 
