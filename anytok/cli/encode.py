@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from ..errors import MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
-from .loading import add_loading, load, say
+from .loading import Failures, add_loading, load, say
 
 __all__ = ["register"]
 
@@ -38,21 +38,21 @@ def _encode(args: argparse.Namespace) -> int:
     """
     from tqdm import tqdm
 
-    failed = 0
+    failures = Failures(args.files)
     with _output(args.out, args.force) as out:
         tokenizer = load(args.tokenizer, args)
-        for path in tqdm(args.files, desc="encode", unit="file", disable=None):
+        for place, path in enumerate(tqdm(args.files, desc="encode", unit="file", disable=None)):
             try:
                 codes = tokenizer.encode(path)
             except (MediaError, MissingExtraError) as error:
-                say(error)
-                failed += 1
+                failures(place, error)
             else:
                 out.write(json.dumps({"source": valid_text(path), **codes.to_dict()}, ensure_ascii=False) + "\n")
     where = "stdout" if args.out == "-" else args.out
-    into = f" into {where}" if failed < len(args.files) else f"; {where} is left as it was"
-    say(f"{len(args.files) - failed} of {len(args.files)} files encoded{into}")
-    return 1 if failed else 0
+    done = len(failures.used())
+    into = f" into {where}" if done else f"; {where} is left as it was"
+    say(f"{done} of {len(args.files)} files encoded{into}")
+    return 1 if failures.reasons else 0
 
 
 @contextmanager

@@ -111,14 +111,12 @@ def _bench(args: argparse.Namespace) -> int:
 
 def _engines(args: argparse.Namespace) -> list[str]:
     """The engines to time; raises UsageError on what can be known to be wrong before anything is loaded."""
-    from ..registry import find
+    from ..registry import option_names
 
     whole("--rounds", args.rounds, 1)
     engines = [args.engine, args.against] if args.against is not None else [args.engine]
-    known = find(args.tokenizer).engines
     for engine in engines:
-        if engine not in known:
-            raise UsageError(f"{args.tokenizer} has no engine {engine!r}; it has {', '.join(known)}")
+        option_names(args.tokenizer, engine)  # which must be there
     if args.against == args.engine:
         raise UsageError(f"--against {args.against}: this is the engine that is timed anyway; name another, or none")
     return engines

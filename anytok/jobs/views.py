@@ -37,8 +37,8 @@ def publish(config: JobConfig, store: Store) -> None:
 def is_published(kinds: Iterable[str], store: Store, shards: Iterable[int]) -> bool:
     """Whether all files of these shards are where readers of these sinks expect them."""
     stems = [(kind, store.path(shard) / kind, shard) for kind in kinds for shard in shards]
-    roots = store.folder.parent
-    return all(view.exists() for kind, stem, shard in stems for view, _ in SINKS[kind].views(roots / kind, stem, shard))
+    root = store.folder.parent
+    return all(view.exists() for kind, stem, shard in stems for view, _ in SINKS[kind].views(root / kind, stem, shard))
 
 
 def link(source: Path, target: Path) -> None:
