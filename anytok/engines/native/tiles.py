@@ -2,8 +2,8 @@
 
 Every clip is cut into tiles of TILE_FRAMES frames with a halo on both sides, and tiles are computed TILES at a time,
 the last group filled up with silence. So each kernel sees one shape only, whatever the clips: it is chosen once, fits
-CUDA graphs and `torch.compile`, and a clip's numbers cannot depend on its neighbours. The halo is wide enough for all
-layers together; where a tile reaches over its clip's edge, each layer pads there as it would for the whole clip.
+CUDA graphs and `torch.compile`, and a clip's numbers cannot depend on its neighbours. The halo is what all layers
+together hear; where a tile reaches over its clip's edge, each layer pads there as it would for the whole clip.
 
 Legend: n tiles, c channels, t time.
 """
@@ -11,8 +11,9 @@ Legend: n tiles, c channels, t time.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,6 @@ from ...models.seanet import Activation, Conv, ResidualBlock, UpConv, padding
 __all__ = ["TiledStack"]
 
 TILE_FRAMES, TILES = 100, 16
-HALO_FRAMES = 16
 SHORTEST = 16  # frames: up to so many, padding may mirror more than there is, which the plain form knows how to do
 
 
@@ -36,18 +36,25 @@ class Tiles:
     offset: int
     length_n: Tensor
 
-    def padded(self, mode: str) -> Tensor:
-        """The signal with what lies outside of the clips mirrored about their edge samples, or zero."""
-        columns_t = torch.arange(self.signal_nct.shape[-1], device=self.signal_nct.device)
+    def pad(self, reach: int, mode: str) -> None:
+        """Overwrite the `reach` columns outside of either edge of a clip, where the tile has them: mirrored or zero.
+
+        In place: nobody wants what lies outside, and all else stays. An absent column stands for the nearest present
+        one, so columns that are written twice get the same number twice.
+        """
         first_n1 = (self.base_n + self.offset)[:, None]
         last_n1 = self.length_n[:, None] - 1
-        places_nt = first_n1 + columns_t
+        beyond_r = torch.arange(1, reach + 1, device=first_n1.device)
+        columns_nr = torch.cat([-beyond_r - first_n1, last_n1 + beyond_r - first_n1], dim=1)
+        columns_nr = columns_nr.clamp(0, self.signal_nct.shape[-1] - 1)
+        places_nr = first_n1 + columns_nr
+        mirrored_nr = last_n1 - (last_n1 - places_nr.abs()).abs()
+        sources_nr = (mirrored_nr - first_n1).clamp(0, self.signal_nct.shape[-1] - 1)
+        shape = (-1, self.signal_nct.shape[1], -1)
+        heard_ncr = self.signal_nct.gather(2, sources_nr[:, None].expand(shape))
         if mode != "reflect":
-            inside_nt = (places_nt >= 0) & (places_nt <= last_n1)
-            return self.signal_nct * inside_nt[:, None]
-        mirrored_nt = last_n1 - (last_n1 - places_nt.abs()).abs()
-        columns_nt = (mirrored_nt - first_n1).clamp(0, len(columns_t) - 1)
-        return self.signal_nct.gather(2, columns_nt[:, None].expand_as(self.signal_nct))
+            heard_ncr = heard_ncr.masked_fill((places_nr != mirrored_nr)[:, None], 0)
+        self.signal_nct.scatter_(2, columns_nr[:, None].expand(shape), heard_ncr)
 
 
 class TiledStack(nn.Module):
@@ -58,6 +65,7 @@ class TiledStack(nn.Module):
         self.layers, self.dtype = nn.ModuleList(layers).to(dtype), dtype
         self.down = math.prod(layer.stride[0] for layer in layers if isinstance(layer, Conv))
         self.up = math.prod(layer.stride[0] for layer in layers if isinstance(layer, UpConv))
+        self._offset, self._length = _halo(layers, TILE_FRAMES * self.up)
         self._compute = torch.compile(self._tiles, dynamic=False) if compile else self._tiles
 
     def run(self, clips: Sequence[Tensor]) -> list[Tensor]:
@@ -73,13 +81,14 @@ class TiledStack(nn.Module):
         return signal_bct[0].float()
 
     def _run_tiled(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        step, halo = TILE_FRAMES * self.down, HALO_FRAMES * self.down
+        step = TILE_FRAMES * self.down
         tiles, places, counts = [], [], []
         for clip_ct in clips:
             samples = clip_ct.shape[1]
             counts.append(-(-samples // step))
-            wide_ct = F.pad(clip_ct.to(self.dtype), (halo, counts[-1] * step - samples + halo))
-            tiles.append(wide_ct.unfold(1, step + 2 * halo, step).transpose(0, 1))
+            after = (counts[-1] - 1) * step + self._offset + self._length - samples
+            wide_ct = F.pad(clip_ct.to(self.dtype), (-self._offset, after))
+            tiles.append(wide_ct.unfold(1, self._length, step).transpose(0, 1))
             places += [(step * i, samples) for i in range(counts[-1])]
         tiles_nct, places_n2 = torch.cat(tiles), torch.tensor(places, device=clips[0].device)
         made_nct = torch.cat(
@@ -97,11 +106,58 @@ class TiledStack(nn.Module):
         return self._compute(tiles_nct, base_n, length_n)[:count].float()
 
     def _tiles(self, tiles_nct: Tensor, base_n: Tensor, length_n: Tensor) -> Tensor:
-        tiles = Tiles(tiles_nct, base_n, -HALO_FRAMES * self.down, length_n)
+        tiles = Tiles(tiles_nct, base_n, self._offset, length_n)
         for layer in self.layers:
             tiles = _through(layer, tiles)
         begin = -tiles.offset  # what is left of the halo
         return tiles.signal_nct[..., begin : begin + TILE_FRAMES * self.up]
+
+
+def _halo(layers: Sequence[nn.Module], columns: int) -> tuple[int, int]:
+    """Offset and length of the tiles that give `columns` columns from 0 on.
+
+    The least that all layers hear, so that no strided layer has columns to skip, and on the left so many more that a
+    mirrored edge finds all that it mirrors.
+    """
+    for more in count():
+        offset, length, enough = -more, columns + more, True
+        for layer in reversed(list(_leaves(layers))):
+            offset, length = _heard(layer, offset, length)
+            enough &= -offset >= _reach(layer) + 1
+        if enough:
+            return offset, length
+    raise AssertionError("unreachable")
+
+
+def _leaves(layers: Iterable[nn.Module]) -> Iterator[Conv | UpConv]:
+    """The convolutions that a signal passes one after the other."""
+    for layer in layers:
+        if isinstance(layer, ResidualBlock):
+            yield from _leaves(layer.block)
+        elif isinstance(layer, Conv | UpConv):
+            yield layer
+
+
+def _heard(layer: Conv | UpConv, offset: int, length: int) -> tuple[int, int]:
+    """Offset and length of the inputs that the outputs from `offset` on hear."""
+    stride = layer.stride[0]
+    if isinstance(layer, UpConv):
+        first, last = ((place + _left(layer)) // stride for place in (offset, offset + length - 1))
+        return first - 1, last - first + 2
+    return offset * stride - _left(layer), (length - 1) * stride + _reach(layer) + 1
+
+
+def _left(layer: Conv | UpConv) -> int:
+    """Input p begins at output p * stride - left of an UpConv; output p of a Conv at input p * stride - left."""
+    kernel, stride = layer.kernel_size[0], layer.stride[0]
+    if isinstance(layer, UpConv):
+        return 0 if layer.causal else stride - stride // 2
+    return padding(0, kernel, stride, layer.dilation[0], layer.causal)[0]
+
+
+def _reach(layer: Conv | UpConv) -> int:
+    """How many columns beyond a clip's edge a layer can hear."""
+    return 1 if isinstance(layer, UpConv) else (layer.kernel_size[0] - 1) * layer.dilation[0]
 
 
 def _through(layer: nn.Module, tiles: Tiles) -> Tiles:
@@ -116,24 +172,20 @@ def _through(layer: nn.Module, tiles: Tiles) -> Tiles:
 
 
 def _conv(conv: Conv, tiles: Tiles) -> Tiles:
-    """Output p hears inputs from p * stride - left on, so the first column heard must be such an input."""
-    stride, dilation = conv.stride[0], conv.dilation[0]
-    left, _ = padding(0, conv.kernel_size[0], stride, dilation, conv.causal)
-    # as far back as a mirrored edge can lie
-    assert -tiles.offset >= (conv.kernel_size[0] - 1) * dilation + 1, "the halo is used up"
-    skip = -(tiles.offset + left) % stride
-    out_nct = F.conv1d(tiles.padded(conv.pad_mode)[..., skip:], conv.weight, conv.bias, stride, 0, dilation)
-    offset = (tiles.offset + skip + left) // stride
-    return Tiles(out_nct, tiles.base_n // stride, offset, -(-tiles.length_n // stride))
+    stride, dilation, reach = conv.stride[0], conv.dilation[0], _reach(conv)
+    assert -tiles.offset > reach and (tiles.offset + _left(conv)) % stride == 0, "a halo for other layers"
+    if reach:
+        tiles.pad(reach, conv.pad_mode)
+    out_nct = F.conv1d(tiles.signal_nct, conv.weight, conv.bias, stride, 0, dilation)
+    return Tiles(out_nct, tiles.base_n // stride, (tiles.offset + _left(conv)) // stride, -(-tiles.length_n // stride))
 
 
 def _up_conv(conv: UpConv, tiles: Tiles) -> Tiles:
-    """Input n begins at output n * stride - left; the first and last stride lack a neighbour and go."""
+    """The first and last stride lack a neighbour and go."""
     stride = conv.stride[0]
-    left = 0 if conv.causal else stride - stride // 2
-    out_nct = F.conv_transpose1d(tiles.padded("constant"), conv.weight, conv.bias, stride)[..., stride:-stride]
-    offset = (tiles.offset + 1) * stride - left
-    return Tiles(out_nct, tiles.base_n * stride, offset, tiles.length_n * stride)
+    tiles.pad(1, "constant")
+    out_nct = F.conv_transpose1d(tiles.signal_nct, conv.weight, conv.bias, stride)[..., stride:-stride]
+    return Tiles(out_nct, tiles.base_n * stride, (tiles.offset + 1) * stride - _left(conv), tiles.length_n * stride)
 
 
 def _residual(block: ResidualBlock, tiles: Tiles) -> Tiles:
