@@ -5,7 +5,8 @@
 Published sizes, seeded weights (benchmarks/seeded.py). The originals take one item at a time, which is all they can do
 without changing codes; the native engines one at a time, and a batch as well. Every engine takes its turn in every
 round, so the ratios hold where absolute times drift; all times are per item. About a quarter of an hour on two quiet
-cores; the load beside the results says how quiet they were.
+cores; the load beside the results says how quiet they were. Painting (seed-2-paint) needs a GPU: a CPU takes minutes a
+picture.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from anytok.registry import find
 
 RESULTS = Path(__file__).parent / "results"
 CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-24khz", "encodec-48khz")
+CHOICES = (*CODECS, "seed-2", "seed-2-paint")
 POLICIES, GPU_POLICIES = ("float32", "mixed", "bfloat16"), ("tf32", "float16")
 Row = dict[str, Any]
 Run = tuple[int, Callable[[], Any]]  # how many items it does, and how
@@ -111,11 +113,40 @@ def agreement(theirs: list[anytok.Codes], ours: list[anytok.Codes]) -> list[floa
     return [round(float(share), 5) for share in np.concatenate(equal, axis=1).mean(axis=1)]
 
 
+def rows_of(name: str, options: argparse.Namespace) -> list[Row]:
+    """The rows of one of CHOICES."""
+    if name == "seed-2":
+        from speed_seed import seed_rows
+
+        return seed_rows(options.images, options.rounds, options.device)
+    if name == "seed-2-paint":
+        from speed_paint import paint_rows
+
+        return paint_rows(options.rounds, options.device)
+    folder = options.speech if name.startswith("speech") else options.music
+    return codec_rows(name, folder, options.seconds, options.batch, options.rounds, options.device)
+
+
+def choice(row: Row) -> str:
+    """Which of CHOICES a row comes from."""
+    return "seed-2-paint" if (row["tokenizer"], row["way"]) == ("seed-2", "decode") else row["tokenizer"]
+
+
+def line(row: Row) -> str:
+    """A row as it is printed."""
+    said = f"{row['tokenizer']:22s} {row['way']} {row['engine']:38s} {row['median_s'] * 1000:7.1f} ms "
+    said += f"{row['ratio']:5.2f} x original  equal {min(row.get('equal', [1])):.4f}  +{row['peak_mb']:.0f} MB"
+    if "levels" in row:
+        told = (f"{row[key]['mean']:.2f} (at most {row[key]['largest']:.0f})" for key in ("levels", "control"))
+        said += "  levels apart {}, control {}".format(*told)
+    return said
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for kind in ("speech", "music", "images"):
         parser.add_argument(f"--{kind}", type=Path, help=f"a folder of {kind} (default: synthetic)")
-    parser.add_argument("--only", nargs="+", choices=(*CODECS, "seed-2"), default=(*CODECS, "seed-2"))
+    parser.add_argument("--only", nargs="+", choices=CHOICES, help="default: all; on a CPU all but seed-2-paint")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
     parser.add_argument("--batch", type=int, default=16, help="clips in a batch")
@@ -124,21 +155,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default: results/speed.json, or on a GPU results/speed-cuda.json")
     options = parser.parse_args()
     options.out = options.out or RESULTS / ("speed.json" if options.device == "cpu" else "speed-cuda.json")
+    options.only = options.only or (CHOICES[:-1] if options.device == "cpu" else CHOICES)
     torch.set_num_threads(options.threads)
     before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-    rows = [row for row in before if row["tokenizer"] not in options.only]
+    rows = [row for row in before if choice(row) not in options.only]
     for name in options.only:
-        if name == "seed-2":
-            from speed_seed import seed_rows
-
-            found = seed_rows(options.images, options.rounds, options.device)
-        else:
-            folder = options.speech if name.startswith("speech") else options.music
-            found = codec_rows(name, folder, options.seconds, options.batch, options.rounds, options.device)
+        found = rows_of(name, options)
         for row in found:
-            print(f"{row['tokenizer']:22s} {row['way']} {row['engine']:38s} {row['median_s'] * 1000:7.1f} ms "
-                  f"{row['ratio']:5.2f} x original  equal {min(row.get('equal', [1])):.4f}  +{row['peak_mb']:.0f} MB",
-                  flush=True)  # fmt: skip
+            print(line(row), flush=True)
         rows += [row | {"commit": machine()["commit"]} for row in found]  # rows of other runs stay
         record = {"machine": machine(), "threads": options.threads, "device": options.device, "rows": rows}
         options.out.write_text(json.dumps(record, indent=1) + "\n")
