@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import anytok
 from anytok.checkpoints.codec_sizes import CodecSizes
 from anytok.checkpoints.report import load_state
 from anytok.checkpoints.seanet import model_state, read_codec
-from anytok.engines.native import tiled_codec, tiles
+from anytok.engines.native import tiled_codec, tiled_layers, tiles
 from anytok.engines.native.fast_codec import DecoderStream
 from anytok.engines.native.tiled_codec import TiledCodec
 from anytok.errors import UsageError
@@ -39,9 +40,9 @@ def small_groups(monkeypatch):
     monkeypatch.setattr(tiled_codec, "ROWS", 70)
 
 
-def tiled(plain) -> TiledCodec:
+def tiled(plain, **form: bool) -> TiledCodec:
     codec, sizes = plain
-    return TiledCodec(copy.deepcopy(codec), sizes.hop_length, torch.float32, torch.float32)
+    return TiledCodec(copy.deepcopy(codec), sizes.hop_length, torch.float32, torch.float32, **form)
 
 
 def lengths(hop: int) -> list[int]:
@@ -70,10 +71,11 @@ def waves(plain) -> list[torch.Tensor]:
     ]
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
 @torch.inference_mode()
-def test_tiles_give_the_codes_of_the_whole_pass(plain):
+def test_tiles_give_the_codes_of_the_whole_pass(plain, channels_last):
     codec, sizes = plain
-    fixed = tiled(plain)
+    fixed = tiled(plain, channels_last=channels_last)
     for wave_cs in waves(plain):
         expected_kt = codec.encode(wave_cs[None])[0]
         (codes_kt,) = fixed.encode([wave_cs], sizes.num_codebooks)
@@ -116,9 +118,9 @@ def test_every_kernel_sees_one_shape(plain, monkeypatch):
     seen = set()
     compute = tiles.TiledStack._tiles
 
-    def watch(stack, tiles_nct, base_n, length_n):
-        seen.add((id(stack), tiles_nct.shape, base_n.shape, length_n.shape))
-        return compute(stack, tiles_nct, base_n, length_n)
+    def watch(stack, tiles_nct, edges_3nr):
+        seen.add((id(stack), tiles_nct.shape, edges_3nr.shape))
+        return compute(stack, tiles_nct, edges_3nr)
 
     monkeypatch.setattr(tiles.TiledStack, "_tiles", watch)
     fixed = tiled(plain)
@@ -129,10 +131,22 @@ def test_every_kernel_sees_one_shape(plain, monkeypatch):
 
 
 def test_a_halo_that_is_too_narrow_is_no_silent_error(plain, monkeypatch):
-    least = tiles._halo
-    monkeypatch.setattr(tiles, "_halo", lambda *asked: (least(*asked)[0] + 1, least(*asked)[1] - 1))
-    with pytest.raises(AssertionError, match="halo"), torch.inference_mode():
-        tiled(plain).encode(waves(plain)[-1:], 1)
+    def narrow(*asked):
+        least = tiled_layers.halo(*asked)
+        return replace(least, offset=least.offset + 1, width=least.width - 1)
+
+    monkeypatch.setattr(tiles, "halo", narrow)
+    with pytest.raises(AssertionError, match="a halo for other layers"):
+        tiled(plain)
+
+
+@torch.inference_mode()
+def test_the_halo_is_no_wider_than_it_must_be(plain):
+    """What hears the most is a convolution over 7 frames; it mirrors 6 of them."""
+    fixed = tiled(plain)
+    for stack in (fixed._front, fixed._back, fixed._first, fixed._up):
+        assert -stack._place.offset <= 8 * stack.down
+        assert stack._place.width <= (tiles.TILE_FRAMES + 11) * stack.down
 
 
 def test_compile_is_refused_where_it_means_nothing():

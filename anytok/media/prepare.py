@@ -26,6 +26,8 @@ __all__ = ["Decoded", "Media", "prepare", "prepare_batch"]
 Media: TypeAlias = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image", np.ndarray, Audio]
 Decoded: TypeAlias = Union["Image", Audio]
 
+_COMPLETE = (str, os.PathLike, bytes, np.ndarray)
+
 
 def prepare(source: Media, spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> Decoded:
     """What the tokenizer of `spec` eats, made from `source` as its authors make it.
@@ -43,7 +45,7 @@ def prepare(source: Media, spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> De
 def prepare_batch(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> list[Decoded]:
     """`prepare` of each item, in order; a MediaError names the first bad item (its path, or "item 3").
 
-    Picture files are read by several threads: Pillow works outside the interpreter's lock.
+    Pictures are read and resized by several threads: Pillow works outside the interpreter's lock.
     """
 
     sources = several(sources, "encode")
@@ -54,9 +56,12 @@ def prepare_batch(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFA
 
     if spec.modality != "image" or len(sources) < 2:
         return [one(place) for place in range(len(sources))]
+    from PIL import Image
+
     with ThreadPoolExecutor() as pool:
-        # Open files and PIL pictures stay in this thread: an item may be in the batch twice.
-        apart = [isinstance(source, str | os.PathLike | bytes) for source in sources]
+        # What is read only now stays in this thread: open files, and pictures that Pillow opened but has not read yet.
+        # An item may be in the batch twice.
+        apart = [type(source) is Image.Image or isinstance(source, _COMPLETE) for source in sources]
         jobs = [pool.submit(one, place) if apart[place] else None for place in range(len(sources))]
         try:
             return [job.result() if job else one(place) for place, job in enumerate(jobs)]

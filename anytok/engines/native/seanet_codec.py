@@ -82,7 +82,8 @@ class SeanetCodec(Tokenizer):
         if files.sizes.norm or torch.device(device).type == "cpu":
             fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
         else:
-            fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, compile)
+            tensor_cores = conv_dtype != torch.float32 or products_of(dtype) == "tf32"
+            fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, tensor_cores, compile)
         del plain
         trim()  # packing leaves up to 170 MB of holes between the weights
         return (SeanetCodec if files.sizes.norm else StreamingCodec)(

@@ -33,14 +33,16 @@ class TiledCodec:
     """Encode and decode with the weights of a plain `Codec` (without norm layers)."""
 
     def __init__(
-        self, codec: Codec, hop_length: int, dtype: torch.dtype, lstm_dtype: torch.dtype, compile: bool = False
-    ) -> None:
+        self, codec: Codec, hop_length: int, dtype: torch.dtype, lstm_dtype: torch.dtype,
+        channels_last: bool = False, compile: bool = False,
+    ) -> None:  # fmt: skip
         fold_weight_norm(codec)  # once, not at every call
         self._plain, self._options = codec, (hop_length, dtype, lstm_dtype)
         self._quantizer = codec.quantizer
         self._streaming: FastCodec | None = None
-        self._front, self._lstm, self._back = _split(codec.encoder, dtype, lstm_dtype, compile)
-        self._first, self._decoder_lstm, self._up = _split(codec.decoder, dtype, lstm_dtype, compile)
+        form = {"channels_last": channels_last, "compile": compile}
+        self._front, self._lstm, self._back = _split(codec.encoder, dtype, lstm_dtype, **form)
+        self._first, self._decoder_lstm, self._up = _split(codec.decoder, dtype, lstm_dtype, **form)
 
     def streaming(self) -> FastCodec:
         """The form that can also decode codes as they come."""
@@ -54,13 +56,14 @@ class TiledCodec:
 
     def encode(self, waves: Iterable[Tensor], num_codebooks: int) -> list[Tensor]:
         """Codes [k, t] of each wave [c, s]."""
-        latents = self._latents(list(waves))
-        if not latents:
+        clips = list(waves)
+        if not clips:
             return []
+        latents = self._latents(clips)
         lengths = [latents_dt.shape[1] for latents_dt in latents]
-        found = []
-        check_latents(torch.stack([latents_dt.sum() for latents_dt in latents]))
-        for rows_dt in torch.cat(latents, dim=1).split(ROWS, dim=1):
+        found, all_dt = [], torch.cat(latents, dim=1)
+        check_latents(all_dt)
+        for rows_dt in all_dt.split(ROWS, dim=1):
             count = rows_dt.shape[1]
             full_1dt = F.pad(rows_dt, (0, ROWS - count))[None]
             with full_float32():  # the search is, whatever the precision
@@ -69,6 +72,8 @@ class TiledCodec:
 
     def decode(self, items: Sequence[tuple[Tensor, int]]) -> list[Tensor]:
         """Wave [c, t * hop] of each item: codes [k, t], and the codebook that row 0 belongs to."""
+        if not items:
+            return []
         device = self._quantizer.codebooks_knd.device
         latents = [self._quantizer.decode(codes_kt[None].to(device), first)[0] for codes_kt, first in items]
         return self._up.run(self._decoder_lstm.run(self._first.run(latents)))
@@ -83,51 +88,57 @@ class BatchedLstm:
 
     def __init__(self, lstm: nn.LSTM) -> None:
         self._depths = [[layer.module for layer in directions] for directions in single_layers(lstm)]
+        for directions in self._depths:
+            for module in directions:
+                module.flatten_parameters()  # or cuDNN copies the weights at every call
 
     def run(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        """[c, t] → [c, t] of each clip, or [2 c, t] from a two-directional LSTM."""
-        signals = [clip_ct.T for clip_ct in clips]
-        heard = signals
+        """[c, t] → float32 [c, t] of each clip, or [2 c, t] from a two-directional LSTM."""
+        lengths = [clip_ct.shape[1] for clip_ct in clips]
+        frames_fc = torch.cat([clip_ct.T for clip_ct in clips])  # of all clips, one behind the other
+        ways = [
+            [turn_tb.to(frames_fc.device) for turn_tb in turns(lengths, backwards)]
+            for backwards in range(len(self._depths[0]))
+        ]
+        heard_fc = frames_fc
         for directions in self._depths:
-            said = [_sweep(directions[0], heard)]
-            if len(directions) == 2:
-                back = _sweep(directions[1], [heard_tc.flip(0) for heard_tc in heard])
-                said.append([back_tc.flip(0) for back_tc in back])
-            heard = [torch.cat(both, dim=1) for both in zip(*said, strict=True)]
-        repeats = len(self._depths[0])
-        return [(out_tc + in_tc.repeat(1, repeats)).T for out_tc, in_tc in zip(heard, signals, strict=True)]
+            said = [_sweep(lstm, heard_fc, way) for lstm, way in zip(directions, ways, strict=True)]
+            heard_fc = torch.cat(said, dim=1)
+        out_fc = heard_fc.float() + frames_fc.repeat(1, len(ways))
+        return [out_tc.T for out_tc in out_fc.split(lengths)]
 
 
-def _sweep(lstm: nn.LSTM, heard: Sequence[Tensor]) -> list[Tensor]:
-    """One layer's outputs, in order of time; clips of like length go together."""
-    order = sorted(range(len(heard)), key=lambda i: len(heard[i]), reverse=True)
-    said: dict[int, Tensor] = {}
-    for begin in range(0, len(order), CLIPS):
-        group = order[begin : begin + CLIPS]
-        said.update(zip(group, _together(lstm, [heard[i] for i in group]), strict=True))
-    return [said[i] for i in range(len(heard))]
+def turns(lengths: Sequence[int], backwards: int) -> list[Tensor]:
+    """Which frame is heard at which step [t, CLIPS]: clips of like length go together, and the rest is silence, a row
+    behind all frames."""
+    begin_b = torch.tensor([0, *lengths]).cumsum(0)
+    found = []
+    for group_b in torch.tensor(lengths).argsort(descending=True, stable=True).split(CLIPS):
+        length_b = F.pad(torch.tensor(lengths)[group_b], (0, CLIPS - len(group_b)))
+        step_t1 = torch.arange(-(-int(length_b.max()) // STEPS) * STEPS)[:, None]
+        frame_tb = length_b - 1 - step_t1 if backwards else step_t1
+        frame_tb = frame_tb + F.pad(begin_b[group_b], (0, CLIPS - len(group_b)))
+        found.append(frame_tb.where(step_t1 < length_b, begin_b[-1]))
+    return found
 
 
-def _together(lstm: nn.LSTM, heard: Sequence[Tensor]) -> list[Tensor]:
-    """Up to CLIPS clips, the longest first; the batch is filled up with zeros in both directions."""
-    dtype, state = next(lstm.parameters()).dtype, None
-    said: list[list[Tensor]] = [[] for _ in heard]
-    for begin in range(0, len(heard[0]), STEPS):
-        batch_tbc = heard[0].new_zeros(STEPS, CLIPS, heard[0].shape[1], dtype=dtype)
-        pieces = [heard_tc[begin : begin + STEPS] for heard_tc in heard]
-        for row, piece_tc in enumerate(pieces):
-            batch_tbc[: len(piece_tc), row] = piece_tc
-        out_tbc, state = lstm(batch_tbc, state)
-        for row, piece_tc in enumerate(pieces):
-            said[row].append(out_tbc[: len(piece_tc), row].float())
-    return [torch.cat(pieces) for pieces in said]
+def _sweep(lstm: nn.LSTM, heard_fc: Tensor, way: Sequence[Tensor]) -> Tensor:
+    """One layer's output for each frame."""
+    heard_fc = F.pad(heard_fc.to(next(lstm.parameters()).dtype), (0, 0, 0, 1))
+    said_fc = heard_fc.new_empty(len(heard_fc), lstm.hidden_size)
+    for turn_tb in way:
+        state = None
+        for step_tb in turn_tb.split(STEPS):
+            out_tbc, state = lstm(heard_fc[step_tb], state)
+            said_fc.index_copy_(0, step_tb.flatten(), out_tbc.flatten(0, 1))
+    return said_fc[:-1]
 
 
 def _split(
-    layers: Iterable[nn.Module], dtype: torch.dtype, lstm_dtype: torch.dtype, compile: bool
+    layers: Iterable[nn.Module], dtype: torch.dtype, lstm_dtype: torch.dtype, **form: bool
 ) -> tuple[TiledStack, BatchedLstm, TiledStack]:
     """The layers before the LSTM, the LSTM, and those behind it."""
     each = list(layers)
     place = next(i for i, layer in enumerate(each) if isinstance(layer, Lstm))
-    before, after = (TiledStack(part, dtype, compile) for part in (each[:place], each[place + 1 :]))
+    before, after = (TiledStack(part, dtype, **form) for part in (each[:place], each[place + 1 :]))
     return before, BatchedLstm(cast(Lstm, each[place]).lstm.to(lstm_dtype)), after
