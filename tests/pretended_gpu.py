@@ -55,6 +55,8 @@ class _Pretended(TorchFunctionMode):
         self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if function is Tensor.pin_memory:  # which stays on the CPU
+            return args[0]
         if function in (Tensor.to, Tensor.cpu):
             return self._moved(args[0], *_asked(function, *args, **kwargs))
         if torch.device(kwargs.get("device") or CPU).type == "cuda":

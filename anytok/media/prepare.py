@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import IO, TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
@@ -21,12 +23,12 @@ from .source import key_of, naming
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Decoded", "Media", "prepare", "prepare_batch"]
+__all__ = ["Decoded", "Media", "prepare", "prepare_batch", "prepare_each"]
 
 Media: TypeAlias = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image", np.ndarray, Audio]
 Decoded: TypeAlias = Union["Image", Audio]
 
-_COMPLETE = (str, os.PathLike, bytes, np.ndarray)
+_AHEAD = 256  # pictures, prepared: 40 MB
 
 
 def prepare(source: Media, spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> Decoded:
@@ -43,11 +45,15 @@ def prepare(source: Media, spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> De
 
 
 def prepare_batch(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> list[Decoded]:
-    """`prepare` of each item, in order; a MediaError names the first bad item (its path, or "item 3").
+    """`prepare` of each item, in order; a MediaError names the first bad item (its path, or "item 3")."""
+    return list(prepare_each(sources, spec, limits=limits))
 
-    Pictures are read and resized by several threads: Pillow works outside the interpreter's lock.
+
+def prepare_each(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> Iterator[Decoded]:
+    """`prepare_batch`, item by item.
+
+    Several threads read and resize pictures, ahead of who takes them: Pillow works outside the interpreter's lock.
     """
-
     sources = several(sources, "encode")
 
     def one(place: int) -> Decoded:
@@ -55,18 +61,29 @@ def prepare_batch(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFA
             return prepare(sources[place], spec, limits=limits)
 
     if spec.modality != "image" or len(sources) < 2:
-        return [one(place) for place in range(len(sources))]
-    from PIL import Image
-
+        yield from map(one, range(len(sources)))
+        return
+    ahead: deque[Callable[[], Decoded]] = deque()
     with ThreadPoolExecutor() as pool:
-        # What is read only now stays in this thread: open files, and pictures that Pillow opened but has not read yet.
-        # An item may be in the batch twice.
-        apart = [type(source) is Image.Image or isinstance(source, _COMPLETE) for source in sources]
-        jobs = [pool.submit(one, place) if apart[place] else None for place in range(len(sources))]
         try:
-            return [job.result() if job else one(place) for place, job in enumerate(jobs)]
+            for place, source in enumerate(sources):
+                ahead.append(pool.submit(one, place).result if _apart(source) else partial(one, place))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft()()
+            while ahead:
+                yield ahead.popleft()()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _apart(source: Media) -> bool:
+    """Whether other threads may look at a picture. One that changes when it is looked at (an open file, a picture still
+    to be read, or with a palette) may be in the batch twice."""
+    from PIL import Image
+
+    if isinstance(source, Image.Image):
+        return type(source) is Image.Image and source.mode == "RGB"
+    return isinstance(source, str | os.PathLike | bytes | np.ndarray)
 
 
 def _prepare_image(source: Media, spec: Spec, limits: Limits) -> Image:

@@ -6,6 +6,7 @@ Legend: b batch, c channels, h height, w width, t codes of a picture, d their la
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from ...arguments import several, whole
 from ...checkpoints.report import LoadReport, load_state
 from ...checkpoints.seed import SeedFiles, fuse, published_name, read_seed
 from ...errors import CheckpointError, CodesError, UsageError
-from ...media import Decoded, Media, prepare_batch
+from ...media import Decoded, Media, prepare_each
 from ...models.seed import Seed, normalize
 from ...models.unclip import Unclip
+from ...models.vit import join
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ..settings import full_float32, own_products, skeleton
@@ -39,7 +41,8 @@ class SeedTokenizer(Tokenizer):
     ) -> None:  # fmt: skip
         self.spec, self.load_report, self.products = spec, load_report, products
         self._model, self._painter, self._batch_size = model, painter, batch_size
-        self._latents = torch.compile(model.latents, dynamic=False) if compile else model.latents
+        if compile and model.visual_encoder is not None:
+            model.visual_encoder.join = torch.compile(join, dynamic=False)
 
     @classmethod
     @full_float32()  # oneDNN may pack weights for the products that it is told to make
@@ -66,29 +69,31 @@ class SeedTokenizer(Tokenizer):
         `interpolation`: "bicubic" is AnyGPT's, "bilinear" that of SEED's scripts; their codes differ.
         `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing, 32 on a
         GPU). With our own kernels it changes no bit of the latents; with matrix units (AMX) in bfloat16, on GPUs and
-        compiled it may. `compile` compiles the encoder on first use. Decoding: see `Painter`.
+        compiled it may. `compile` (GPUs) fuses, on first use, what lies between the products of the encoder and, in a
+        painter that is loaded, of the UNet's transformers. Decoding: see `Painter`.
         """
         if interpolation not in ("bicubic", "bilinear"):
             raise UsageError(f"interpolation {interpolation!r}; expected 'bicubic' or 'bilinear'")
         on_cpu = torch.device(device).type == "cpu"
-        defaults = (1, 1) if on_cpu else (32, 4)
+        if compile and on_cpu:
+            raise UsageError("compile is for GPUs; on a CPU the engine's products are packed already")
+        defaults = (1, 1) if on_cpu else (32, 8)
         batch_size = whole("batch_size", defaults[0] if batch_size is None else batch_size, 1)
         decode_batch_size = defaults[1] if decode_batch_size is None else decode_batch_size
         kind = torch_dtype(dtype, device)
         files = read_seed(spec.name, checkpoint)
         with skeleton():
             model = Seed(**files.sizes, vision=files.has_vision, vision_dtype=kind)
-        packs, state = on_cpu and not compile, fuse(files.state)
-        as_stored = linear_weights(model) if packs else set()
+        state, as_stored = fuse(files.state), linear_weights(model) if on_cpu else set()
         report = load_state(model, state, files.source, published_name=published_name, as_stored=as_stored)
-        if packs:
+        if on_cpu:
             pack_linears(model)
         painter = Painter(
             _painting(files, unclip),
             embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, preset=preset,
             scheduler=scheduler, num_inference_steps=num_inference_steps,
             guidance_scale=files.guidance_scale if guidance_scale is None else guidance_scale,
-            noise_level=noise_level, batch_size=decode_batch_size,
+            noise_level=noise_level, batch_size=decode_batch_size, compile=compile,
         )  # fmt: skip
         spec = files.spec(spec, dtype=dtype, interpolation=interpolation)
         settings: dict[str, Any] = {"batch_size": batch_size, "products": products_of(dtype), "compile": compile}
@@ -102,11 +107,15 @@ class SeedTokenizer(Tokenizer):
                 f"{self.load_report.source}: encoding needs the ViT, eva_vit_g.pth, beside seed_quantizer.pt "
                 "(see checkpoints.md for where to get it); decoding works without"
             )
-        pictures = prepare_batch(media, self.spec)
-        if not pictures:
+        # On a GPU a batch is computed while the next one is prepared.
+        prepared = prepare_each(media, self.spec)
+        latents = []
+        while pictures := list(islice(prepared, self._batch_size)):
+            levels_bhwc = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+            latents.append(self._run(lambda levels_bhwc: self._model.latents(normalize(levels_bhwc)), levels_bhwc))
+        if not latents:
             return []
-        levels_bhwc = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
-        latents_btd = self._run(lambda levels_bhwc: self._latents(normalize(levels_bhwc)), levels_bhwc)
+        latents_btd = torch.cat(latents)
         if not bool(latents_btd.isfinite().all()):
             raise CheckpointError(
                 f"{self.load_report.source}: the encoder gives NaN or infinity: its weights are damaged, or "
@@ -171,7 +180,10 @@ class SeedTokenizer(Tokenizer):
         results = []
         for batch in rows.split(self._batch_size):
             padding = rows.new_zeros(self._batch_size - len(batch), *rows.shape[1:])
-            results.append(function(torch.cat([batch, padding]).to(device))[: len(batch)])
+            full = torch.cat([batch, padding])
+            if device.type == "cuda" and full.device.type == "cpu":
+                full = full.pin_memory()  # or the copy waits for all that the GPU has still to do
+            results.append(function(full.to(device, non_blocking=True))[: len(batch)])
         return torch.cat(results)
 
 

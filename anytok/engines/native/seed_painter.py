@@ -31,7 +31,8 @@ class Painter:
     `preset` "faithful" or "fast" chooses scheduler ("pndm", "ddim", "dpm++") and steps where these are None.
     `guidance_scale` up to 1 means none, at half the cost; `noise_level` 0 to 999 blurs the embedding.
     `batch_size` pictures are painted at once. One at a time, as on a CPU, a picture is the same in any batch
-    to the last bit; more at once may move a level by a rounding error.
+    to the last bit; more at once may move a level by a rounding error. `compile` compiles the UNet's transformers on
+    first use, once for each number of pictures.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Painter:
         guidance_scale: float = 10.0,
         noise_level: int = 0,
         batch_size: int = 1,
+        compile: bool = False,
     ) -> None:
         if preset not in PRESETS:
             raise UsageError(f"preset {preset!r}; expected one of {', '.join(PRESETS)}")
@@ -58,7 +60,7 @@ class Painter:
         if not isinstance(guidance_scale, int | float) or not math.isfinite(guidance_scale):
             raise UsageError(f"guidance_scale={guidance_scale!r}: expected a finite number")
         self._source, self._embedding_dim, self._device, self._dtype = source, embedding_dim, device, dtype
-        self._batch_size = whole("decode_batch_size", batch_size, 1)
+        self._batch_size, self._compile = whole("decode_batch_size", batch_size, 1), compile
         steps = PRESETS[preset][1] if num_inference_steps is None else num_inference_steps
         self._sampling: dict[str, Any] = {
             "num_inference_steps": whole("num_inference_steps", steps, 1, 1000),  # as many as it was trained with
@@ -70,7 +72,10 @@ class Painter:
     def _unclip(self) -> Unclip:
         if isinstance(self._source, Unclip):
             return self._source
-        return Unclip(**read_unclip(self._source(), self._embedding_dim, self._scheduler, self._device, self._dtype))
+        parts = read_unclip(self._source(), self._embedding_dim, self._scheduler, self._device, self._dtype)
+        if self._compile:
+            parts["unet"].compile_repeated_blocks()
+        return Unclip(**parts)
 
     def paint(
         self, embeddings_be: np.ndarray, seeds: Sequence[int], negatives_be: np.ndarray | None = None
