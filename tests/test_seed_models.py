@@ -105,13 +105,13 @@ def test_neighbours_do_not_move_a_single_bit(pictures: list[Image.Image], batch_
 def test_the_model_sees_one_shape_only(pictures: list[Image.Image]) -> None:
     """Kernels are chosen by shape, and some of them sum in another order."""
     tokenizer = load(batch_size=4)
-    seen, latents = set(), tokenizer._latents
+    seen, latents = set(), tokenizer._model.latents
 
     def recorded(pixels_bchw: torch.Tensor) -> torch.Tensor:
         seen.add(tuple(pixels_bchw.shape))
         return latents(pixels_bchw)
 
-    tokenizer._latents = recorded
+    tokenizer._model.latents = recorded
     assert [len(tokenizer.encode_batch(pictures[:count])) for count in (0, 1, 4, 6)] == [0, 1, 4, 6]
     assert seen == {(4, 3, 224, 224)}
 
@@ -129,6 +129,11 @@ def test_bfloat16_is_close_and_says_so(tokenizer: SeedTokenizer, pictures: list[
     assert types == {torch.bfloat16}
     assert half._model.codebook_nd.dtype == torch.float32
     assert half._model.encode_task_layer(half._model.pos_embed_image).dtype == torch.float32
+
+
+def test_compile_is_for_gpus() -> None:
+    with pytest.raises(UsageError, match="compile is for GPUs"):
+        load(compile=True)
 
 
 def test_float16_is_for_gpus() -> None:

@@ -6,7 +6,6 @@ Legend: b batch, c channels, h height, w width, t tokens (class token and patche
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import cast
 
 import torch
@@ -88,14 +87,12 @@ class VisionTransformer(nn.Module):
     def forward(self, pixels_bchw: Tensor) -> Tensor:
         patches_btd = self.patch_embed(self.cut(pixels_bchw))
         tokens_btd = torch.cat([self.cls_token.expand(len(patches_btd), -1, -1), patches_btd], dim=1)
-        tokens_btd = tokens_btd + self.pos_embed
-        blocks = cast(list[Block], list(self.blocks))
-        heard_btd = blocks[0].norm1(tokens_btd)
-        for block, following in pairwise(blocks):
+        change_btd: Tensor = self.pos_embed
+        for block in cast(list[Block], list(self.blocks)):
+            tokens_btd, heard_btd = self.join(tokens_btd, change_btd, block.norm1)
             tokens_btd, heard_btd = self.join(tokens_btd, block.attn(heard_btd), block.norm2)
-            tokens_btd, heard_btd = self.join(tokens_btd, block.mlp(heard_btd), following.norm1)
-        tokens_btd, heard_btd = self.join(tokens_btd, blocks[-1].attn(heard_btd), blocks[-1].norm2)
-        return tokens_btd + blocks[-1].mlp(heard_btd)
+            change_btd = block.mlp(heard_btd)
+        return tokens_btd + change_btd
 
     def cut(self, pixels_bchw: Tensor) -> Tensor:
         """Square patches, flattened [b, patches, c * side * side], in reading order."""

@@ -36,13 +36,10 @@ class SeedTokenizer(Tokenizer):
     """The native SEED engine. `load_report` says which tensors were used and which were left over."""
 
     def __init__(
-        self, spec: Spec, model: Seed, load_report: LoadReport, painter: Painter, *,
-        batch_size: int, products: str, compile: bool = False,
-    ) -> None:  # fmt: skip
+        self, spec: Spec, model: Seed, load_report: LoadReport, painter: Painter, *, batch_size: int, products: str
+    ) -> None:
         self.spec, self.load_report, self.products = spec, load_report, products
         self._model, self._painter, self._batch_size = model, painter, batch_size
-        if compile and model.visual_encoder is not None:
-            model.visual_encoder.join = torch.compile(join, dynamic=False)
 
     @classmethod
     @full_float32()  # oneDNN may pack weights for the products that it is told to make
@@ -68,18 +65,13 @@ class SeedTokenizer(Tokenizer):
 
         `interpolation`: "bicubic" is AnyGPT's, "bilinear" that of SEED's scripts; their codes differ.
         `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing, 32 on a
-        GPU). With our own kernels it changes no bit of the latents; with matrix units (AMX) in bfloat16, on GPUs and
-        compiled it may. `compile` (GPUs) fuses, on first use, what lies between the products of the encoder and, in a
-        painter that is loaded, of the UNet's transformers. Decoding: see `Painter`.
+        GPU). With our own kernels it changes no bit of the latents; with matrix units (AMX) in bfloat16 and on GPUs it
+        may. `compile` (GPUs) fuses, on first use, what lies between products. Decoding: see `Painter`.
         """
-        if interpolation not in ("bicubic", "bilinear"):
-            raise UsageError(f"interpolation {interpolation!r}; expected 'bicubic' or 'bilinear'")
         on_cpu = torch.device(device).type == "cpu"
-        if compile and on_cpu:
-            raise UsageError("compile is for GPUs; on a CPU the engine's products are packed already")
+        _check(interpolation, compile, on_cpu)
         defaults = (1, 1) if on_cpu else (32, 8)
         batch_size = whole("batch_size", defaults[0] if batch_size is None else batch_size, 1)
-        decode_batch_size = defaults[1] if decode_batch_size is None else decode_batch_size
         kind = torch_dtype(dtype, device)
         files = read_seed(spec.name, checkpoint)
         with skeleton():
@@ -88,16 +80,19 @@ class SeedTokenizer(Tokenizer):
         report = load_state(model, state, files.source, published_name=published_name, as_stored=as_stored)
         if on_cpu:
             pack_linears(model)
+        elif compile and model.visual_encoder is not None:
+            model.visual_encoder.join = torch.compile(join, dynamic=False)
         painter = Painter(
             _painting(files, unclip),
             embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, preset=preset,
             scheduler=scheduler, num_inference_steps=num_inference_steps,
             guidance_scale=files.guidance_scale if guidance_scale is None else guidance_scale,
-            noise_level=noise_level, batch_size=decode_batch_size, compile=compile,
+            noise_level=noise_level, batch_size=defaults[1] if decode_batch_size is None else decode_batch_size,
+            compile=compile,
         )  # fmt: skip
+        model, products = model.to(device).freeze(), products_of(dtype)
         spec = files.spec(spec, dtype=dtype, interpolation=interpolation)
-        settings: dict[str, Any] = {"batch_size": batch_size, "products": products_of(dtype), "compile": compile}
-        return cls(spec, model.to(device).freeze(), report, painter, **settings)
+        return cls(spec, model, report, painter, batch_size=batch_size, products=products)
 
     @torch.inference_mode()
     @own_products
@@ -185,6 +180,13 @@ class SeedTokenizer(Tokenizer):
                 full = full.pin_memory()  # or the copy waits for all that the GPU has still to do
             results.append(function(full.to(device, non_blocking=True))[: len(batch)])
         return torch.cat(results)
+
+
+def _check(interpolation: str, compile: bool, on_cpu: bool) -> None:
+    if interpolation not in ("bicubic", "bilinear"):
+        raise UsageError(f"interpolation {interpolation!r}; expected 'bicubic' or 'bilinear'")
+    if compile and on_cpu:
+        raise UsageError("compile is for GPUs; on a CPU the engine's products are packed already")
 
 
 def _painting(files: SeedFiles, unclip: str | Path | Unclip | None) -> Callable[[], Path] | Unclip:
