@@ -27,11 +27,14 @@ from sounds import real_waves, synthetic_waves
 
 import anytok
 from anytok.engines.native.precision import has_half_kernels
+from anytok.engines.settings import products
 from anytok.registry import find
 
 RESULTS = Path(__file__).parent / "results"
 CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-24khz", "encodec-48khz")
+COMPILED = ("speechtokenizer", "encodec-32khz")  # a minute each
 CHOICES = (*CODECS, "seed-2", "seed-2-paint")
+ALONE = 8  # items of a batch that are held against themselves alone
 POLICIES, GPU_POLICIES = ("float32", "mixed", "bfloat16"), ("tf32", "float16")
 Row = dict[str, Any]
 Run = tuple[int, Callable[[], Any]]  # how many items it does, and how
@@ -48,14 +51,17 @@ def codec_rows(name: str, folder: Path | None, seconds: float, batch: int, round
         }
         original = anytok.load_tokenizer(name, engine="reference", **options)
         natives = {f"native {dtype}": anytok.load_tokenizer(name, dtype=dtype, **options) for dtype in policies(device)}
-        if device != "cpu" and name != "encodec-48khz":  # whose norms hear whole segments
+        if device != "cpu" and name in COMPILED:
             natives["native float16, compiled"] = anytok.load_tokenizer(name, dtype="float16", compile=True, **options)
         if name.startswith("speech"):
             natives["native float32, layer 1"] = anytok.load_tokenizer(name, num_codebooks=1, **options)
     codes = {engine: tokenizer.encode_batch(clips) for engine, tokenizer in natives.items()}
-    expected = [original.encode(clip) for clip in clips]
-    encode: dict[str, Run] = {"original": (1, lambda: original.encode(clips[0]))}
-    decode: dict[str, Run] = {"original": (1, lambda: original.decode(expected[0]))}
+    with products("ieee"):  # which an original is not by itself, on GPUs
+        expected = [original.encode(clip) for clip in clips]
+    encode, decode = {}, {}
+    for engine, precision in originals(device).items():
+        encode[engine] = (1, products(precision)(lambda: original.encode(clips[0])))
+        decode[engine] = (1, products(precision)(lambda: original.decode(expected[0])))
     for engine, tokenizer in natives.items():
         encode[engine] = (1, lambda t=tokenizer: t.encode(clips[0]))
         encode[f"{engine}, batch of {batch}"] = (batch, lambda t=tokenizer: t.encode_batch(clips))
@@ -64,9 +70,26 @@ def codec_rows(name: str, folder: Path | None, seconds: float, batch: int, round
             decode[f"{engine}, batch of {batch}"] = (batch, lambda t=tokenizer: t.decode_batch(expected))
     rows = measured(name, "encode", encode, rounds, seconds) + measured(name, "decode", decode, rounds, seconds)
     for row in rows:
-        if row["way"] == "encode" and row["engine"] != "original":
-            row["equal"] = agreement(expected, codes[row["engine"].partition(", batch")[0]])
+        engine, _, batched = row["engine"].partition(", batch")
+        if row["way"] == "encode" and engine in natives:
+            row["equal"] = agreement(expected, codes[engine])
+        if batched:
+            row["alone"] = alone(natives[engine], row["way"], clips, codes[engine], expected)
     return rows
+
+
+def alone(tokenizer: Any, way: str, clips: list[Any], codes: list[anytok.Codes], given: list[anytok.Codes]) -> bool:
+    """Whether a batch gave, bit by bit, what each of its first items gives alone."""
+    if way == "encode":
+        return codes[:ALONE] == [tokenizer.encode(clip) for clip in clips[:ALONE]]
+    together = tokenizer.decode_batch(given)[:ALONE]
+    singles = [tokenizer.decode(item) for item in given[:ALONE]]
+    return all(np.array_equal(one.wave, other.wave) for one, other in zip(together, singles, strict=True))
+
+
+def originals(device: str) -> dict[str, str]:
+    """How an original makes its float32 products, by the name of its row: on GPUs it rounds what goes in to TF32."""
+    return {"original": "ieee"} | ({} if device == "cpu" else {"original, TF32": "tf32"})
 
 
 def policies(device: str) -> tuple[str, ...]:
@@ -118,7 +141,7 @@ def rows_of(name: str, options: argparse.Namespace) -> list[Row]:
     if name == "seed-2":
         from speed_seed import seed_rows
 
-        return seed_rows(options.images, options.rounds, options.device)
+        return seed_rows(options.images, options.rounds, options.device, options.seed_checkpoint)
     if name == "seed-2-paint":
         from speed_paint import paint_rows
 
@@ -136,6 +159,7 @@ def line(row: Row) -> str:
     """A row as it is printed."""
     said = f"{row['tokenizer']:22s} {row['way']} {row['engine']:38s} {row['median_s'] * 1000:7.1f} ms "
     said += f"{row['ratio']:5.2f} x original  equal {min(row.get('equal', [1])):.4f}  +{row['peak_mb']:.0f} MB"
+    said += "" if row.get("alone", True) else "  NOT what its items give alone"
     if "levels" in row:
         told = (f"{row[key]['mean']:.2f} (at most {row[key]['largest']:.0f})" for key in ("levels", "control"))
         said += "  levels apart {}, control {}".format(*told)
@@ -149,12 +173,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CHOICES, help="default: all; on a CPU all but seed-2-paint")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
-    parser.add_argument("--batch", type=int, default=16, help="clips in a batch")
+    parser.add_argument("--batch", type=int, help="clips in a batch (default: 16, on a GPU 64)")
+    parser.add_argument("--seed-checkpoint", type=Path, help="a folder that seeded_seed.py filled before")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, help="default: results/speed.json, or on a GPU results/speed-cuda.json")
     options = parser.parse_args()
     options.out = options.out or RESULTS / ("speed.json" if options.device == "cpu" else "speed-cuda.json")
+    options.batch = options.batch or (16 if options.device == "cpu" else 64)
     options.only = options.only or (CHOICES[:-1] if options.device == "cpu" else CHOICES)
     torch.set_num_threads(options.threads)
     before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []

@@ -11,48 +11,72 @@ import numpy as np
 from pictures import crops, real_pictures, synthetic_pictures
 from PIL import Image
 from seeded_seed import write_seed_checkpoint
-from speed import GPU_POLICIES, Row, Run, measured
+from speed import ALONE, GPU_POLICIES, Row, Run, measured
 
 import anytok
+from anytok.media import prepare_batch
 
 CALIBRATION_CROPS, CODEBOOK_CROPS = 4, 32
-BATCH, GPU_BATCH = 4, 64
+BATCH, COMPARED = 4, 64
+# On a GPU: at a time, and for how long a batch. What is too slow for so many takes as many as are compared.
+GPU_BATCH, GPU_PICTURES, SLOW = 64, 512, ("native float32",)
 
 
-def seed_rows(folder: Path | None, rounds: int, device: str) -> list[Row]:
-    """Encode rows: the original in float32, native in float32 and lower precisions, alone and in a batch; on GPUs
-    compiled, too, and from JPEG, which the CPU must read."""
-    count = BATCH if device == "cpu" else GPU_BATCH
+def seed_rows(folder: Path | None, rounds: int, device: str, checkpoint: Path | None = None) -> list[Row]:
+    """Encode rows: the original in float32, native in float32 and lower precisions, alone and in a batch; on GPUs the
+    original in float16, too, compiled engines, and from JPEG, which the CPU must read.
+
+    `checkpoint` is a folder that `write_seed_checkpoint` filled before.
+    """
+    gpu = device != "cpu"
     named: list[Any] = real_pictures(folder) if folder else synthetic_pictures(BATCH)
-    pictures = crops(named, count, seed=1)
+    pictures = crops(named, GPU_PICTURES if gpu else BATCH, seed=1)
     with tempfile.TemporaryDirectory() as place:
-        cut = crops(named, CODEBOOK_CROPS)
-        options = {"checkpoint": write_seed_checkpoint(Path(place), cut[:CALIBRATION_CROPS], cut), "device": device}
-        original = anytok.load_tokenizer("seed-2", engine="reference", **options)
-        natives = {f"native {dtype}": anytok.load_tokenizer("seed-2", dtype=dtype, **options)
-                   for dtype in ("float32", "bfloat16", *(GPU_POLICIES if device != "cpu" else ()))}  # fmt: skip
-        if device != "cpu":
-            compiled = {**options, "dtype": "float16", "compile": True}
-            natives["native float16, compiled"] = anytok.load_tokenizer("seed-2", **compiled)
-    expected = np.stack([original.encode(picture).values for picture in pictures])
-    runs: dict[str, Run] = {"original": (1, lambda: original.encode(pictures[0]))}
-    equal = {}
+        if checkpoint is None:
+            cut = crops(named, CODEBOOK_CROPS)
+            checkpoint = write_seed_checkpoint(Path(place), cut[:CALIBRATION_CROPS], cut)
+        originals, natives = _loaded(checkpoint, device)
+    compared = pictures[:COMPARED]
+    expected = np.stack([originals["original"].encode(picture).values for picture in compared])
+    runs: dict[str, Run] = {name: (1, lambda t=each: t.encode(pictures[0])) for name, each in originals.items()}
+    found: dict[str, Row] = {}
     for engine, tokenizer in natives.items():
+        some = compared if engine in SLOW else pictures
         runs[engine] = (1, lambda t=tokenizer: t.encode(pictures[0]))
-        runs[f"{engine}, batch of {count}"] = (count, lambda t=tokenizer: t.encode_batch(pictures))
-        codes = np.stack([item.values for item in tokenizer.encode_batch(pictures)])
-        equal[engine] = [round(float((codes == expected).mean()), 5)]
-    if device != "cpu":
+        runs[f"{engine}, batch of {len(some)}"] = (len(some), lambda t=tokenizer, some=some: t.encode_batch(some))
+        codes = tokenizer.encode_batch(compared)
+        found[engine] = {"equal": [round(float((np.stack([item.values for item in codes]) == expected).mean()), 5)]}
+        found[f"{engine}, batch of {len(some)}"] = found[engine] | {
+            "alone": codes[:ALONE] == [tokenizer.encode(picture) for picture in compared[:ALONE]]
+        }
+    if gpu:  # JPEG changes pixels, so its codes are compared with nothing
         jpegs = [_jpeg(picture) for picture in pictures]
-        runs[f"native float16, from JPEG, batch of {count}"] = (
-            count, lambda: natives["native float16"].encode_batch(jpegs)
-        )  # fmt: skip
-    rows = measured("seed-2", "encode", runs, rounds, None)
-    for row in rows:
-        engine = row["engine"].partition(", batch")[0]
-        if engine in equal:  # JPEG changes pixels, so its codes are compared with nothing
-            row["equal"] = equal[engine]
-    return rows
+        for dtype in ("bfloat16", "float16"):
+            runs[f"native {dtype}, from JPEG, batch of {len(jpegs)}"] = (
+                len(jpegs), lambda t=natives[f"native {dtype}"]: t.encode_batch(jpegs)
+            )  # fmt: skip
+        runs["only reading JPEG and resizing"] = (
+            len(jpegs),
+            lambda: prepare_batch(jpegs, natives["native float16"].spec),
+        )
+    return [row | found.get(row["engine"], {}) for row in measured("seed-2", "encode", runs, rounds, None)]
+
+
+def _loaded(checkpoint: Path, device: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The originals and the native engines, by the names of their rows."""
+
+    def load(**options: Any) -> Any:
+        return anytok.load_tokenizer("seed-2", checkpoint=checkpoint, device=device, **options)
+
+    originals = {"original": load(engine="reference")}
+    if device == "cpu":
+        return originals, {f"native {dtype}": load(dtype=dtype) for dtype in ("float32", "bfloat16")}
+    originals["original float16"] = load(engine="reference", dtype="float16")
+    natives = {f"native {dtype}": load(dtype=dtype, batch_size=GPU_BATCH)
+               for dtype in ("float32", "bfloat16", *GPU_POLICIES)}  # fmt: skip
+    for dtype in ("bfloat16", "float16"):
+        natives[f"native {dtype}, compiled"] = load(dtype=dtype, batch_size=GPU_BATCH, compile=True)
+    return originals, natives
 
 
 def _jpeg(picture: Image.Image) -> bytes:
