@@ -35,7 +35,7 @@ CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-
 COMPILED = ("speechtokenizer", "encodec-32khz")  # a minute each
 CHOICES = (*CODECS, "seed-2", "seed-2-paint")
 ALONE = 8  # items of a batch that are held against themselves alone
-POLICIES, GPU_POLICIES = ("float32", "mixed", "bfloat16"), ("tf32", "float16")
+POLICIES, GPU_POLICIES = ("float32", "mixed", "bfloat16"), ("float32", "tf32", "bfloat16", "float16")
 Row = dict[str, Any]
 Run = tuple[int, Callable[[], Any]]  # how many items it does, and how
 
@@ -95,7 +95,7 @@ def originals(device: str) -> dict[str, str]:
 def policies(device: str) -> tuple[str, ...]:
     """The precisions that codecs have on this device."""
     if device != "cpu":
-        return POLICIES + GPU_POLICIES
+        return GPU_POLICIES
     return POLICIES if has_half_kernels() else POLICIES[:1]
 
 
