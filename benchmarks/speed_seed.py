@@ -20,7 +20,7 @@ from anytok.media import prepare_batch
 CALIBRATION_CROPS, CODEBOOK_CROPS = 4, 32
 BATCH, COMPARED = 4, 64
 # On a GPU: at a time, and for how long a batch. What is too slow for so many takes as many as are compared.
-GPU_BATCH, GPU_PICTURES, SLOW = 64, 512, ("native float32",)
+GPU_BATCH, GPU_PICTURES, SLOW = 64, 1024, ("native float32",)
 
 
 def seed_rows(folder: Path | None, rounds: int, device: str, checkpoint: Path | None = None) -> list[Row]:

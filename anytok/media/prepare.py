@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import nullcontext
 from typing import IO, TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
@@ -23,12 +22,10 @@ from .source import key_of, naming
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Decoded", "Media", "prepare", "prepare_batch", "prepare_each"]
+__all__ = ["Decoded", "Media", "prepare", "prepare_batch", "prepare_batches"]
 
 Media: TypeAlias = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image", np.ndarray, Audio]
 Decoded: TypeAlias = Union["Image", Audio]
-
-_AHEAD = 256  # pictures, prepared: 40 MB
 
 
 def prepare(source: Media, spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> Decoded:
@@ -46,13 +43,16 @@ def prepare(source: Media, spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> De
 
 def prepare_batch(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> list[Decoded]:
     """`prepare` of each item, in order; a MediaError names the first bad item (its path, or "item 3")."""
-    return list(prepare_each(sources, spec, limits=limits))
+    sources = several(sources, "encode")
+    return [item for batch in prepare_batches(sources, spec, len(sources), limits=limits) for item in batch]
 
 
-def prepare_each(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> Iterator[Decoded]:
-    """`prepare_batch`, item by item.
+def prepare_batches(
+    sources: Sequence[Media], spec: Spec, size: int, *, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[list[Decoded]]:
+    """`prepare_batch` of `size` items after the other, each when it is wanted.
 
-    Several threads read and resize pictures, ahead of who takes them: Pillow works outside the interpreter's lock.
+    Several threads read and resize pictures: Pillow works outside the interpreter's lock.
     """
     sources = several(sources, "encode")
 
@@ -60,20 +60,16 @@ def prepare_each(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFAU
         with naming(key_of(sources[place]) or f"item {place}"):
             return prepare(sources[place], spec, limits=limits)
 
-    if spec.modality != "image" or len(sources) < 2:
-        yield from map(one, range(len(sources)))
-        return
-    ahead: deque[Callable[[], Decoded]] = deque()
-    with ThreadPoolExecutor() as pool:
-        try:
-            for place, source in enumerate(sources):
-                ahead.append(pool.submit(one, place).result if _apart(source) else partial(one, place))
-                if len(ahead) > _AHEAD:
-                    yield ahead.popleft()()
-            while ahead:
-                yield ahead.popleft()()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    threads = 1 if spec.modality != "image" else min(len(sources), size)
+    with ThreadPoolExecutor() if threads > 1 else nullcontext() as pool:
+        for begin in range(0, len(sources), max(size, 1)):
+            places = range(begin, min(begin + size, len(sources)))
+            jobs = [pool.submit(one, place) if pool and _apart(sources[place]) else None for place in places]
+            try:
+                yield [job.result() if job else one(place) for place, job in zip(places, jobs, strict=True)]
+            finally:
+                for job in filter(None, jobs):
+                    job.cancel()
 
 
 def _apart(source: Media) -> bool:

@@ -6,19 +6,19 @@ Legend: b batch, c channels, h height, w width, t codes of a picture, d their la
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...arguments import several, whole
 from ...checkpoints.report import LoadReport, load_state
 from ...checkpoints.seed import SeedFiles, fuse, published_name, read_seed
 from ...errors import CheckpointError, CodesError, UsageError
-from ...media import Decoded, Media, prepare_each
+from ...media import Decoded, Media, prepare_batches
 from ...models.seed import Seed, normalize
 from ...models.unclip import Unclip
 from ...models.vit import join
@@ -102,10 +102,9 @@ class SeedTokenizer(Tokenizer):
                 f"{self.load_report.source}: encoding needs the ViT, eva_vit_g.pth, beside seed_quantizer.pt "
                 "(see checkpoints.md for where to get it); decoding works without"
             )
-        # On a GPU a batch is computed while the next one is prepared.
-        prepared = prepare_each(media, self.spec)
         latents = []
-        while pictures := list(islice(prepared, self._batch_size)):
+        # A GPU is only told what to do: it computes a batch while the next one is prepared.
+        for pictures in prepare_batches(media, self.spec, self._batch_size):
             levels_bhwc = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
             latents.append(self._run(lambda levels_bhwc: self._model.latents(normalize(levels_bhwc)), levels_bhwc))
         if not latents:
@@ -174,8 +173,7 @@ class SeedTokenizer(Tokenizer):
         device = self._model.codebook_nd.device
         results = []
         for batch in rows.split(self._batch_size):
-            padding = rows.new_zeros(self._batch_size - len(batch), *rows.shape[1:])
-            full = torch.cat([batch, padding])
+            full = F.pad(batch, (0, 0) * (batch.ndim - 1) + (0, self._batch_size - len(batch)))
             if device.type == "cuda" and full.device.type == "cpu":
                 full = full.pin_memory()  # or the copy waits for all that the GPU has still to do
             results.append(function(full.to(device, non_blocking=True))[: len(batch)])

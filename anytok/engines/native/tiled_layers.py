@@ -20,6 +20,9 @@ from ...models.seanet import Activation, Conv, ResidualBlock, UpConv, padding
 __all__ = ["Edge", "Place", "halo", "tiled"]
 
 
+_WIDEST = 4096  # numbers heard at once; beyond, cuDNN's choice can be slower than a product by a factor of 80
+
+
 @dataclass(frozen=True)
 class Place:
     """Where tiles lie before some layer: `width` columns, at `up` / `down` of the stack's own rate, the first of them
@@ -64,6 +67,7 @@ class TiledConv(nn.Module):
     ) -> None:
         super().__init__()
         layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._wide = weight_oct[0].numel() > _WIDEST and stride == dilation == 1
         self.weight_oc1t = nn.Parameter(weight_oct[:, :, None].contiguous(memory_format=layout), requires_grad=False)
         self.bias_o, self._at, self._mode = nn.Parameter(bias_o, requires_grad=False), at, mode
         self._stride, self._dilation = (1, stride), (1, dilation)
@@ -71,6 +75,9 @@ class TiledConv(nn.Module):
     def forward(self, signal_nct: Tensor, edges_3nr: Tensor) -> Tensor:
         if self._at.stop > self._at.start:
             _pad(signal_nct, edges_3nr[..., self._at], self._mode)
+        if self._wide:
+            windows_ntck = signal_nct.unfold(2, self.weight_oc1t.shape[-1], 1).transpose(1, 2)
+            return F.linear(windows_ntck.flatten(2), self.weight_oc1t.flatten(1), self.bias_o).transpose(1, 2)
         # in two dimensions, since in one torch gives up the order of channels
         signal_nc1t = signal_nct[:, :, None]
         return F.conv2d(signal_nc1t, self.weight_oc1t, self.bias_o, self._stride, 0, self._dilation)[:, :, 0]
