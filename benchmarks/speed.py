@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from anytok.registry import find
 
 RESULTS = Path(__file__).parent / "results"
 CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-24khz", "encodec-48khz")
-COMPILED = ("speechtokenizer", "encodec-32khz")  # a minute each
+COMPILED = ("speechtokenizer",)  # it takes a minute
 CHOICES = (*CODECS, "seed-2", "seed-2-paint")
 ALONE = 8  # items of a batch that are held against themselves alone
 POLICIES, GPU_POLICIES = ("float32", "mixed", "bfloat16"), ("float32", "tf32", "bfloat16", "float16")
@@ -40,15 +41,16 @@ Row = dict[str, Any]
 Run = tuple[int, Callable[[], Any]]  # how many items it does, and how
 
 
-def codec_rows(name: str, folder: Path | None, seconds: float, batch: int, rounds: int, device: str) -> list[Row]:
+def codec_rows(
+    name: str, folder: Path | None, seconds: float, batch: int, rounds: int, device: str, kept: Path | None = None
+) -> list[Row]:
     """Encode and decode rows of one codec: original, native in each precision, on GPUs compiled, too, and layer 1
     alone for speech."""
     first_half, *clips = cut(name, folder, seconds, batch)
-    with tempfile.TemporaryDirectory() as place:
-        options: dict[str, Any] = {
-            "checkpoint": write_checkpoint(name, Path(place), [first_half.wave]),
-            "device": device,
-        }
+    with kept_folder(name, kept) as place:
+        if not any(place.iterdir()):
+            write_checkpoint(name, place, [first_half.wave])
+        options: dict[str, Any] = {"checkpoint": place, "device": device}
         original = anytok.load_tokenizer(name, engine="reference", **options)
         natives = {f"native {dtype}": anytok.load_tokenizer(name, dtype=dtype, **options) for dtype in policies(device)}
         if device != "cpu" and name in COMPILED:
@@ -90,6 +92,15 @@ def alone(tokenizer: Any, way: str, clips: list[Any], codes: list[anytok.Codes],
 def originals(device: str) -> dict[str, str]:
     """How an original makes its float32 products, by the name of its row: on GPUs it rounds what goes in to TF32."""
     return {"original": "ieee"} | ({} if device == "cpu" else {"original, TF32": "tf32"})
+
+
+@contextmanager
+def kept_folder(name: str, kept: Path | None) -> Iterator[Path]:
+    """The folder of a checkpoint, empty at first: below `kept`, or one that goes again."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = kept / name if kept else Path(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
 
 
 def policies(device: str) -> tuple[str, ...]:
@@ -141,13 +152,14 @@ def rows_of(name: str, options: argparse.Namespace) -> list[Row]:
     if name == "seed-2":
         from speed_seed import seed_rows
 
-        return seed_rows(options.images, options.rounds, options.device, options.seed_checkpoint)
+        return seed_rows(options.images, options.rounds, options.device, options.checkpoints)
     if name == "seed-2-paint":
         from speed_paint import paint_rows
 
         return paint_rows(options.rounds, options.device)
     folder = options.speech if name.startswith("speech") else options.music
-    return codec_rows(name, folder, options.seconds, options.batch, options.rounds, options.device)
+    sizes = (options.seconds, options.batch, options.rounds, options.device)
+    return codec_rows(name, folder, *sizes, options.checkpoints)
 
 
 def choice(row: Row) -> str:
@@ -174,7 +186,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
     parser.add_argument("--batch", type=int, help="clips in a batch (default: 16, on a GPU 64)")
-    parser.add_argument("--seed-checkpoint", type=Path, help="a folder that seeded_seed.py filled before")
+    parser.add_argument(
+        "--checkpoints", type=Path, help="where seeded checkpoints stay for the next run (default: nowhere)"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, help="default: results/speed.json, or on a GPU results/speed-cuda.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from pictures import crops, real_pictures, synthetic_pictures
 from PIL import Image
 from seeded_seed import write_seed_checkpoint
-from speed import ALONE, GPU_POLICIES, Row, Run, measured
+from speed import ALONE, GPU_POLICIES, Row, Run, kept_folder, measured
 
 import anytok
 from anytok.engines.settings import products
@@ -20,23 +19,20 @@ from anytok.media import prepare_batch
 CALIBRATION_CROPS, CODEBOOK_CROPS = 4, 32
 BATCH, COMPARED = 4, 64
 # On a GPU: at a time, and for how long a batch. What is too slow for so many takes as many as are compared.
-GPU_BATCH, GPU_PICTURES, SLOW = 64, 1024, ("native float32",)
+GPU_BATCH, GPU_PICTURES, SLOW = 64, 768, ("native float32",)
 
 
-def seed_rows(folder: Path | None, rounds: int, device: str, checkpoint: Path | None = None) -> list[Row]:
+def seed_rows(folder: Path | None, rounds: int, device: str, kept: Path | None = None) -> list[Row]:
     """Encode rows: the original in float32, native in float32 and lower precisions, alone and in a batch; on GPUs the
-    original in float16, too, compiled engines, and from JPEG, which the CPU must read.
-
-    `checkpoint` is a folder that `write_seed_checkpoint` filled before.
-    """
+    original in float16, too, compiled engines, and from JPEG, which the CPU must read."""
     gpu = device != "cpu"
     named: list[Any] = real_pictures(folder) if folder else synthetic_pictures(BATCH)
     pictures = crops(named, GPU_PICTURES if gpu else BATCH, seed=1)
-    with tempfile.TemporaryDirectory() as place:
-        if checkpoint is None:
+    with kept_folder("seed-2", kept) as place:
+        if not any(place.iterdir()):
             cut = crops(named, CODEBOOK_CROPS)
-            checkpoint = write_seed_checkpoint(Path(place), cut[:CALIBRATION_CROPS], cut)
-        originals, natives = _loaded(checkpoint, device)
+            write_seed_checkpoint(place, cut[:CALIBRATION_CROPS], cut)
+        originals, natives = _loaded(place, device)
     compared = pictures[:COMPARED]
     with products("ieee"):  # which an original is not by itself, on GPUs
         expected = np.stack([originals["original"].encode(picture).values for picture in compared])
