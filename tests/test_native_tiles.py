@@ -89,12 +89,13 @@ def test_tiles_give_the_codes_of_the_whole_pass(plain, channels_last):
         torch.testing.assert_close(found_cs, made_cs, rtol=0, atol=1e-5 * float(made_cs.abs().max()))
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
 @torch.inference_mode()
-def test_a_clip_is_the_same_alone_and_among_others_in_every_bit(plain, monkeypatch):
+def test_a_clip_is_the_same_alone_and_among_others_in_every_bit(plain, channels_last, monkeypatch):
     """On a CPU torch computes the last few numbers of an activation in another way, wherever a tile they are from."""
     exact = Activation.forward
     monkeypatch.setattr(Activation, "forward", lambda layer, signal_bct: exact(layer, signal_bct.double()).float())
-    fixed, clips = tiled(plain), waves(plain)
+    fixed, clips = tiled(plain, channels_last=channels_last), waves(plain)
     codes = fixed.encode(clips, 2)
     made = fixed.decode([(codes_kt, 0) for codes_kt in codes])
     for wave_cs, codes_kt, made_cs in zip(clips, codes, made, strict=True):
@@ -138,6 +139,18 @@ def test_a_halo_that_is_too_narrow_is_no_silent_error(plain, monkeypatch):
     monkeypatch.setattr(tiles, "halo", narrow)
     with pytest.raises(AssertionError, match="a halo for other layers"):
         tiled(plain)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_weights_are_there_once(plain, channels_last):
+    """But those of transposed convolutions, of which the plain form has the halves the other way round."""
+    fixed = tiled(plain, channels_last=channels_last)
+    for stack in (fixed._front, fixed._back, fixed._first, fixed._up):
+        twice = [layer._conv.weight for layer in stack._tiled if isinstance(layer, tiled_layers.TiledUpConv)]
+        memory = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in stack.parameters()}
+        plain_bytes = sum(part.nbytes for part in stack.layers.parameters())
+        extra = sum(part.nbytes for part in twice) + 4 * sum(len(part) for part in twice)  # and biases
+        assert sum(memory.values()) <= plain_bytes + extra
 
 
 @torch.inference_mode()
