@@ -151,54 +151,42 @@ def parity() -> str:
         share = "all" if equal == codes else f"all but {codes - equal:,}"
         rows.append((f"`{name}`", original, str(len(members)), f"{codes:,}", share, f"{use:.0%}", f"{error:.0e}"))
     head = ("tokenizer", "original", "clips", "codes", "equal", "least codebook use", "decode error")
-    return f"{table(head, rows)}\n\n{_measured_on(measured)}"
+    return f"{table(head, rows)}\n\n{measured_on(measured)}"
 
 
 def speed() -> str:
-    """How much faster than the originals, a row a tokenizer and way; the GPU's table where there is one."""
-    parts = []
-    for name, device in (("speed", "CPU"), ("speed-cuda", "GPU")):
-        measured = results(name)
-        if measured is None:
-            parts.append(f"*{device}: not measured yet (`benchmarks/speed.py` on such a machine).*")
-            continue
-        groups: dict[tuple[str, str], dict[str, dict]] = {}
-        painted = [row for row in measured["rows"] if (row["tokenizer"], row["way"]) == ("seed-2", "decode")]
-        for row in measured["rows"]:
-            if row not in painted:
-                groups.setdefault((row["tokenizer"], row["way"]), {})[row["engine"]] = row
-        rows = [
-            (f"`{tokenizer}`", way, f"{engines['original']['median_s'] * 1000:.0f} ms", *_speeds(engines))
-            for (tokenizer, way), engines in groups.items()
-        ]
-        head = ("tokenizer", "", "original", "alone", "in a batch", "bfloat16, alone", "in a batch", "its equal codes")
-        where = f"{_measured_on(measured)} {measured['threads']} threads."
-        parts += [f"{table(head, rows)}\n\n{where} {_equal(groups)}"] if groups else []
-        parts += [f"{_painting(painted)} {where}"] if painted else []
-    return "\n\n".join(parts)
+    """How much faster than the originals, a row a tokenizer and way; the GPU's tables where there is one."""
+    from report_gpu import gpu_tables
+
+    missing = "*{}: not measured yet (`benchmarks/speed.py` on such a machine).*"
+    made = {"CPU": ("speed", _cpu_table), "CPU with AMX": ("speed-amx", _half), "GPU": ("speed-cuda", gpu_tables)}
+    found = {name: (results(file), tables) for name, (file, tables) in made.items()}
+    return "\n\n".join(tables(one) if one else missing.format(name) for name, (one, tables) in found.items())
 
 
-def _painting(rows: list[dict]) -> str:
-    """How much faster than the stock pipeline pictures are painted, and how far they are from its own."""
-
-    def apart(row: dict) -> tuple[str, ...]:
-        if "levels" not in row:  # the stock pipeline itself, or pictures that are not meant to be its
-            return ("", "", "")
-        return f"{row['levels']['mean']:.2f}", f"{row['levels']['largest']:.0f}", f"{row['levels']['equal']:.1%}"
-
-    shown: Rows = [
-        (row["engine"].replace("original", "stock pipeline"), f"{row['median_s'] * 1000:.0f} ms",
-         f"{row['ratio']:.2f} ×", *apart(row), f"{row['peak_mb'] / 1024:.1f} GiB") for row in rows
-    ]  # fmt: skip
-    control = [row["control"]["mean"] for row in rows if "control" in row]
-    head = ("`seed-2` decode", "a picture", "ratio", "levels apart, mean", "largest", "equal levels", "memory")
-    said = (
-        "Painting: levels go from 0 to 255, and are compared with the stock pipeline's picture of the same embedding "
+def _half(measured: dict) -> str:
+    """Of a CPU with matrix units: what they are for."""
+    rows = [row for row in measured["rows"] if row["engine"].startswith("native bfloat16, batch")]
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        said.setdefault(row["tokenizer"], []).append(f"{row['way']} {row['ratio']:.2f} ×")
+    each = "; ".join(f"`{name}` {' and '.join(ways)}" for name, ways in said.items())
+    return (
+        f"With matrix units (AMX), in bfloat16 and batches of {rows[0]['items']}: {each}. {measured_on(measured)} "
+        f"{measured['threads']} threads."
     )
-    said += "and seed; memory is what painting takes beside the weights."
-    if control:
-        said += f" A picture of another embedding is {min(control):.0f} levels away."
-    return f"{table(head, shown)}\n\n{said}"
+
+
+def _cpu_table(measured: dict) -> str:
+    groups: dict[tuple[str, str], dict[str, dict]] = {}
+    for row in measured["rows"]:
+        groups.setdefault((row["tokenizer"], row["way"]), {})[row["engine"]] = row
+    rows: Rows = [
+        (f"`{tokenizer}`", way, f"{engines['original']['median_s'] * 1000:.0f} ms", *_speeds(engines))
+        for (tokenizer, way), engines in groups.items()
+    ]
+    head = ("tokenizer", "", "original", "alone", "in a batch", "bfloat16, alone", "in a batch", "its equal codes")
+    return f"{table(head, rows)}\n\n{measured_on(measured)} {measured['threads']} threads. {_equal(groups)}"
 
 
 def _equal(groups: dict[tuple[str, str], dict[str, dict]]) -> str:
@@ -231,7 +219,7 @@ def _codes(rows: list[dict]) -> tuple[int, int]:
     return sum(row["codes"] for row in rows), sum(round(row["codes"] * row["equal"]) for row in rows)
 
 
-def _measured_on(measured: dict) -> str:
+def measured_on(measured: dict) -> str:
     machine = measured["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     where = machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores"

@@ -64,7 +64,7 @@ class SeanetCodec(Tokenizer):
 
         `dtype` "float32" gives the originals' codes; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs, "tf32"
         (products of inputs rounded to 11 bits) and "float16" are faster and change some. `compile` (GPUs) compiles the
-        convolutions on first use.
+        convolutions on first use. On a GPU a lone clip takes as long as many: what is computed has one shape.
         `num_codebooks` keeps the first n layers only and computes no others; `bandwidth` (kbit/s, EnCodec) says the
         same in the field's other unit; by default all layers are there. `resampler` "soxr" replaces the published
         pipelines' own ("functional" or "transform"), which changes codes, too.

@@ -1,0 +1,87 @@
+"""The README's tables of what `speed.py` measured on a GPU."""
+
+from __future__ import annotations
+
+from report import Rows, measured_on, table
+
+Row = dict
+PRECISIONS = {"float32": "float32", "tf32": "TF32", "bfloat16": "bfloat16", "float16": "float16"}
+
+
+def gpu_tables(measured: Row) -> str:
+    """How fast codecs and SEED's encoder are, and how SEED paints; either may be missing."""
+    painted = [row for row in measured["rows"] if (row["tokenizer"], row["way"]) == ("seed-2", "decode")]
+    others = [row for row in measured["rows"] if row not in painted]
+    parts = [f"{_encoded(others)} {measured_on(measured)}"] if others else []
+    parts += [f"{_painting(painted)} {measured_on(measured)}"] if painted else []
+    return "\n\n".join(parts)
+
+
+def _encoded(rows: list[Row]) -> str:
+    """A row a tokenizer and way, a column a precision: how much is done in a second, and the ratio to the original."""
+    groups: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        groups.setdefault((row["tokenizer"], row["way"]), {})[row["engine"].partition(", batch")[0]] = row
+    shown: Rows = []  # a batch's row comes after that of a lone item
+    for (tokenizer, way), engines in groups.items():
+        found = [engines.get(f"native {dtype}") for dtype in PRECISIONS]
+        shown.append((f"`{tokenizer}`", way, _rate(engines["original"]), *(_cell(row) for row in found)))
+        if way == "encode":
+            shown.append(("", "equal codes", "", *(f"{min(row['equal']):.2%}" if row else "" for row in found)))
+    said = (
+        "Sound: times real time; pictures: a second; in brackets the ratio to the original, which takes one item at a "
+        "time in full float32. Equal codes are those of the worst codebook."
+    )
+    lone = [row["ratio"] for row in rows if row["items"] == 1 and row["engine"].startswith("native")]
+    said += (
+        " A lone item fills its batch up with silence, so as to get the same codes: at "
+        f"{min(lone):.2f} to {max(lone):.1f} of the original's speed."
+    )
+    if any(row.get("alone") is False for row in rows):
+        said += " †: not bit for bit what its items give alone."
+    return f"{table(('tokenizer', '', 'original', *PRECISIONS.values()), shown)}\n\n{said}{_jpeg(rows)}"
+
+
+def _rate(row: Row) -> str:
+    if "times_realtime" in row:
+        return f"{row['times_realtime']:,.0f} ×"
+    return f"{1 / row['median_s']:,.0f}"
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return ""
+    return f"{_rate(row)} ({row['ratio']:.1f}){'' if row.get('alone', True) else ' †'}"
+
+
+def _jpeg(rows: list[Row]) -> str:
+    """What becomes of pictures that must be read first."""
+    read = [row for row in rows if "only reading JPEG" in row["engine"]]
+    encoded = [row for row in rows if "from JPEG" in row["engine"]]
+    if not read or not encoded:
+        return ""
+    fast, loader = min(encoded, key=lambda row: row["median_s"]), read[0]
+    return f" From JPEG files {_rate(fast)} pictures a second; reading and resizing them alone, {_rate(loader)}."
+
+
+def _painting(rows: list[Row]) -> str:
+    """How much faster than the stock pipeline pictures are painted, and how far they are from its own."""
+
+    def apart(row: Row) -> tuple[str, ...]:
+        if "levels" not in row:  # the stock pipeline itself, or pictures that are not meant to be its
+            return ("", "", "")
+        return f"{row['levels']['mean']:.2f}", f"{row['levels']['largest']:.0f}", f"{row['levels']['equal']:.1%}"
+
+    shown: Rows = [
+        (row["engine"].replace("original", "stock pipeline"), f"{row['median_s'] * 1000:.0f} ms",
+         f"{row['ratio']:.2f} ×", *apart(row), f"{row['peak_mb'] / 1024:.1f} GiB") for row in rows
+    ]  # fmt: skip
+    control = [row["control"]["mean"] for row in rows if "control" in row]
+    head = ("`seed-2` decode", "a picture", "ratio", "levels apart, mean", "largest", "equal levels", "memory")
+    said = (
+        "Painting: levels go from 0 to 255, and are compared with the stock pipeline's picture of the same embedding "
+        "and seed; memory is what painting takes beside the weights."
+    )
+    if control:
+        said += f" A picture of another embedding is {min(control):.0f} levels away."
+    return f"{table(head, shown)}\n\n{said}"

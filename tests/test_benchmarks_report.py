@@ -1,0 +1,39 @@
+"""benchmarks/report_gpu.py: what the README says of rows that `speed.py` measured on a GPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+
+def row(tokenizer: str, way: str, engine: str, items: int, ratio: float, **more: Any) -> dict[str, Any]:
+    return {
+        "tokenizer": tokenizer, "way": way, "engine": engine, "items": items, "ratio": ratio, "median_s": 0.5 / ratio,
+    } | more  # fmt: skip
+
+
+def test_the_table_of_a_gpu_shows_batches_and_owns_up() -> None:
+    from report_gpu import gpu_tables
+
+    rows = [
+        row("a", "encode", "original", 1, 1, times_realtime=20),
+        row("a", "encode", "native float32", 1, 0.25, times_realtime=5, equal=[1, 0.9]),
+        row("a", "encode", "native float32, batch of 8", 8, 4, times_realtime=1080, equal=[1, 0.9], alone=True),
+        row("a", "encode", "native tf32, batch of 8", 8, 8, times_realtime=2160, equal=[0.8, 0.7], alone=False),
+        row("seed-2", "encode", "original", 1, 1),
+        row("seed-2", "encode", "native float32, batch of 8", 8, 40, equal=[1]),
+        row("seed-2", "encode", "native float16, from JPEG, batch of 8", 8, 30),
+        row("seed-2", "encode", "only reading JPEG and resizing", 8, 35),
+    ]
+    machine = {"gpu": "a GPU", "versions": {}, "commit": "c"}
+    shown = gpu_tables({"machine": machine, "rows": rows}).splitlines()
+    assert "| `a` | encode | 20 × | 1,080 × (4.0) | 2,160 × (8.0) † |  |  |" in shown
+    assert "|  | equal codes |  | 90.00% | 70.00% |  |  |" in shown
+    assert "| `seed-2` | encode | 2 | 80 (40.0) |  |  |  |" in shown
+    assert "†: not bit for bit" in shown[-1] and "at 0.25 to 0.2 of" in shown[-1]
+    assert "From JPEG files 60 pictures a second; reading and resizing them alone, 70." in shown[-1]
+    honest = gpu_tables({"machine": machine, "rows": rows[:3]})
+    assert "†" not in honest and "JPEG" not in honest
