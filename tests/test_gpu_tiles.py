@@ -1,0 +1,74 @@
+"""On a real GPU, at the published sizes: a clip gets the same bits alone and among others, stage by stage.
+
+Kernels are chosen by shape, so small models prove nothing here; and codes would hide a last bit.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from anytok.checkpoints.codec_sizes import CodecSizes, encodec_sizes, speech_sizes
+from anytok.engines.native.precision import products_of, torch_dtype
+from anytok.engines.native.tiled_codec import TiledCodec
+from anytok.engines.settings import products
+from anytok.models.codec import Codec
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+SECONDS = [9.0, 0.7, 3.1, 5.0, 12.3, 1.9, 4.4, 7.7] * 6
+
+
+def published(name: str) -> CodecSizes:
+    from seeded import ENCODEC_CONFIGS, SPEECH_CONFIG
+
+    if name == "speechtokenizer":
+        return speech_sizes(SPEECH_CONFIG, Path("config.json"))
+    return encodec_sizes(ENCODEC_CONFIGS[name], Path("config.json"))
+
+
+def drawn(sizes: CodecSizes, device: str) -> Codec:
+    """A codec of random weights that keep the scale of what goes through."""
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        codec = Codec(**sizes.architecture()).requires_grad_(False)
+    codec = codec.to_empty(device=device)
+    for name, part in codec.named_parameters():
+        part.normal_(0, 1 / math.sqrt(part[0].numel()) if part.ndim > 1 else 0.01)
+        if name.endswith("weight_g"):
+            part.fill_(1)
+    codec.quantizer.codebooks_knd.normal_()
+    return codec.eval()
+
+
+def differing_stages(fixed: TiledCodec, clips: list[Tensor]) -> list[str]:
+    """The stages in which one of some clips is not, bit by bit, the same alone."""
+    found = []
+    for name in ("_front", "_lstm", "_back", "_first", "_decoder_lstm", "_up"):
+        stage = getattr(fixed, name)
+        if name == "_first":
+            clips = [torch.randn(clip_dt.shape, device=clip_dt.device) for clip_dt in clips]
+        made = stage.run(clips)
+        assert all(bool(one.isfinite().all()) for one in made), name
+        alone = {place: stage.run([clips[place]])[0] for place in (0, 1, 6, 7, len(clips) - 1)}
+        found += [name] if any(not torch.equal(made[place], one) for place, one in alone.items()) else []
+        clips = made
+    return found
+
+
+@pytest.mark.gpu
+@pytest.mark.reference  # whose sizes are needed
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["speechtokenizer", "encodec-32khz", "encodec-24khz"])
+@torch.inference_mode()
+def test_a_clip_has_the_same_bits_alone(name: str, dtype: str) -> None:
+    sizes, kind = published(name), torch_dtype(dtype, "cuda")
+    fixed = TiledCodec(drawn(sizes, "cuda"), sizes.hop_length, kind, kind, channels_last=dtype != "float32")
+    clips = [torch.randn(1, int(seconds * sizes.sample_rate), device="cuda") / 3 for seconds in SECONDS]
+    with products(products_of(dtype)):
+        assert differing_stages(fixed, clips) == []
