@@ -70,7 +70,7 @@ class SeedTokenizer(Tokenizer):
         """
         on_cpu = torch.device(device).type == "cpu"
         _check(interpolation, compile, on_cpu)
-        defaults = (1, 1) if on_cpu else (32, 8)
+        defaults = (1, 1) if on_cpu else (32, 4)
         batch_size = whole("batch_size", defaults[0] if batch_size is None else batch_size, 1)
         kind = torch_dtype(dtype, device)
         files = read_seed(spec.name, checkpoint)
