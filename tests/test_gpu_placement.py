@@ -144,7 +144,7 @@ def test_tf32_is_where_it_is_asked_for(name: str, dtype: str, products: str, mon
         else:
             media, codec = sounds(tokenizer)[1], tokenizer._codec
             tiled = name == "speech-mini"
-            encoder = watched(monkeypatch, F, "conv1d") if tiled else watched(monkeypatch, Chain, "push")
+            encoder = watched(monkeypatch, F, "conv2d") if tiled else watched(monkeypatch, Chain, "push")
             search = watched(monkeypatch, *((codec._quantizer, "encode") if tiled else (codec, "_search")))
         codes = tokenizer.encode(media)
         assert encoder == {products} and search == {"ieee"}

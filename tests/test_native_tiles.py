@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_native_streams import FOLDERS, GOLDEN, noise
 
 import anytok
@@ -20,6 +25,8 @@ from anytok.engines.native.tiled_codec import TiledCodec
 from anytok.errors import UsageError
 from anytok.models.codec import Codec
 from anytok.models.seanet import Activation
+
+SHORT = 6  # frames that are computed whole: a convolution over 7 mirrors no fewer
 
 
 @pytest.fixture(scope="module", params=FOLDERS)
@@ -47,7 +54,7 @@ def tiled(plain, **form: bool) -> TiledCodec:
 
 def lengths(hop: int) -> list[int]:
     """One sample; around the shortest clip in tiles; around the edges of tiles; several tiles."""
-    short, tile = tiles.SHORTEST * hop, tiles.TILE_FRAMES * hop
+    short, tile = SHORT * hop, tiles.TILE_FRAMES * hop
     return [
         1,
         hop,
@@ -89,6 +96,50 @@ def test_tiles_give_the_codes_of_the_whole_pass(plain, channels_last):
         torch.testing.assert_close(found_cs, made_cs, rtol=0, atol=1e-5 * float(made_cs.abs().max()))
 
 
+def held_against_the_whole_pass(sizes: dict[str, Any], frames: Sequence[int], **form: bool) -> None:
+    torch.manual_seed(0)
+    sizes = {"channels": 1, "num_filters": 2, "dimension": 3, "num_codebooks": 2, "codebook_size": 8} | sizes
+    codec, hop = Codec(**sizes).eval().requires_grad_(False), math.prod(sizes["ratios"])
+    codec.quantizer.codebooks_knd.normal_()
+    fixed = TiledCodec(copy.deepcopy(codec), hop, torch.float32, torch.float32, **form)
+    clips = [torch.randn(1, count * hop - count % hop) for count in frames]
+    codes = [torch.randint(8, (2, count)) for count in frames]
+    found = [*(latents_td.T for latents_td in map(fixed.latents, clips)), *fixed.decode([(one, 0) for one in codes])]
+    plain = [codec.encoder(clip_cs[None])[0] for clip_cs in clips] + [codec.decode(one[None])[0] for one in codes]
+    for found_ct, plain_ct in zip(found, plain, strict=True):
+        torch.testing.assert_close(found_ct, plain_ct, rtol=0, atol=1e-3 * float(plain_ct.abs().max()))
+
+
+@pytest.mark.parametrize("dilation_base", [5, 12])
+@torch.inference_mode()
+def test_what_mirrors_more_than_a_short_clip_or_a_tile_holds_is_computed_whole(dilation_base):
+    sizes = {"ratios": (2, 2), "num_residual_layers": 3, "dilation_base": dilation_base, "causal": True}
+    held_against_the_whole_pass(sizes, [7, 17, 25, 26, 60, 99, 101, 250])
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.data())
+@torch.inference_mode()
+def test_any_sizes_give_what_the_whole_pass_gives(data):
+    kernels = st.integers(1, 8)
+    sizes = data.draw(
+        st.fixed_dictionaries(
+            {
+                "ratios": st.lists(st.integers(1, 5), min_size=1, max_size=3),
+                "kernel": kernels, "last_kernel": kernels, "residual_kernel": st.integers(1, 5),
+                "num_residual_layers": st.integers(1, 2), "dilation_base": st.integers(1, 3),
+                "bidirectional": st.booleans(), "causal": st.booleans(), "shortcut": st.booleans(),
+                "activation": st.sampled_from(["ELU", "Snake"]), "pad_mode": st.sampled_from(["reflect", "constant"]),
+            }
+        )
+    )  # fmt: skip
+    products, channels_last = data.draw(st.booleans()), data.draw(st.booleans())
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(tiles, "TILE_FRAMES", data.draw(st.sampled_from([5, 12, 30])))
+        patches.setattr(tiled_layers, "_is_better_product", lambda _, __, dilation, ___: products and dilation == 1)
+        held_against_the_whole_pass(sizes, [1, 2, 7, 17, 30, 31, 77], channels_last=channels_last)
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 @torch.inference_mode()
 def test_a_clip_is_the_same_alone_and_among_others_in_every_bit(plain, channels_last, monkeypatch):
@@ -125,7 +176,7 @@ def test_every_kernel_sees_one_shape(plain, monkeypatch):
 
     monkeypatch.setattr(tiles.TiledStack, "_tiles", watch)
     fixed = tiled(plain)
-    long = [wave_cs for wave_cs in waves(plain) if wave_cs.shape[1] > tiles.SHORTEST * plain[1].hop_length]
+    long = [wave_cs for wave_cs in waves(plain) if wave_cs.shape[1] > SHORT * plain[1].hop_length]
     for clips in (long, long[:1], long[-2:]):
         fixed.decode([(codes_kt, 0) for codes_kt in fixed.encode(clips, 1)])
     assert len(seen) == 4  # before and behind the LSTM, in the encoder and the decoder

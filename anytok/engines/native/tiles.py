@@ -23,7 +23,6 @@ from .tiled_layers import Edge, halo, tiled
 __all__ = ["TiledStack"]
 
 TILE_FRAMES, TILES = 100, 32
-SHORTEST = 16  # frames: up to so many, padding may mirror more than there is, which the plain form knows how to do
 
 
 class TiledStack(nn.Module):
@@ -42,11 +41,12 @@ class TiledStack(nn.Module):
         self._place, self._edges = halo(layers, TILE_FRAMES * self.up), list[Edge]()
         made, after = tiled(layers, self._place, self._edges, channels_last)
         self._tiled, self._spare = nn.ModuleList(made), -after.offset
+        self._longest_whole = _longest_whole(self._edges)
         self._compute = torch.compile(self._tiles, dynamic=False) if compile else self._tiles
 
     def run(self, clips: Sequence[Tensor]) -> list[Tensor]:
         """[c, t] → float32 [c_out, ceil(t / down) * up] of each clip; the shortest ones go whole, one by one."""
-        long = [i for i, clip_ct in enumerate(clips) if clip_ct.shape[1] > SHORTEST * self.down]
+        long = [i for i, clip_ct in enumerate(clips) if clip_ct.shape[1] > self._longest_whole]
         tiled = dict(zip(long, self._run_tiled([clips[i] for i in long]) if long else (), strict=True))
         return [tiled[i] if i in tiled else self._run_whole(clip_ct) for i, clip_ct in enumerate(clips)]
 
@@ -88,3 +88,11 @@ class TiledStack(nn.Module):
         for layer in self._tiled:
             signal_nct = layer(signal_nct, edges_3nr)
         return signal_nct[..., self._spare : self._spare + TILE_FRAMES * self.up]
+
+
+def _longest_whole(edges: Sequence[Edge]) -> float:
+    """Up to so many samples a mirror image may be longer than a clip, which the plain form knows how to do; without end
+    where one may be longer than a tile."""
+    if any(edge.place.offset + edge.place.width <= edge.reach for edge in edges):
+        return math.inf
+    return max(edge.reach // edge.place.up * edge.place.down for edge in edges)
