@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
+from anytok.engines.native import seed
 from anytok.engines.native.seed import SeedTokenizer
 from anytok.errors import MediaError, UsageError
 from anytok.media import prepare, prepare_batch
@@ -114,6 +115,15 @@ def test_the_model_sees_one_shape_only(pictures: list[Image.Image]) -> None:
     tokenizer._model.latents = recorded
     assert [len(tokenizer.encode_batch(pictures[:count])) for count in (0, 1, 4, 6)] == [0, 1, 4, 6]
     assert seen == {(4, 3, 224, 224)}
+
+
+def test_pictures_are_prepared_many_at_a_time_however_few_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And in whole batches: what fills up the last one is computed for nothing."""
+    asked: list[int] = []
+    monkeypatch.setattr(seed, "prepare_batches", lambda media, spec, size: asked.append(size) or [])
+    for batch_size in (1, 20, 33):
+        assert load(batch_size=batch_size).encode_batch([]) == []
+    assert asked == [32, 40, 33]
 
 
 def test_bfloat16_is_close_and_says_so(tokenizer: SeedTokenizer, pictures: list[Image.Image]) -> None:

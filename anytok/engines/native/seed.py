@@ -31,6 +31,8 @@ from .seed_painter import Painter
 
 __all__ = ["SeedTokenizer"]
 
+PREPARED = 32  # pictures at least, by several threads, however few are computed at once
+
 
 class SeedTokenizer(Tokenizer):
     """The native SEED engine. `load_report` says which tensors were used and which were left over."""
@@ -102,9 +104,9 @@ class SeedTokenizer(Tokenizer):
                 f"{self.load_report.source}: encoding needs the ViT, eva_vit_g.pth, beside seed_quantizer.pt "
                 "(see checkpoints.md for where to get it); decoding works without"
             )
-        latents = []
-        # A GPU is only told what to do: it computes a batch while the next one is prepared.
-        for pictures in prepare_batches(media, self.spec, self._batch_size):
+        latents, together = [], self._batch_size * -(-PREPARED // self._batch_size)
+        # A GPU is only told what to do: it computes these pictures while the next ones are prepared.
+        for pictures in prepare_batches(media, self.spec, together):
             levels_bhwc = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
             latents.append(self._run(lambda levels_bhwc: self._model.latents(normalize(levels_bhwc)), levels_bhwc))
         if not latents:
