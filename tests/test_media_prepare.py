@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from attacks.sounds import encoded, tone
 from PIL import Image
 
 from anytok import Audio, MediaError, Spec, UsageError
-from anytok.media import prepare, prepare_batch
+from anytok.media import prepare, prepare_batch, prepare_batches
 from anytok.media.audio import load_audio
 from anytok.media.resample import resample
 
@@ -152,6 +153,24 @@ def test_batch_names_the_item(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as caught:
         prepare(many, _sound("stereo:transform", 48000, 2))
     assert caught.value.key == str(many)
+
+
+def test_batches_are_prepared_when_they_are_wanted() -> None:
+    """A picture may be there many times; whoever stops early leaves no threads behind."""
+    before, once = threading.active_count(), prepare(photo(), IMAGE)
+    picture, palette = photo(), photo().quantize(16)
+    batches = prepare_batches([picture, palette] * 4 + [picture, b"not a picture", picture], IMAGE, 4)
+    for _ in range(2):
+        assert next(batches) == [once, prepare(palette, IMAGE)] * 2
+    assert threading.active_count() > before
+    with pytest.raises(MediaError) as caught:
+        next(batches)
+    assert caught.value.key == "item 9"
+    abandoned = prepare_batches([picture] * 9, IMAGE, 4)
+    next(abandoned)
+    abandoned.close()
+    assert threading.active_count() <= before
+    assert list(prepare_batches([], IMAGE, 4)) == []
 
 
 @pytest.mark.parametrize("preprocessing", ["", "nearest", "bicubic:transform"])
