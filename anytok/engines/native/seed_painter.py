@@ -31,8 +31,8 @@ class Painter:
     `preset` "faithful" or "fast" chooses scheduler ("pndm", "ddim", "dpm++") and steps where these are None.
     `guidance_scale` up to 1 means none, at half the cost; `noise_level` 0 to 999 blurs the embedding.
     `batch_size` pictures are painted at once. One at a time, as on a CPU, a picture is the same in any batch
-    to the last bit; more at once may move a level by a rounding error. `compile` compiles the UNet's transformers on
-    first use, once for each number of pictures.
+    to the last bit; more at once may move a level by a rounding error. `compile` compiles the transformers of the UNet
+    that it reads on first use, once for each number of pictures; a ready `Unclip` stays as it is.
     """
 
     def __init__(
