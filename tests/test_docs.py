@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 import shlex
+import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,21 +16,13 @@ from anytok.checkpoints.around_torchaudio import around_torchaudio
 from anytok.cli import build_parser
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
 README = (ROOT / "README.md").read_text("utf-8")
 PROMISE = re.compile(r"# → (.+)$")
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-
-
-def report() -> ModuleType:
-    """benchmarks/report.py, which is no package."""
-    spec = importlib.util.spec_from_file_location("report", ROOT / "benchmarks" / "report.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def run(code: str, names: dict[str, Any]) -> int:
@@ -91,7 +82,9 @@ def test_extras_in_the_readme_exist() -> None:
 
 
 def test_generated_documents_are_up_to_date() -> None:
-    for path, text in report().documents().items():
+    from report import documents
+
+    for path, text in documents().items():
         assert path.read_text("utf-8") == text, f"{path.name} is out of date: make docs"
 
 
