@@ -176,9 +176,9 @@ class SeedTokenizer(Tokenizer):
         results = []
         for batch in rows.split(self._batch_size):
             full = F.pad(batch, (0, 0) * (batch.ndim - 1) + (0, self._batch_size - len(batch)))
-            if device.type == "cuda" and full.device.type == "cpu":
+            if pinned := device.type == "cuda" and full.device.type == "cpu":
                 full = full.pin_memory()  # or the copy waits for all that the GPU has still to do
-            results.append(function(full.to(device, non_blocking=True))[: len(batch)])
+            results.append(function(full.to(device, non_blocking=pinned))[: len(batch)])
         return torch.cat(results)
 
 
