@@ -109,6 +109,13 @@ def test_pictures(options: dict[str, Any]) -> None:
         assert places(tokenizer._model) == {"cuda"}  # type: ignore[attr-defined]
 
 
+def test_compile_reaches_the_blocks_of_the_encoder() -> None:
+    with pretended_gpu():
+        blocks = [load("seed-mini", compile=asked)._model.visual_encoder.blocks for asked in (True, False)]  # type: ignore[attr-defined]
+    compiled, plain = ([block._compiled_call_impl is not None for block in each] for each in blocks)
+    assert all(compiled) and not any(plain)
+
+
 def test_the_original_pictures(tmp_path: Path) -> None:
     for name in ("seed_quantizer.pt", "config.json"):
         shutil.copy(GOLDEN / "seed" / name, tmp_path)

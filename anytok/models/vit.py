@@ -6,8 +6,6 @@ Legend: b batch, c channels, h height, w width, t tokens (class token and patche
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,12 +41,6 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(tokens_btd)))
 
 
-def join(tokens_btd: Tensor, change_btd: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """The tokens with what a layer adds to them, and those normalised for the next layer."""
-    tokens_btd = tokens_btd + change_btd
-    return tokens_btd, norm(tokens_btd)
-
-
 class Block(nn.Module):
     """A pre-norm transformer block: normalise, mix, add; normalise, transform, add."""
 
@@ -82,17 +74,14 @@ class VisionTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (image_size // patch_size) ** 2, width))
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(layers))
-        self.join = join  # where an engine puts a faster one
 
     def forward(self, pixels_bchw: Tensor) -> Tensor:
         patches_btd = self.patch_embed(self.cut(pixels_bchw))
         tokens_btd = torch.cat([self.cls_token.expand(len(patches_btd), -1, -1), patches_btd], dim=1)
-        change_btd: Tensor = self.pos_embed
-        for block in cast(list[Block], list(self.blocks)):
-            tokens_btd, heard_btd = self.join(tokens_btd, change_btd, block.norm1)
-            tokens_btd, heard_btd = self.join(tokens_btd, block.attn(heard_btd), block.norm2)
-            change_btd = block.mlp(heard_btd)
-        return tokens_btd + change_btd
+        tokens_btd = tokens_btd + self.pos_embed
+        for block in self.blocks:
+            tokens_btd = block(tokens_btd)
+        return tokens_btd
 
     def cut(self, pixels_bchw: Tensor) -> Tensor:
         """Square patches, flattened [b, patches, c * side * side], in reading order."""

@@ -21,7 +21,6 @@ from ...errors import CheckpointError, CodesError, UsageError
 from ...media import Decoded, Media, prepare_batches
 from ...models.seed import Seed, normalize
 from ...models.unclip import Unclip
-from ...models.vit import join
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ..settings import full_float32, own_products, skeleton
@@ -68,7 +67,7 @@ class SeedTokenizer(Tokenizer):
         `interpolation`: "bicubic" is AnyGPT's, "bilinear" that of SEED's scripts; their codes differ.
         `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing, 32 on a
         GPU). With our own kernels it changes no bit of the latents; with matrix units (AMX) in bfloat16 and on GPUs it
-        may. `compile` (GPUs) fuses, on first use, what lies between products. Decoding: see `Painter`.
+        may. `compile` (GPUs) compiles the ViT's blocks on first use. Decoding: see `Painter`.
         """
         on_cpu = torch.device(device).type == "cpu"
         _check(interpolation, compile, on_cpu)
@@ -82,8 +81,8 @@ class SeedTokenizer(Tokenizer):
         report = load_state(model, state, files.source, published_name=published_name, as_stored=as_stored)
         if on_cpu:
             pack_linears(model)
-        elif compile and model.visual_encoder is not None:
-            model.visual_encoder.join = torch.compile(join, dynamic=False)
+        for block in getattr(model.visual_encoder, "blocks", ()) if compile else ():
+            block.compile(dynamic=False)  # one by one: they are alike, and compiled once
         painter = Painter(
             _painting(files, unclip),
             embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, preset=preset,
