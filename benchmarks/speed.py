@@ -47,9 +47,7 @@ def codec_rows(
     """Encode and decode rows of one codec: original, native in each precision, on GPUs compiled, too, and layer 1
     alone for speech."""
     first_half, *clips = cut(name, folder, seconds, batch)
-    with kept_folder(name, kept) as place:
-        if not any(place.iterdir()):
-            write_checkpoint(name, place, [first_half.wave])
+    with kept_checkpoint(name, kept, lambda folder: write_checkpoint(name, folder, [first_half.wave])) as place:
         options: dict[str, Any] = {"checkpoint": place, "device": device}
         original = anytok.load_tokenizer(name, engine="reference", **options)
         natives = {f"native {dtype}": anytok.load_tokenizer(name, dtype=dtype, **options) for dtype in policies(device)}
@@ -95,11 +93,16 @@ def originals(device: str) -> dict[str, str]:
 
 
 @contextmanager
-def kept_folder(name: str, kept: Path | None) -> Iterator[Path]:
-    """The folder of a checkpoint, empty at first: below `kept`, or one that goes again."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = kept / name if kept else Path(place)
-        folder.mkdir(parents=True, exist_ok=True)
+def kept_checkpoint(name: str, kept: Path | None, write: Callable[[Path], Any]) -> Iterator[Path]:
+    """A folder that `write` has filled: below `kept`, where it may be from before, or one that goes again."""
+    if kept:
+        kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept) as place:
+        folder = kept / name if kept else Path(place) / name
+        if not folder.exists():
+            aside = Path(place) / "aside"  # what an interrupted run leaves is not taken for whole
+            write(aside)
+            aside.rename(folder)
         yield folder
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pictures import crops, real_pictures, synthetic_pictures
 from PIL import Image
 from seeded_seed import write_seed_checkpoint
-from speed import ALONE, GPU_POLICIES, Row, Run, kept_folder, measured
+from speed import ALONE, GPU_POLICIES, Row, Run, kept_checkpoint, measured
 
 import anytok
 from anytok.engines.settings import products
@@ -28,10 +28,12 @@ def seed_rows(folder: Path | None, rounds: int, device: str, kept: Path | None =
     gpu = device != "cpu"
     named: list[Any] = real_pictures(folder) if folder else synthetic_pictures(BATCH)
     pictures = crops(named, GPU_PICTURES, seed=1) * TIMES if gpu else crops(named, BATCH, seed=1)
-    with kept_folder("seed-2", kept) as place:
-        if not any(place.iterdir()):
-            cut = crops(named, CODEBOOK_CROPS)
-            write_seed_checkpoint(place, cut[:CALIBRATION_CROPS], cut)
+    cut = crops(named, CODEBOOK_CROPS)
+
+    def write(place: Path) -> None:
+        write_seed_checkpoint(place, cut[:CALIBRATION_CROPS], cut)
+
+    with kept_checkpoint("seed-2", kept, write) as place:
         originals, natives = _loaded(place, device)
     compared = pictures[:COMPARED]
     with products("ieee"):  # which an original is not by itself, on GPUs
