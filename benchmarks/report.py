@@ -225,7 +225,8 @@ def measured_on(measured: dict) -> str:
     where = machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores"
     commits = dict.fromkeys(row.get("commit", machine["commit"]) for row in measured["rows"])
     made = f"commit{'s' if len(commits) > 1 else ''} {', '.join(f'`{commit}`' for commit in commits)}"
-    return f"Measured on {where}; {versions}; {made}. Weights are seeded, in the published forms."
+    said = [f"Measured on {where}; {versions}; {made}. Weights are seeded, in the published forms."]
+    return " ".join([*said, *measured.get("notes", [])])
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

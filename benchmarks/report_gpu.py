@@ -12,8 +12,7 @@ def gpu_tables(measured: Row) -> str:
     """How fast codecs and SEED's encoder are, and how SEED paints; either may be missing."""
     painted = [row for row in measured["rows"] if (row["tokenizer"], row["way"]) == ("seed-2", "decode")]
     others = [row for row in measured["rows"] if row not in painted]
-    parts = [f"{_encoded(others)} {measured_on(measured)}"] if others else []
-    parts += [f"{_painting(painted)} {measured_on(measured)}"] if painted else []
+    parts = [*([_encoded(others)] if others else []), *([_painting(painted)] if painted else []), measured_on(measured)]
     return "\n\n".join(parts)
 
 

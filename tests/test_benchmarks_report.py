@@ -29,11 +29,13 @@ def test_the_table_of_a_gpu_shows_batches_and_owns_up() -> None:
         row("seed-2", "encode", "only reading JPEG and resizing", 8, 35),
     ]
     machine = {"gpu": "a GPU", "versions": {}, "commit": "c"}
-    shown = gpu_tables({"machine": machine, "rows": rows}).splitlines()
+    shown = gpu_tables({"machine": machine, "rows": rows, "notes": ["A note."]}).splitlines()
     assert "| `a` | encode | 20 × | 1,080 × (4.0) | 2,160 × (8.0) † |  |  |" in shown
     assert "|  | equal codes |  | 90.00% | 70.00% |  |  |" in shown
     assert "| `seed-2` | encode | 2 | 80 (40.0) |  |  |  |" in shown
-    assert "†: not bit for bit" in shown[-1] and "at 0.25 to 0.2 of" in shown[-1]
-    assert "From JPEG files 60 pictures a second; reading and resizing them alone, 70." in shown[-1]
+    [said] = [line for line in shown if line.startswith("Sound: ")]
+    assert "†: not bit for bit" in said and "at 0.25 to 0.2 of" in said
+    assert "From JPEG files 60 pictures a second; reading and resizing them alone, 70." in said
+    assert shown[-1].endswith(" A note.")
     honest = gpu_tables({"machine": machine, "rows": rows[:3]})
     assert "†" not in honest and "JPEG" not in honest
