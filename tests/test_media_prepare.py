@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from PIL import Image
 from anytok import Audio, MediaError, Spec, UsageError
 from anytok.media import prepare, prepare_batch, prepare_batches
 from anytok.media.audio import load_audio
+from anytok.media.image import load_image
 from anytok.media.resample import resample
 
 IMAGE = Spec("picture", "image", 1, 8, num_frames=32, image_size=224, preprocessing="bicubic")
@@ -171,6 +173,23 @@ def test_batches_are_prepared_when_they_are_wanted() -> None:
     abandoned.close()
     assert threading.active_count() <= before
     assert list(prepare_batches([], IMAGE, 4)) == []
+
+
+def test_the_next_batch_is_prepared_while_one_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules[prepare.__module__]
+    real, begun, both = load_image, list[bytes](), threading.Event()
+
+    def watched(source: bytes, **options: Any) -> Image.Image:
+        begun.append(source)
+        if len(begun) == 6:
+            both.set()
+        return real(source, **options)
+
+    monkeypatch.setattr(module, "load_image", watched)
+    batches = prepare_batches([encoded_picture(photo(), "PNG")] * 10, IMAGE, 3)
+    assert len(next(batches)) == 3
+    assert both.wait(10) and len(begun) == 6
+    batches.close()
 
 
 @pytest.mark.parametrize("preprocessing", ["", "nearest", "bicubic:transform"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import IO, TYPE_CHECKING, TypeAlias, Union
 
@@ -50,9 +50,10 @@ def prepare_batch(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFA
 def prepare_batches(
     sources: Sequence[Media], spec: Spec, size: int, *, limits: Limits = DEFAULT_LIMITS
 ) -> Iterator[list[Decoded]]:
-    """`prepare_batch` of `size` items after the other, each when it is wanted.
+    """`prepare_batch` of `size` items after the other.
 
-    Several threads read and resize pictures: Pillow works outside the interpreter's lock.
+    Several threads read and resize pictures, since Pillow works outside the interpreter's lock, and do so for the batch
+    behind the one that is wanted, too.
     """
     sources = several(sources, "encode")
 
@@ -60,16 +61,21 @@ def prepare_batches(
         with naming(key_of(sources[place]) or f"item {place}"):
             return prepare(sources[place], spec, limits=limits)
 
+    def begun(first: int) -> list[tuple[int, Future[Decoded] | None]]:
+        places = range(first, min(first + size, len(sources)))
+        return [(place, pool.submit(one, place) if pool and _apart(sources[place]) else None) for place in places]
+
+    size = max(size, 1)
     threads = 1 if spec.modality != "image" else min(len(sources), size)
     with ThreadPoolExecutor() if threads > 1 else nullcontext() as pool:
-        for begin in range(0, len(sources), max(size, 1)):
-            places = range(begin, min(begin + size, len(sources)))
-            jobs = [pool.submit(one, place) if pool and _apart(sources[place]) else None for place in places]
-            try:
-                yield [job.result() if job else one(place) for place, job in zip(places, jobs, strict=True)]
-            finally:
-                for job in filter(None, jobs):
-                    job.cancel()
+        current, coming = [], begun(0)
+        try:
+            for first in range(0, len(sources), size):
+                current, coming = coming, begun(first + size)
+                yield [job.result() if job else one(place) for place, job in current]
+        finally:
+            for job in [job for _, job in current + coming if job]:
+                job.cancel()
 
 
 def _apart(source: Media) -> bool:
