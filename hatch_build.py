@@ -22,7 +22,13 @@ COMPILE = ["-c", "-std=gnu11", "-O3", "-fwrapv", "-ffp-contract=fast", "-fopenmp
 # Not with OpenMP: its functions are found in the copy that torch has loaded, and so the threads are torch's.
 LINK = ["-shared"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
-KINDS = {"avx2": ["-mavx2", "-mfma", "-mf16c"], "avx512": AVX512, "avx512bf16": [*AVX512, "-mavx512bf16"]}
+AVX512BF16 = [*AVX512, "-mavx512bf16"]
+KINDS = {
+    "avx2": ["-mavx2", "-mfma", "-mf16c"],
+    "avx512": AVX512,
+    "avx512bf16": AVX512BF16,
+    "amx": [*AVX512BF16, "-mamx-tile", "-mamx-bf16"],
+}
 
 
 class Kernels(BuildHookInterface):

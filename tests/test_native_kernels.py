@@ -40,14 +40,18 @@ def test_kernels_are_the_best_that_were_compiled_and_that_this_cpu_has(tmp_path,
     """An old compiler makes only some of them."""
     built = Path(kernels.__file__).parent
     monkeypatch.setattr(kernels, "__file__", str(tmp_path / "kernels.py"))
-    assert "not compiled" in kernels._library.__wrapped__()
-    for kind in ("avx2", "avx512", "avx512bf16"):
-        monkeypatch.setattr(torch.cpu, f"_is_{kind}_supported".replace("512bf", "512_bf"), lambda: True)
+    features = {"avx2": "avx2", "avx512": "avx512", "avx512bf16": "avx512_bf16", "amx": "amx_tile"}
+    for feature in features.values():
+        monkeypatch.setattr(torch.cpu, f"_is_{feature}_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: True)
+    assert kernels._library.__wrapped__() == "this CPU has no AVX2"
+    for kind, feature in features.items():
+        monkeypatch.setattr(torch.cpu, f"_is_{feature}_supported", lambda: True)
+        assert kind != "avx2" or "not compiled" in kernels._library.__wrapped__()
         shutil.copy(built / "kernels-avx2.so", tmp_path / f"kernels-{kind}.so")
         assert kernels._library.__wrapped__()._name == str(tmp_path / f"kernels-{kind}.so")
-    for kind in ("avx2", "avx512", "avx512_bf16"):
-        monkeypatch.setattr(torch.cpu, f"_is_{kind}_supported", lambda: False)
-    assert kernels._library.__wrapped__() == "this CPU has no AVX2"
+    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: False)  # the system keeps matrix units to itself
+    assert kernels._library.__wrapped__()._name == str(tmp_path / "kernels-avx512bf16.so")
 
 
 @compiled_only
@@ -235,7 +239,14 @@ def test_long_sums_lose_few_bits():
     assert ((made - exact) / exact).abs().max() < 1e-6
 
 
-DTYPES = [torch.float32, torch.bfloat16]
+tiles = [  # on a CPU that has none what they do is written out, for registers that are as wide as they
+    compiled_only,
+    pytest.mark.skipif(not kernels.missing() and kernels._constant("lanes") < 16, reason="a tile has 16 outputs"),
+]
+KINDS = [  # dtype, width, whether by matrix units
+    *((dtype, width, False) for dtype in (torch.float32, torch.bfloat16) for width in (16, 48, 528, 1024)),
+    *(pytest.param(torch.bfloat16, width, True, marks=tiles) for width in (32, 544, 1024)),
+]
 
 
 def steps_of(
@@ -249,22 +260,23 @@ def steps_of(
     return weight.to(dtype), heard.to(dtype), hidden.to(dtype), cell
 
 
-def run(weight: Tensor, heard: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+def run(
+    weight: Tensor, heard: Tensor, hidden: Tensor, cell: Tensor, tiled: bool | None = None
+) -> tuple[Tensor, Tensor]:
     states, cell = hidden.new_full((len(heard) + 1, *hidden.shape), NAN), cell.clone()
     states[0] = hidden
-    kernels.lstm(kernels.pack_gates(weight), heard, states, cell)
+    kernels.lstm(kernels.pack_gates(weight), heard, states, cell, tiled)
     return states[1:], cell
 
 
 @compiled_only
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("width", [16, 48, 1024])
+@pytest.mark.parametrize(("dtype", "width", "tiled"), KINDS)
 @torch.inference_mode()
-def test_lstm_steps_are_the_formula(width, dtype):
+def test_lstm_steps_are_the_formula(dtype, width, tiled):
     """In float64, hidden and cell states after each step (Hochreiter and Schmidhuber 1997, with a forget gate). In
     bfloat16 only the hidden states are rounded."""
     weight, heard, hidden, cell = steps_of(width, 5, dtype=dtype)
-    made, last = run(weight, heard, hidden, cell)
+    made, last = run(weight, heard, hidden, cell, tiled)
     cell, rounding = cell.double(), 0 if dtype == torch.float32 else 2**-9
     for frame, heard_bg in enumerate(heard):
         entry, forget, candidate, output = (hidden.double() @ weight.double().T + heard_bg).chunk(4, dim=1)
@@ -275,17 +287,16 @@ def test_lstm_steps_are_the_formula(width, dtype):
 
 
 @compiled_only
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("width", [16, 528, 1024])
+@pytest.mark.parametrize(("dtype", "width", "tiled"), KINDS)
 @torch.inference_mode()
-def test_lstm_steps_of_a_clip_are_the_same_in_any_company(width, threads, dtype):
+def test_lstm_steps_of_a_clip_are_the_same_in_any_company(threads, dtype, width, tiled):
     """Up to more clips than are taken at once, with whole and broken tiles of rows."""
     torch.set_num_threads(1)
     weight, heard, hidden, cell = steps_of(width, 19, dtype=dtype)
-    alone = [run(weight, heard[:, [i]].contiguous(), hidden[[i]], cell[[i]]) for i in range(19)]
+    alone = [run(weight, heard[:, [i]].contiguous(), hidden[[i]], cell[[i]], tiled) for i in range(19)]
     torch.set_num_threads(threads)
     for rows in (1, 2, 3, 4, 5, 6, 7, 13, 16, 17, 19):
-        made, last = run(weight, heard[:, :rows].contiguous(), hidden[:rows], cell[:rows])
+        made, last = run(weight, heard[:, :rows].contiguous(), hidden[:rows], cell[:rows], tiled)
         for i in range(rows):
             assert torch.equal(made[:, [i]], alone[i][0]) and torch.equal(last[[i]], alone[i][1])
 
@@ -395,8 +406,8 @@ def test_a_wheel_has_kernels_for_its_platform_or_none_for_any(tmp_path, compiler
     built = [Path(name).name for name in ZipFile(wheel).namelist() if name.endswith(".so")]
     if compiler == "gcc":
         version = subprocess.run(["gcc", "-dumpversion"], capture_output=True, text=True, check=True).stdout
-        kinds = ("avx2", "avx512", "avx512bf16")[: 3 if int(version.split(".")[0]) >= 10 else 2]
-        assert sorted(built) == [f"kernels-{kind}.so" for kind in kinds]
+        kinds = ("avx2", "avx512", "avx512bf16", "amx")[: min(4, int(version.split(".")[0]) - 7)]
+        assert set(built) == {f"kernels-{kind}.so" for kind in kinds}
         assert wheel.stem.endswith("-py3-none-linux_x86_64")
     else:
         assert not built and wheel.stem.endswith("-py3-none-any")

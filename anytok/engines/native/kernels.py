@@ -23,6 +23,7 @@ __all__ = [
     "fits_dots",
     "fits_outputs",
     "has_half",
+    "has_matrix",
     "lstm",
     "lstm_say",
     "missing",
@@ -43,6 +44,7 @@ _KINDS = {
     (torch.float32, torch.float16): 1,
     (torch.bfloat16, torch.bfloat16): 2,
 }
+_TILE = 32  # inputs that matrix units take at once
 
 
 def missing() -> str | None:
@@ -62,6 +64,11 @@ def has_half() -> bool:
     Elsewhere they are correct, but slow; and where there are matrix units (AMX), oneDNN's products are faster.
     """
     return not missing() and bool(_constant("has_pairs"))
+
+
+def has_matrix() -> bool:
+    """Whether there are matrix units (AMX) for `lstm`: it takes the system's leave, too, and gcc 11 or newer."""
+    return not missing() and bool(_constant("has_matrix"))
 
 
 def fits_outputs(count: int) -> bool:
@@ -154,13 +161,15 @@ def quantize(packed_knd: Tensor, bias_kn: Tensor, codebooks_knd: Tensor, latents
     return codes_kt
 
 
-def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
+def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor, tiled: bool | None = None) -> None:
     """Take all steps. `heard_tbg` is what inputs and biases give; `hidden_tbc` has one frame more, of which the first
     is given and the others are written; `cell_bc`, float32, is replaced. The others are float32 or bfloat16; all are
-    contiguous."""
-    sizes = (_size(packed, heard_tbg, hidden_tbc), *heard_tbg.shape[:2], cell_bc.shape[1])
-    assert _size(cell_bc) == 4
-    _call("lstm", *sizes, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
+    contiguous. `tiled`: by matrix units, as it is in bfloat16 where there are such."""
+    (frames, clips, _), width, size = heard_tbg.shape, cell_bc.shape[1], _size(packed, heard_tbg, hidden_tbc)
+    if tiled is None:
+        tiled = has_matrix() and size == 2 and width % _TILE == 0
+    assert _size(cell_bc) == 4 and not (tiled and (size == 4 or width % _TILE or _constant("lanes") < 16))
+    _call("lstm", size, tiled, frames, clips, width, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
 
 
 def lstm_say(gates_bg: Tensor, cell_bc: Tensor, hidden_bc: Tensor) -> None:
@@ -233,8 +242,10 @@ def _call(name: str, *arguments: Tensor | int) -> int:
 
 @cache
 def _library() -> ctypes.CDLL | str:
+    has_half = torch.cpu._is_avx512_bf16_supported()
     kinds = {
-        "avx512bf16": torch.cpu._is_avx512_bf16_supported(),
+        "amx": has_half and torch.cpu._is_amx_tile_supported() and torch.cpu._init_amx(),  # the system must give leave
+        "avx512bf16": has_half,
         "avx512": torch.cpu._is_avx512_supported(),
         "avx2": torch.cpu._is_avx2_supported(),
     }

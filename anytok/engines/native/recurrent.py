@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import kernels
-from .packed import ROWS, PackedLinear, can_pack, least_rows, linear
+from .packed import HAS_MATRIX_UNITS, ROWS, PackedLinear, can_pack, least_rows, linear
 
 __all__ = ["Layer", "State", "Sweep", "layers_of", "single_layers"]
 
@@ -205,8 +205,8 @@ def _packed(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tens
 
 
 def _has_kernel(weight_hh: Tensor) -> bool:
-    """Whether our own kernel computes such steps; in half precision matrix units are faster for many clips."""
-    if weight_hh.dtype != torch.float32 and (not kernels.has_half() or torch.cpu._is_amx_tile_supported()):
+    """Whether our own kernel computes such steps; in half precision, where there are matrix units, if it uses them."""
+    if weight_hh.dtype != torch.float32 and not (kernels.has_matrix() if HAS_MATRIX_UNITS else kernels.has_half()):
         return False
     return kernels.fits(weight_hh.shape[1])
 

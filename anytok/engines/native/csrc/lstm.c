@@ -1,8 +1,11 @@
 /* The steps of an LSTM. */
 
 #include "products.h"
+#include "tiles.h"
 
 enum { GATES = WIDE, CLIPS = 16 }; /* side by side of one unit, and clips at once: these are the rows */
+
+int has_matrix(void) { return HAS_MATRIX; }
 
 /* The new states of LANES units, from their gates in torch's order. */
 INLINE void say(const int size, const vec *gates, float *cell, void *hidden) {
@@ -13,14 +16,42 @@ INLINE void say(const int size, const vec *gates, float *cell, void *hidden) {
     store(size, LANES, output * tanh_(now), hidden);
 }
 
+/* sum = W before, of bfloat16 by matrix units, which take as long for one clip as for all. A row of weights is the four
+   gates' tiles' rows side by side. */
+INLINE void add_by_tiles(int64_t width, const char *weight, const char *before, vec sum[CLIPS][GATES]) {
+    int64_t tile = 4 * EDGE, apart = GATES * tile;
+    tile_zero(0);
+    tile_zero(1);
+    tile_zero(2);
+    tile_zero(3);
+    for (int64_t k = 0; k < width; k += STEP, weight += STEP / 2 * apart) {
+        tile_load(4, before + 2 * k, 2 * width);
+        tile_load(6, weight, apart);
+        tile_add(0, 4, 6);
+        tile_load(7, weight + tile, apart);
+        tile_add(1, 4, 7);
+        tile_load(6, weight + 2 * tile, apart);
+        tile_add(2, 4, 6);
+        tile_load(7, weight + 3 * tile, apart);
+        tile_add(3, 4, 7);
+    }
+    tile_store(0, (char *)sum, apart);
+    tile_store(1, (char *)sum + tile, apart);
+    tile_store(2, (char *)sum + 2 * tile, apart);
+    tile_store(3, (char *)sum + 3 * tile, apart);
+}
+
 /* LANES units of up to CLIPS clips, one frame on. `weight` [width][GATES][LANES]; `heard` [rows][GATES][width] and all
    others [rows][width], from the units' first on. All but `cell` have `size` bytes a number. */
-INLINE void step(const int size, int64_t rows, int64_t width, const void *weight, const char *heard, void *before,
-                 float *cell, char *after) {
+INLINE void step(const int size, const int tiled, int64_t rows, int64_t width, const void *weight, const char *heard,
+                 void *before, float *cell, char *after) {
     vec sum[CLIPS][GATES], zeros[GATES] = {0};
     int64_t depth = width * size / 4;
-    add_all(size == 4 ? FLOATS : PAIRS, rows, depth, weight, (Rows){before, depth}, (Rows){(float *)zeros, 0},
-            (Rows){(float *)sum, GATES * LANES});
+    if (tiled)
+        add_by_tiles(width, weight, before, sum);
+    else
+        add_all(size == 4 ? FLOATS : PAIRS, rows, depth, weight, (Rows){before, depth}, (Rows){(float *)zeros, 0},
+                (Rows){(float *)sum, GATES * LANES});
     for (int64_t row = 0; row < rows; row++) {
         for (int gate = 0; gate < GATES; gate++, heard += width * size) sum[row][gate] += load(size, LANES, heard);
         say(size, sum[row], cell + row * width, after + row * width * size);
@@ -28,8 +59,9 @@ INLINE void step(const int size, int64_t rows, int64_t width, const void *weight
 }
 
 /* Every other frame goes through a thread's units backwards: it begins with the weights that are still in the cache. */
-INLINE void steps(const int size, int64_t frames, int64_t rows, int64_t width, const char *weight, const char *heard,
-                  char *hidden, float *cell, int64_t threads) {
+INLINE void steps(const int size, const int tiled, int64_t frames, int64_t rows, int64_t width, const char *weight,
+                  const char *heard, char *hidden, float *cell, int64_t threads) {
+    int64_t begun = 0; /* rows of tiles */
     for (int64_t frame = 0; frame < frames; frame++) {
         char *before = hidden + frame * rows * width * size, *after = before + rows * width * size;
 #pragma omp for schedule(static)
@@ -37,26 +69,33 @@ INLINE void steps(const int size, int64_t frames, int64_t rows, int64_t width, c
             int64_t first = width / LANES * part / threads, last = width / LANES * (part + 1) / threads - 1;
             for (int64_t done = 0; done <= last - first; done++) {
                 int64_t unit = LANES * (frame % 2 ? last - done : first + done);
-                for (int64_t row = 0; row < rows; row += CLIPS)
-                    step(size, least(CLIPS, rows - row), width, weight + unit * width * GATES * size,
+                for (int64_t row = 0; row < rows; row += CLIPS) {
+                    int64_t some = least(CLIPS, rows - row);
+                    if (tiled && some != begun) tiles_begin(begun = some);
+                    step(size, tiled, some, width, weight + unit * width * GATES * size,
                          heard + ((frame * rows + row) * GATES * width + unit) * size, before + row * width * size,
                          cell + row * width + unit, after + (row * width + unit) * size);
+                }
             }
         }
     }
+    if (tiled) tiles_end(); /* oneDNN has tiles of its own on the same threads */
 }
 
 /* All steps of an LSTM layer over `rows` clips abreast. `weight` [width / LANES][width][GATES][LANES], `heard` [frames]
    [rows][GATES][width] (what the inputs and biases give), `hidden` [1 + frames][rows][width], of which the first frame
    is given, `cell` [rows][width], which is replaced. All but `cell` have `size` bytes a number; with two, for which it
-   takes pairs, `weight` is [width / LANES][width / 2][GATES][LANES][2]. */
-void lstm(int64_t size, int64_t frames, int64_t rows, int64_t width, const char *weight, const char *heard,
-          char *hidden, float *cell, int64_t threads) {
+   takes pairs, `weight` is [width / LANES][width / 2][GATES][LANES][2]. By tiles if it is `tiled`, of a width that is a
+   multiple of STEP, where a register has as many lanes as a tile has outputs. */
+void lstm(int64_t size, int64_t tiled, int64_t frames, int64_t rows, int64_t width, const char *weight,
+          const char *heard, char *hidden, float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)
-    if (size == 2)
-        steps(2, frames, rows, width, weight, heard, hidden, cell, threads);
+    if (size == 4)
+        steps(4, 0, frames, rows, width, weight, heard, hidden, cell, threads);
+    else if (sizeof(vec) == 4 * EDGE && tiled)
+        steps(2, 1, frames, rows, width, weight, heard, hidden, cell, threads);
     else
-        steps(4, frames, rows, width, weight, heard, hidden, cell, threads);
+        steps(2, 0, frames, rows, width, weight, heard, hidden, cell, threads);
 }
 
 /* One step, of which the products are done: `gates` [rows][GATES][width] and `hidden` [rows][width] have `size` bytes a
