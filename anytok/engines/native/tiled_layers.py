@@ -93,13 +93,13 @@ class TiledConv(nn.Module):
 def _is_better_product(weight_oct: Tensor, stride: int, dilation: int, channels_last: bool) -> bool:
     """Whether to lay out what each output hears, and make one product of it.
 
-    On an H200, cuDNN's float16 and TF32 kernels for 1024 to 2560 numbers heard give a tile other bits in another place
-    of the group; products did not in any trial (none had strides), and those of single columns are twice as fast. In
-    full float32 cuDNN took 80 times as long for one wide convolution.
+    On an H200, cuDNN's float16 and TF32 kernels for 1024 to 2560 numbers heard, or 640 outputs, give a tile other bits
+    in another place of the group; products do not, and those of single columns are twice as fast. In full float32 cuDNN
+    took 80 times as long for one wide convolution.
     """
-    heard = weight_oct[0].numel()
+    outputs, heard = len(weight_oct), weight_oct[0].numel()
     if channels_last:
-        return dilation == 1 and (weight_oct.shape[2] == 1 or heard >= 1000)
+        return dilation == 1 and (weight_oct.shape[2] == 1 or heard >= 1000 or outputs > 512)
     return dilation == stride == 1 and heard > 4096
 
 
