@@ -17,7 +17,9 @@ from torch import nn
 
 import anytok
 from anytok import Audio, Codes, Tokenizer
+from anytok.engines.native.fused_mlp import FusedMlp
 from anytok.engines.native.streams import Chain
+from anytok.models.vit import Mlp
 
 GOLDEN = Path(__file__).parent / "golden"
 CODECS = {
@@ -114,6 +116,19 @@ def test_compile_reaches_the_blocks_of_the_encoder() -> None:
         blocks = [load("seed-mini", compile=asked)._model.visual_encoder.blocks for asked in (True, False)]  # type: ignore[attr-defined]
     compiled, plain = ([block._compiled_call_impl is not None for block in each] for each in blocks)
     assert all(compiled) and not any(plain)
+
+
+@pytest.mark.parametrize(("dtype", "fused"), [("float32", False), ("tf32", False), ("bfloat16", True)])
+def test_gelu_is_part_of_a_product_in_half_precision_alone(dtype: str, fused: bool) -> None:
+    with pretended_gpu():
+        blocks = load("seed-mini", dtype=dtype)._model.visual_encoder.blocks  # type: ignore[attr-defined]
+    assert {isinstance(block.mlp, FusedMlp) for block in blocks} == {fused}
+
+
+@torch.inference_mode()
+def test_the_fused_mlp_is_the_mlp() -> None:
+    mlp, tokens_btd = Mlp(32, 64), torch.randn(2, 5, 32) * 3
+    assert (FusedMlp(mlp)(tokens_btd) - mlp(tokens_btd)).abs().max() < 0.005
 
 
 def test_the_original_pictures(tmp_path: Path) -> None:

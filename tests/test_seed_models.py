@@ -106,13 +106,13 @@ def test_neighbours_do_not_move_a_single_bit(pictures: list[Image.Image], batch_
 def test_the_model_sees_one_shape_only(pictures: list[Image.Image]) -> None:
     """Kernels are chosen by shape, and some of them sum in another order."""
     tokenizer = load(batch_size=4)
-    seen, latents = set(), tokenizer._model.latents
+    seen, latents = set(), tokenizer._latents
 
-    def recorded(pixels_bchw: torch.Tensor) -> torch.Tensor:
+    def watched(pixels_bchw: torch.Tensor) -> torch.Tensor:
         seen.add(tuple(pixels_bchw.shape))
         return latents(pixels_bchw)
 
-    tokenizer._model.latents = recorded
+    tokenizer._latents = watched
     assert [len(tokenizer.encode_batch(pictures[:count])) for count in (0, 1, 4, 6)] == [0, 1, 4, 6]
     assert seen == {(4, 3, 224, 224)}
 

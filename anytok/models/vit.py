@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Block", "VisionTransformer"]
+__all__ = ["Block", "Mlp", "VisionTransformer"]
 
 
 class Attention(nn.Module):

@@ -24,8 +24,10 @@ from ...models.unclip import Unclip
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ..settings import full_float32, own_products, skeleton
+from .fused_mlp import FusedMlp
 from .packed_modules import linear_weights, pack_linears
 from .precision import products_of, torch_dtype
+from .recorded import Recorded
 from .seed_painter import Painter
 
 __all__ = ["SeedTokenizer"]
@@ -41,6 +43,7 @@ class SeedTokenizer(Tokenizer):
     ) -> None:
         self.spec, self.load_report, self.products = spec, load_report, products
         self._model, self._painter, self._batch_size = model, painter, batch_size
+        self._latents = Recorded(model.latents)
 
     @classmethod
     @full_float32()  # oneDNN may pack weights for the products that it is told to make
@@ -79,10 +82,7 @@ class SeedTokenizer(Tokenizer):
             model = Seed(**files.sizes, vision=files.has_vision, vision_dtype=kind)
         state, as_stored = fuse(files.state), linear_weights(model) if on_cpu else set()
         report = load_state(model, state, files.source, published_name=published_name, as_stored=as_stored)
-        if on_cpu:
-            pack_linears(model)
-        for block in getattr(model.visual_encoder, "blocks", ()) if compile else ():
-            block.compile(dynamic=False)  # one by one: they are alike, and compiled once
+        _quicken(model, kind, on_cpu, compile)
         painter = Painter(
             _painting(files, unclip),
             embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, preset=preset,
@@ -107,7 +107,7 @@ class SeedTokenizer(Tokenizer):
         # A GPU is only told what to do: it computes these pictures while the next ones are prepared.
         for pictures in prepare_batches(media, self.spec, together):
             levels_bhwc = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
-            latents.append(self._run(lambda levels_bhwc: self._model.latents(normalize(levels_bhwc)), levels_bhwc))
+            latents.append(self._run(lambda levels_bhwc: self._latents(normalize(levels_bhwc)), levels_bhwc))
         if not latents:
             return []
         latents_btd = torch.cat(latents)
@@ -186,6 +186,17 @@ def _check(interpolation: str, compile: bool, on_cpu: bool) -> None:
         raise UsageError(f"interpolation {interpolation!r}; expected 'bicubic' or 'bilinear'")
     if compile and on_cpu:
         raise UsageError("compile is for GPUs; on a CPU the engine's products are packed already")
+
+
+def _quicken(model: Seed, dtype: torch.dtype, on_cpu: bool, compile: bool) -> None:
+    """Put the faster forms of its layers into the encoder."""
+    if on_cpu:
+        return pack_linears(model)
+    for block in getattr(model.visual_encoder, "blocks", ()):
+        if dtype != torch.float32:
+            block.mlp = FusedMlp(block.mlp)
+        if compile:
+            block.compile(dynamic=False)  # one by one: they are alike, and compiled once
 
 
 def _painting(files: SeedFiles, unclip: str | Path | Unclip | None) -> Callable[[], Path] | Unclip:

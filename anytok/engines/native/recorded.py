@@ -1,0 +1,49 @@
+"""What a GPU computes of tensors of one shape, recorded and then started at once (a CUDA graph).
+
+Kernel by kernel, Python starts hundreds of them, which the threads that prepare the next pictures hold up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+__all__ = ["Recorded"]
+
+
+class Recorded:
+    """`function` of a tensor that has the same shape every time; elsewhere than on a GPU it is only called.
+
+    The first call is not recorded: what comes but once needs no recording, and what kernels set up at first must not be
+    part of it.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self._function, self._lock = function, Lock()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._called = False
+
+    def __call__(self, given: Tensor) -> Tensor:
+        if given.device.type != "cuda":
+            return self._function(given)
+        with self._lock, torch.cuda.device(given.device):
+            if not self._called:
+                self._called = True
+                return self._function(given)
+            graph = self._graph = self._graph or self._recorded(given)
+            stream = torch.cuda.current_stream()
+            stream.wait_event(self._free)
+            self._given.copy_(given)
+            graph.replay()
+            made = self._made.clone()
+            self._free.record(stream)
+            return made
+
+    def _recorded(self, given: Tensor) -> torch.cuda.CUDAGraph:
+        graph, self._given, self._free = torch.cuda.CUDAGraph(), given.clone(), torch.cuda.Event()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # what other threads do is not part of it
+            self._made = self._function(self._given)
+        return graph
