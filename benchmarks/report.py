@@ -166,14 +166,17 @@ def speed() -> str:
 
 def _half(measured: dict) -> str:
     """Of a CPU with matrix units: what they are for."""
-    rows = [row for row in measured["rows"] if row["engine"].startswith("native bfloat16, batch")]
-    said: dict[str, list[str]] = {}
-    for row in rows:
-        said.setdefault(row["tokenizer"], []).append(f"{row['way']} {row['ratio']:.2f} ×")
-    each = "; ".join(f"`{name}` {' and '.join(ways)}" for name, ways in said.items())
+    rows = [row for row in measured["rows"] if row["engine"].startswith("native bfloat16")]
+    said: dict[str, dict[str, list[str]]] = {}
+    for row in rows:  # a lone item's row comes before that of a batch
+        said.setdefault(row["tokenizer"], {}).setdefault(row["way"], []).append(f"{row['ratio']:.2f} ×")
+    each = "; ".join(
+        f"`{name}` " + ", ".join(f"{way} {batch} ({alone})" for way, (alone, batch) in ways.items())
+        for name, ways in said.items()
+    )
     return (
-        f"With matrix units (AMX), in bfloat16 and batches of {rows[0]['items']}: {each}. {measured_on(measured)} "
-        f"{measured['threads']} threads."
+        f"With matrix units (AMX), in bfloat16 and batches of {rows[1]['items']} (in brackets, a clip alone): {each}. "
+        f"{measured_on(measured)} {measured['threads']} threads."
     )
 
 

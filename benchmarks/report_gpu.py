@@ -38,7 +38,8 @@ def _encoded(rows: list[Row]) -> str:
     )
     if any(row.get("alone") is False for row in rows):
         said += " †: not bit for bit what its items give alone."
-    return f"{table(('tokenizer', '', 'original', *PRECISIONS.values()), shown)}\n\n{said}{_jpeg(rows)}"
+    said += _compiled(rows) + _jpeg(rows)
+    return f"{table(('tokenizer', '', 'original', *PRECISIONS.values()), shown)}\n\n{said}"
 
 
 def _rate(row: Row) -> str:
@@ -51,6 +52,16 @@ def _cell(row: Row | None) -> str:
     if row is None:
         return ""
     return f"{_rate(row)} ({row['ratio']:.1f}){'' if row.get('alone', True) else ' †'}"
+
+
+def _compiled(rows: list[Row]) -> str:
+    """What compiled engines do in a batch."""
+    said = []
+    for row in rows:
+        precision, marked, batched = row["engine"].removeprefix("native ").partition(", compiled, batch")
+        if marked and batched:
+            said.append(f"`{row['tokenizer']}` {row['way']} in {precision} {_rate(row)}")
+    return f" With `compile=True`: {', '.join(said)}." if said else ""
 
 
 def _jpeg(rows: list[Row]) -> str:

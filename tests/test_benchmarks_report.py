@@ -25,6 +25,8 @@ def test_the_table_of_a_gpu_shows_batches_and_owns_up() -> None:
         row("a", "encode", "native tf32, batch of 8", 8, 8, times_realtime=2160, equal=[0.8, 0.7], alone=False),
         row("seed-2", "encode", "original", 1, 1),
         row("seed-2", "encode", "native float32, batch of 8", 8, 40, equal=[1]),
+        row("seed-2", "encode", "native float16, compiled", 1, 2),
+        row("seed-2", "encode", "native float16, compiled, batch of 8", 8, 45),
         row("seed-2", "encode", "native float16, from JPEG, batch of 8", 8, 30),
         row("seed-2", "encode", "only reading JPEG and resizing", 8, 35),
     ]
@@ -34,8 +36,22 @@ def test_the_table_of_a_gpu_shows_batches_and_owns_up() -> None:
     assert "|  | equal codes |  | 90.00% | 70.00% |  |  |" in shown
     assert "| `seed-2` | encode | 2 | 80 (40.0) |  |  |  |" in shown
     [said] = [line for line in shown if line.startswith("Sound: ")]
-    assert "†: not bit for bit" in said and "at 0.25 to 0.2 of" in said
+    assert "†: not bit for bit" in said and "at 0.25 to 2.0 of" in said
+    assert "With `compile=True`: `seed-2` encode in float16 90." in said
     assert "From JPEG files 60 pictures a second; reading and resizing them alone, 70." in said
     assert shown[-1].endswith(" A note.")
     honest = gpu_tables({"machine": machine, "rows": rows[:3]})
-    assert "†" not in honest and "JPEG" not in honest
+    assert not any(word in honest for word in ("†", "JPEG", "compile"))
+
+
+def test_a_cpu_with_matrix_units_is_said_to_be_fast_in_batches() -> None:
+    from report import _half
+
+    rows = [
+        row("a", "encode", "original", 1, 1),
+        row("a", "encode", "native float32, batch of 8", 8, 3),
+        row("a", "encode", "native bfloat16", 1, 2),
+        row("a", "encode", "native bfloat16, batch of 8", 8, 7),
+    ]
+    said = _half({"machine": {"processor": "P", "cores": 2, "versions": {}, "commit": "c"}, "threads": 2, "rows": rows})
+    assert "batches of 8 (in brackets, a clip alone): `a` encode 7.00 × (2.00 ×). Measured on P" in said
