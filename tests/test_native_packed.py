@@ -306,17 +306,23 @@ def test_the_fused_layer_is_kept_from_matrix_units_and_from_wide_inputs(monkeypa
     assert fused(nn.LSTM(64, 64).bfloat16()) == [False]
 
 
-def test_half_precision_is_computed_by_our_kernels_but_where_there_are_matrix_units(monkeypatch):
+@pytest.mark.parametrize(
+    ("has_half", "has_units", "has_matrix", "steps", "products"),
+    [(True, False, False, True, True), (True, True, False, False, False), (True, True, True, True, False),
+     (False, False, False, False, False)],
+)  # fmt: skip
+def test_what_our_kernels_compute_in_half_precision(monkeypatch, has_half, has_units, has_matrix, steps, products):
+    """Where there are matrix units, LSTM steps if they use them, and no products."""
     monkeypatch.setattr(kernels, "fits", lambda width: True)
     monkeypatch.setattr(kernels, "fits_outputs", lambda count: True)
+    monkeypatch.setattr(kernels, "has_half", lambda: has_half)
+    monkeypatch.setattr(kernels, "has_matrix", lambda: has_matrix)
+    for module in (packed, recurrent):
+        monkeypatch.setattr(module, "HAS_MATRIX_UNITS", has_units)
     weight, bias = torch.zeros(4, 1), torch.zeros(4)
-    for has_half, has_units, taken in ((True, False, True), (True, True, False), (False, False, False)):
-        monkeypatch.setattr(kernels, "has_half", lambda here=has_half: here)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda here=has_units: here)
-        monkeypatch.setattr(packed, "HAS_MATRIX_UNITS", has_units)
-        assert recurrent._has_kernel(weight.bfloat16()) == taken and recurrent._has_kernel(weight)
-        assert has_kernel(8, bias.bfloat16()) == taken and has_kernel(8, bias)
-        assert not has_kernel(7, bias.bfloat16()) and has_kernel(7, bias) and not has_kernel(8, bias.half())
+    assert recurrent._has_kernel(weight.bfloat16()) == steps and recurrent._has_kernel(weight)
+    assert has_kernel(8, bias.bfloat16()) == products and has_kernel(8, bias)
+    assert not has_kernel(7, bias.bfloat16()) and has_kernel(7, bias) and not has_kernel(8, bias.half())
 
 
 @packed_only

@@ -27,7 +27,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 def normalize(levels_bhwc: Tensor) -> Tensor:
     """uint8 RGB levels [b, h, w, 3] to the float32 pixels [b, 3, h, w] that the encoder takes."""
     # Made on a GPU, they would wait for all that it has still to do.
-    both = (torch.tensor(values, dtype=torch.float32) for values in (MEAN, STD))
+    both = (torch.tensor(values, dtype=torch.float32, device="cpu") for values in (MEAN, STD))
     mean_c, std_c = (values_c.to(levels_bhwc.device, non_blocking=True) for values_c in both)
     return ((levels_bhwc.float() / 255 - mean_c) / std_c).permute(0, 3, 1, 2)
 
