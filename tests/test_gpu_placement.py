@@ -16,7 +16,7 @@ from tiny_unclip import tiny_pipeline
 from torch import nn
 
 import anytok
-from anytok import Audio, Codes, Tokenizer
+from anytok import Audio, Codes, Tokenizer, UsageError
 from anytok.engines.native.fused_mlp import FusedMlp
 from anytok.engines.native.streams import Chain
 from anytok.models.vit import Mlp
@@ -78,6 +78,18 @@ def test_codecs(name: str, dtype: str) -> None:
             pieces = [stream.push(codes[2].values[:, :3]), stream.push(codes[2].values[:, 3:]), stream.finish()]
             hop = tokenizer.spec.hop_length
             assert sum(piece.num_samples for piece in pieces) == codes[2].num_frames * hop
+
+
+def test_codecs_have_the_batch_size_that_is_asked_for() -> None:
+    with pretended_gpu():
+        codec = load("speech-mini", batch_size=3)._codec  # type: ignore[attr-defined]
+        assert (codec._front._batch_size, codec._lstm._batch_size, codec._rows) == (3, 6, 768)
+        with pytest.raises(UsageError, match="batch_size"):
+            load("speech-mini", batch_size=0)
+        with pytest.raises(UsageError, match="no batch_size"):
+            load("encodec-48khz", batch_size=3)
+        with pytest.raises(UsageError, match="no compile"):
+            load("encodec-48khz", compile=True)
 
 
 @pytest.mark.parametrize("name", ["speechtokenizer", "encodec-24khz", "encodec-48khz"])

@@ -41,14 +41,14 @@ def plain(request) -> tuple[Codec, CodecSizes]:
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch):
     """Groups that hold pieces of several clips, and need little arithmetic."""
-    monkeypatch.setattr(tiles, "TILES", 5)
-    monkeypatch.setattr(tiled_codec, "CLIPS", 4)
+    monkeypatch.setattr(tiled_codec, "CLIPS", 1)
     monkeypatch.setattr(tiled_codec, "STEPS", 30)
-    monkeypatch.setattr(tiled_codec, "ROWS", 70)
+    monkeypatch.setattr(tiled_codec, "ROWS", 14)
 
 
-def tiled(plain, **form: bool) -> TiledCodec:
+def tiled(plain, **form: int) -> TiledCodec:
     codec, sizes = plain
+    form = {"batch_size": 5, **form}
     return TiledCodec(copy.deepcopy(codec), sizes.hop_length, torch.float32, torch.float32, **form)
 
 
@@ -101,7 +101,7 @@ def held_against_the_whole_pass(sizes: dict[str, Any], frames: Sequence[int], **
     sizes = {"channels": 1, "num_filters": 2, "dimension": 3, "num_codebooks": 2, "codebook_size": 8} | sizes
     codec, hop = Codec(**sizes).eval().requires_grad_(False), math.prod(sizes["ratios"])
     codec.quantizer.codebooks_knd.normal_()
-    fixed = TiledCodec(copy.deepcopy(codec), hop, torch.float32, torch.float32, **form)
+    fixed = TiledCodec(copy.deepcopy(codec), hop, torch.float32, torch.float32, batch_size=5, **form)
     clips = [torch.randn(1, count * hop - count % hop) for count in frames]
     codes = [torch.randint(8, (2, count)) for count in frames]
     found = [*(latents_td.T for latents_td in map(fixed.latents, clips)), *fixed.decode([(one, 0) for one in codes])]
@@ -180,6 +180,7 @@ def test_every_kernel_sees_one_shape(plain, monkeypatch):
     for clips in (long, long[:1], long[-2:]):
         fixed.decode([(codes_kt, 0) for codes_kt in fixed.encode(clips, 1)])
     assert len(seen) == 4  # before and behind the LSTM, in the encoder and the decoder
+    assert {shape[0] for _, shape, _ in seen} == {5}
 
 
 def test_a_halo_that_is_too_narrow_is_no_silent_error(plain, monkeypatch):
@@ -213,9 +214,24 @@ def test_the_halo_is_no_wider_than_it_must_be(plain):
         assert stack._place.width <= (tiles.TILE_FRAMES + 11) * stack.down
 
 
-def test_compile_is_refused_where_it_means_nothing():
-    with pytest.raises(UsageError, match="compile is for GPUs"):
-        anytok.load_tokenizer("encodec-32khz", checkpoint=GOLDEN / "encodec_32khz", compile=True)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"compile": True}, "compile is for GPUs"), ({"batch_size": 8}, "batch_size is for GPUs")],
+)
+def test_options_are_refused_where_they_mean_nothing(options, said):
+    with pytest.raises(UsageError, match=said):
+        anytok.load_tokenizer("encodec-32khz", checkpoint=GOLDEN / "encodec_32khz", **options)
+
+
+@torch.inference_mode()
+def test_any_number_of_tiles_at_a_time_gives_the_same(plain):
+    clips = waves(plain)[2:]
+    few, many = tiled(plain, batch_size=1), tiled(plain, batch_size=9)
+    codes = many.encode(clips, 2)
+    assert all(map(torch.equal, few.encode(clips, 2), codes))
+    asked = [(codes_kt, 0) for codes_kt in codes]
+    for one_cs, other_cs in zip(few.decode(asked), many.decode(asked), strict=True):
+        torch.testing.assert_close(one_cs, other_cs, rtol=0, atol=1e-5 * float(other_cs.abs().max()))
 
 
 @pytest.mark.gpu

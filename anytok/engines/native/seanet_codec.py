@@ -33,6 +33,7 @@ from .fast_codec import DecoderStream, FastCodec
 from .heap import trim
 from .precision import codec_dtypes, products_of
 from .tiled_codec import TiledCodec
+from .tiles import BATCH_SIZE
 
 __all__ = ["SeanetCodec"]
 
@@ -56,6 +57,7 @@ class SeanetCodec(Tokenizer):
         device: str = "cpu",
         dtype: str = "float32",
         compile: bool = False,
+        batch_size: int | None = None,
         num_codebooks: int | None = None,
         bandwidth: float | None = None,
         resampler: str | None = None,
@@ -64,26 +66,31 @@ class SeanetCodec(Tokenizer):
 
         `dtype` "float32" gives the originals' codes; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs, "tf32"
         (products of inputs rounded to 11 bits) and "float16" are faster and change some. `compile` (GPUs) compiles the
-        convolutions on first use. On a GPU a lone clip takes as long as many: what is computed has one shape.
+        convolutions on first use. On a GPU all that is computed has one shape: `batch_size` tiles of two seconds
+        (default 32), and twice as many clips in the LSTMs. So a lone clip takes as long as many; with a smaller
+        batch_size it takes less time, and many take more.
         `num_codebooks` keeps the first n layers only and computes no others; `bandwidth` (kbit/s, EnCodec) says the
         same in the field's other unit; by default all layers are there. `resampler` "soxr" replaces the published
         pipelines' own ("functional" or "transform"), which changes codes, too.
         """
         conv_dtype, lstm_dtype = codec_dtypes(dtype, device)
-        if compile and torch.device(device).type == "cpu":
-            raise UsageError("compile is for GPUs; on a CPU the engine's products are packed already, and shapes vary")
+        on_cpu, for_gpus = torch.device(device).type == "cpu", "compile" if compile else "batch_size"
+        is_for_gpus = compile or batch_size is not None
+        if is_for_gpus and on_cpu:
+            raise UsageError(f"{for_gpus} is for GPUs; on a CPU products are packed already, and shapes vary")
+        batch_size = whole("batch_size", BATCH_SIZE if batch_size is None else batch_size, 1)
         files = read_codec(published(spec.name, checkpoint))
         card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler)
-        if files.sizes.norm and compile:
-            raise UsageError(f"{spec.name} has norms over whole segments: no tiles of one shape to compile")
+        if files.sizes.norm and is_for_gpus:
+            raise UsageError(f"{spec.name} has norms over whole segments: no tiles of one shape, so no {for_gpus}")
         card = with_id(card, fingerprint(files.state), dtype)
         plain, report = _plain(files, device)
         fast: FastCodec | TiledCodec
-        if files.sizes.norm or torch.device(device).type == "cpu":
+        if files.sizes.norm or on_cpu:
             fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
         else:
             tensor_cores = conv_dtype != torch.float32 or products_of(dtype) == "tf32"
-            fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, tensor_cores, compile)
+            fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, tensor_cores, compile, batch_size)
         del plain
         trim()  # packing leaves up to 170 MB of holes between the weights
         return (SeanetCodec if files.sizes.norm else StreamingCodec)(

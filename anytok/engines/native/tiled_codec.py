@@ -22,12 +22,12 @@ from ..settings import full_float32
 from .fast_codec import FastCodec
 from .precision import check_latents
 from .recurrent import single_layers
-from .tiles import TiledStack
+from .tiles import BATCH_SIZE, TiledStack
 
 __all__ = ["TiledCodec"]
 
-CLIPS, STEPS = 64, 250  # of one LSTM call
-ROWS = 8192  # latents of one codebook search
+CLIPS, ROWS = 2, 256  # for each tile of a batch: clips in an LSTM, and latents in the search of a codebook
+STEPS = 250  # of one LSTM call
 
 
 class TiledCodec:
@@ -35,15 +35,16 @@ class TiledCodec:
 
     def __init__(
         self, codec: Codec, hop_length: int, dtype: torch.dtype, lstm_dtype: torch.dtype,
-        channels_last: bool = False, compile: bool = False,
+        channels_last: bool = False, compile: bool = False, batch_size: int = BATCH_SIZE,
     ) -> None:  # fmt: skip
         fold_weight_norm(codec)  # once, not at every call
         self._plain, self._options = codec, (hop_length, dtype, lstm_dtype)
         self._quantizer = codec.quantizer
         self._streaming: FastCodec | None = None
+        self._rows = ROWS * batch_size
         form = {"channels_last": channels_last, "compile": compile}
-        self._front, self._lstm, self._back = _split(codec.encoder, dtype, lstm_dtype, **form)
-        self._first, self._decoder_lstm, self._up = _split(codec.decoder, dtype, lstm_dtype, **form)
+        self._front, self._lstm, self._back = _split(codec.encoder, dtype, lstm_dtype, batch_size, **form)
+        self._first, self._decoder_lstm, self._up = _split(codec.decoder, dtype, lstm_dtype, batch_size, **form)
 
     def streaming(self) -> FastCodec:
         """The form that can also decode codes as they come."""
@@ -64,9 +65,9 @@ class TiledCodec:
         lengths = [latents_dt.shape[1] for latents_dt in latents]
         found, all_dt = [], torch.cat(latents, dim=1)
         check_latents(all_dt)
-        for rows_dt in all_dt.split(ROWS, dim=1):
+        for rows_dt in all_dt.split(self._rows, dim=1):
             count = rows_dt.shape[1]
-            full_1dt = F.pad(rows_dt, (0, ROWS - count))[None]
+            full_1dt = F.pad(rows_dt, (0, self._rows - count))[None]
             with full_float32():  # the search is, whatever the precision
                 found.append(self._quantizer.encode(full_1dt, num_codebooks)[0, :, :count])
         return list(torch.cat(found, dim=1).split(lengths, dim=1))
@@ -85,9 +86,10 @@ class TiledCodec:
 
 
 class BatchedLstm:
-    """A SEANet's LSTM, added to its input, over clips [c, t] of any lengths: CLIPS at a time, STEPS at a time."""
+    """A SEANet's LSTM, added to its input, over clips [c, t] of any lengths, `batch_size` and STEPS at a time."""
 
-    def __init__(self, lstm: nn.LSTM) -> None:
+    def __init__(self, lstm: nn.LSTM, batch_size: int) -> None:
+        self._batch_size = batch_size
         self._depths = [[layer.module for layer in directions] for directions in single_layers(lstm)]
         for directions in self._depths:
             for module in directions:
@@ -98,7 +100,7 @@ class BatchedLstm:
         lengths = [clip_ct.shape[1] for clip_ct in clips]
         frames_fc = torch.cat([clip_ct.T for clip_ct in clips])  # of all clips, one behind the other
         ways = [
-            [turn_tb.to(frames_fc.device) for turn_tb in turns(lengths, backwards)]
+            [turn_tb.to(frames_fc.device) for turn_tb in turns(lengths, self._batch_size, backwards)]
             for backwards in range(len(self._depths[0]))
         ]
         heard_fc = frames_fc
@@ -119,16 +121,16 @@ def _flatten(lstm: nn.LSTM) -> None:
         torch._cudnn_rnn_flatten_weight(weights, 4, *sizes)
 
 
-def turns(lengths: Sequence[int], backwards: int) -> list[Tensor]:
-    """Which frame is heard at which step [t, CLIPS]: clips of like length go together, and the rest is silence, a row
-    behind all frames."""
+def turns(lengths: Sequence[int], batch_size: int, backwards: int) -> list[Tensor]:
+    """Which frame is heard at which step [t, batch_size]: clips of like length go together, and the rest is silence,
+    a row behind all frames."""
     begin_b = torch.tensor([0, *lengths]).cumsum(0)
     found = []
-    for group_b in torch.tensor(lengths).argsort(descending=True, stable=True).split(CLIPS):
-        length_b = F.pad(torch.tensor(lengths)[group_b], (0, CLIPS - len(group_b)))
+    for group_b in torch.tensor(lengths).argsort(descending=True, stable=True).split(batch_size):
+        length_b = F.pad(torch.tensor(lengths)[group_b], (0, batch_size - len(group_b)))
         step_t1 = torch.arange(-(-int(length_b.max()) // STEPS) * STEPS)[:, None]
         frame_tb = length_b - 1 - step_t1 if backwards else step_t1
-        frame_tb = frame_tb + F.pad(begin_b[group_b], (0, CLIPS - len(group_b)))
+        frame_tb = frame_tb + F.pad(begin_b[group_b], (0, batch_size - len(group_b)))
         found.append(frame_tb.where(step_t1 < length_b, begin_b[-1]))
     return found
 
@@ -146,10 +148,13 @@ def _sweep(lstm: nn.LSTM, heard_fc: Tensor, way: Sequence[Tensor]) -> Tensor:
 
 
 def _split(
-    layers: Iterable[nn.Module], dtype: torch.dtype, lstm_dtype: torch.dtype, **form: bool
+    layers: Iterable[nn.Module], dtype: torch.dtype, lstm_dtype: torch.dtype, batch_size: int, **form: bool
 ) -> tuple[TiledStack, BatchedLstm, TiledStack]:
     """The layers before the LSTM, the LSTM, and those behind it."""
     each = list(layers)
     place = next(i for i, layer in enumerate(each) if isinstance(layer, Lstm))
-    before, after = (TiledStack(part, dtype, **form) for part in (each[:place], each[place + 1 :]))
-    return before, BatchedLstm(cast(Lstm, each[place]).lstm.to(lstm_dtype)), after
+    before, after = (
+        TiledStack(part, dtype, batch_size=batch_size, **form) for part in (each[:place], each[place + 1 :])
+    )
+    lstm = cast(Lstm, each[place]).lstm.to(lstm_dtype)
+    return before, BatchedLstm(lstm, CLIPS * batch_size), after

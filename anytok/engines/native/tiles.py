@@ -1,6 +1,6 @@
 """SEANet's convolutions over tiles of one fixed shape, many clips at once: the form for GPUs.
 
-Every clip is cut into tiles of TILE_FRAMES frames with a halo on both sides, and tiles are computed TILES at a time,
+Every clip is cut into tiles of TILE_FRAMES frames with a halo on both sides, and tiles are computed so many at a time,
 the last group filled up with silence. So each kernel sees one shape only, whatever the clips: it is chosen once, fits
 CUDA graphs and `torch.compile`, and a clip's numbers cannot depend on its neighbours. The halo is what all layers
 together hear; where a tile reaches over its clip's edge, each layer pads there as it would for the whole clip.
@@ -22,19 +22,22 @@ from .tiled_layers import Edge, halo, tiled
 
 __all__ = ["TiledStack"]
 
-TILE_FRAMES, TILES = 100, 32
+TILE_FRAMES, BATCH_SIZE = 100, 32
 
 
 class TiledStack(nn.Module):
     """Some layers of a SEANet, in order: `up` samples out for every `down` samples in.
 
     `channels_last` is how tensor cores want their numbers; products in full float32 are faster the other way.
+    `batch_size` tiles are computed at a time.
     """
 
     def __init__(
-        self, layers: Sequence[nn.Module], dtype: torch.dtype, channels_last: bool = False, compile: bool = False
-    ) -> None:
+        self, layers: Sequence[nn.Module], dtype: torch.dtype, channels_last: bool = False, compile: bool = False,
+        batch_size: int = BATCH_SIZE,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self._batch_size = batch_size
         self.layers, self.dtype, self.channels_last = nn.ModuleList(layers).to(dtype), dtype, channels_last
         self.down = math.prod(layer.stride[0] for layer in layers if isinstance(layer, Conv))
         self.up = math.prod(layer.stride[0] for layer in layers if isinstance(layer, UpConv))
@@ -69,17 +72,17 @@ class TiledStack(nn.Module):
         samples_n = torch.tensor([clip_ct.shape[1] for clip_ct in clips]).repeat_interleave(torch.tensor(counts))
         edges = [edge.columns(begin_n, samples_n) for edge in self._edges]
         edges_3nr = torch.cat(edges, dim=2).to(clips[0].device)  # of all layers in one copy
-        groups = zip(torch.cat(tiles).split(TILES), edges_3nr.split(TILES, dim=1), strict=True)
+        groups = zip(torch.cat(tiles).split(self._batch_size), edges_3nr.split(self._batch_size, dim=1), strict=True)
         made_nct = torch.cat([self._group(*group) for group in groups])
         joined = (one_nct.transpose(0, 1).flatten(1) for one_nct in made_nct.split(counts))
         sizes = (-(-clip_ct.shape[1] // self.down) * self.up for clip_ct in clips)
         return [out_ct[:, :size] for out_ct, size in zip(joined, sizes, strict=True)]
 
     def _group(self, tiles_nct: Tensor, edges_3nr: Tensor) -> Tensor:
-        """Up to TILES tiles, filled up with silent ones for the same shape every time."""
+        """Up to `batch_size` tiles, filled up with silent ones for the same shape every time."""
         count = len(tiles_nct)
-        tiles_nct = F.pad(tiles_nct, (0, 0, 0, 0, 0, TILES - count))
-        edges_3nr = F.pad(edges_3nr, (0, 0, 0, TILES - count))
+        tiles_nct = F.pad(tiles_nct, (0, 0, 0, 0, 0, self._batch_size - count))
+        edges_3nr = F.pad(edges_3nr, (0, 0, 0, self._batch_size - count))
         return self._compute(tiles_nct, edges_3nr)[:count].float()
 
     def _tiles(self, signal_nct: Tensor, edges_3nr: Tensor) -> Tensor:
