@@ -18,7 +18,7 @@ class Recorded:
     """`function` of a tensor that has the same shape every time; elsewhere than on a GPU it is only called.
 
     The first call is not recorded: what comes but once needs no recording, and what kernels set up at first must not be
-    part of it.
+    part of it. What is recorded keeps the memory that it works in.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
