@@ -13,6 +13,8 @@ from torch import Tensor
 
 __all__ = ["Recorded"]
 
+_recording = Lock()  # torch records one graph at a time in a process
+
 
 class Recorded:
     """`function` of a tensor that has the same shape every time; elsewhere than on a GPU it is only called.
@@ -31,8 +33,9 @@ class Recorded:
             return self._function(given)
         with self._lock, torch.cuda.device(given.device):
             if not self._called:
+                made = self._function(given)
                 self._called = True
-                return self._function(given)
+                return made
             graph = self._graph = self._graph or self._recorded(given)
             stream = torch.cuda.current_stream()
             stream.wait_event(self._free)
@@ -43,7 +46,11 @@ class Recorded:
             return made
 
     def _recorded(self, given: Tensor) -> torch.cuda.CUDAGraph:
+        """On a stream of its own: torch's lies on the GPU that was first, where there may be nothing to record, and is
+        not left where recording fails."""
         graph, self._given, self._free = torch.cuda.CUDAGraph(), given.clone(), torch.cuda.Event()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # what other threads do is not part of it
+        own = torch.cuda.Stream(given.device)
+        mode = "thread_local"  # what other threads do is not part of it
+        with _recording, torch.cuda.stream(own), torch.cuda.graph(graph, stream=own, capture_error_mode=mode):
             self._made = self._function(self._given)
         return graph
