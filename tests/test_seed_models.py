@@ -170,6 +170,19 @@ def test_bilinear_is_another_picture(tokenizer: SeedTokenizer) -> None:
     assert bilinear.encode(picture) == tokenizer.encode(resized)
 
 
+def test_numbers_are_waited_for_elsewhere_than_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On MPS their memory may be gone before it is read: https://github.com/pytorch/pytorch/issues/189690"""
+    seen, real = [], torch.Tensor.to
+
+    def watched(tensor: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        seen.append(options.get("non_blocking", False))
+        return real(tensor, *args, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", watched)
+    assert normalize(torch.zeros(1, 2, 2, 3, dtype=torch.uint8, device="meta")).shape == (1, 3, 2, 2)
+    assert seen == [False, False]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_on_a_gpu_codes_do_not_depend_on_neighbours(pictures: list[Image.Image], dtype: str) -> None:

@@ -26,9 +26,10 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 def normalize(levels_bhwc: Tensor) -> Tensor:
     """uint8 RGB levels [b, h, w, 3] to the float32 pixels [b, 3, h, w] that the encoder takes."""
-    # Made on a GPU, they would wait for all that it has still to do.
+    # Made on a GPU, they would wait for all that it has still to do. Elsewhere (MPS) a copy that is not waited for may
+    # read what is gone by then.
     both = (torch.tensor(values, dtype=torch.float32, device="cpu") for values in (MEAN, STD))
-    mean_c, std_c = (values_c.to(levels_bhwc.device, non_blocking=True) for values_c in both)
+    mean_c, std_c = (values_c.to(levels_bhwc.device, non_blocking=levels_bhwc.is_cuda) for values_c in both)
     return ((levels_bhwc.float() / 255 - mean_c) / std_c).permute(0, 3, 1, 2)
 
 
