@@ -18,6 +18,7 @@ from torch import nn
 import anytok
 from anytok import Audio, Codes, Tokenizer, UsageError
 from anytok.engines.native.fused_mlp import FusedMlp
+from anytok.engines.native.seed import _quicken
 from anytok.engines.native.streams import Chain
 from anytok.models.vit import Mlp
 
@@ -135,6 +136,12 @@ def test_gelu_is_part_of_a_product_in_half_precision_alone(dtype: str, fused: bo
     with pretended_gpu():
         blocks = load("seed-mini", dtype=dtype)._model.visual_encoder.blocks  # type: ignore[attr-defined]
     assert {isinstance(block.mlp, FusedMlp) for block in blocks} == {fused}
+
+
+def test_gelu_stays_apart_where_torch_has_no_such_product() -> None:
+    model: Any = anytok.load_tokenizer("seed-mini")._model  # type: ignore[attr-defined]
+    _quicken(model, torch.bfloat16, "mps", compile=False)
+    assert {type(block.mlp) for block in model.visual_encoder.blocks} == {Mlp}
 
 
 @torch.inference_mode()

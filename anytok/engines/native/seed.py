@@ -70,7 +70,7 @@ class SeedTokenizer(Tokenizer):
         `interpolation`: "bicubic" is AnyGPT's, "bilinear" that of SEED's scripts; their codes differ.
         `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing, 32 on a
         GPU). With our own kernels it changes no bit of the latents; with matrix units (AMX) in bfloat16 and on GPUs it
-        may. On a GPU half precision takes GELU in its tanh form (`FusedMlp`), and `compile` compiles the ViT's blocks
+        may. On CUDA half precision takes GELU in its tanh form (`FusedMlp`), and `compile` compiles the ViT's blocks
         on first use. Decoding: see `Painter`.
         """
         on_cpu = torch.device(device).type == "cpu"
@@ -83,7 +83,7 @@ class SeedTokenizer(Tokenizer):
             model = Seed(**files.sizes, vision=files.has_vision, vision_dtype=kind)
         state, as_stored = fuse(files.state), linear_weights(model) if on_cpu else set()
         report = load_state(model, state, files.source, published_name=published_name, as_stored=as_stored)
-        _quicken(model, kind, on_cpu, compile)
+        _quicken(model, kind, torch.device(device).type, compile)
         painter = Painter(
             _painting(files, unclip),
             embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, preset=preset,
@@ -189,12 +189,12 @@ def _check(interpolation: str, compile: bool, on_cpu: bool) -> None:
         raise UsageError("compile is for GPUs; on a CPU the engine's products are packed already")
 
 
-def _quicken(model: Seed, dtype: torch.dtype, on_cpu: bool, compile: bool) -> None:
-    """Put the faster forms of its layers into the encoder."""
-    if on_cpu:
+def _quicken(model: Seed, dtype: torch.dtype, device: str, compile: bool) -> None:
+    """Put the faster forms of its layers into the encoder, as far as there are such for that type of device."""
+    if device == "cpu":
         return pack_linears(model)
     for block in getattr(model.visual_encoder, "blocks", ()):
-        if dtype != torch.float32:
+        if dtype != torch.float32 and device == "cuda":  # torch 2.13 has no such product for MPS
             block.mlp = FusedMlp(block.mlp)
         if compile:
             block.compile(dynamic=False)  # one by one: they are alike, and compiled once
