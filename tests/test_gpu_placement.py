@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from anytok import Audio, Codes, Tokenizer, UsageError
 from anytok.engines.native.fused_mlp import FusedMlp
 from anytok.engines.native.seed import _quicken
 from anytok.engines.native.streams import Chain
+from anytok.engines.native.tiled_codec import _flatten
 from anytok.models.vit import Mlp
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -136,6 +138,18 @@ def test_gelu_is_part_of_a_product_in_half_precision_alone(dtype: str, fused: bo
     with pretended_gpu():
         blocks = load("seed-mini", dtype=dtype)._model.visual_encoder.blocks  # type: ignore[attr-defined]
     assert {isinstance(block.mlp, FusedMlp) for block in blocks} == {fused}
+
+
+@pytest.mark.parametrize("has_cudnn", [True, False])
+def test_weights_of_an_lstm_are_flattened_by_cudnn_alone(has_cudnn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AMD's GPUs are "cuda", too, and have MIOpen in its place; the call fails there."""
+    calls = MagicMock()
+    monkeypatch.setattr(torch, "_cudnn_rnn_flatten_weight", calls)
+    monkeypatch.setattr(torch, "_use_cudnn_rnn_flatten_weight", lambda: has_cudnn)
+    monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn.rnn, "get_cudnn_mode", lambda mode: 2)
+    _flatten(MagicMock(parameters=lambda: [MagicMock(is_cuda=True)], mode="LSTM"))
+    assert calls.called == has_cudnn
 
 
 def test_gelu_stays_apart_where_torch_has_no_such_product() -> None:

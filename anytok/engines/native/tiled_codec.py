@@ -116,7 +116,7 @@ def _flatten(lstm: nn.LSTM) -> None:
     """Lay the weights into one piece of memory, or cuDNN copies them at every call, and says so. This is the module's
     own `flatten_parameters`, which leaves bfloat16 out."""
     weights = tuple(lstm.parameters())
-    if weights[0].is_cuda and cudnn.is_available():
+    if weights[0].is_cuda and torch._use_cudnn_rnn_flatten_weight():  # AMD's MIOpen, which torch calls cuDNN, has none
         sizes = (lstm.input_size, cudnn.rnn.get_cudnn_mode(lstm.mode), lstm.hidden_size, 0, 1, False, False)
         torch._cudnn_rnn_flatten_weight(weights, 4, *sizes)
 
