@@ -166,17 +166,18 @@ def speed() -> str:
 
 def _half(measured: dict) -> str:
     """Of a CPU with matrix units: what they are for."""
-    rows = [row for row in measured["rows"] if row["engine"].startswith("native bfloat16")]
-    said: dict[str, dict[str, list[str]]] = {}
-    for row in rows:  # a lone item's row comes before that of a batch
-        said.setdefault(row["tokenizer"], {}).setdefault(row["way"], []).append(f"{row['ratio']:.2f} ×")
+    rows = [row for row in measured["rows"] if row["engine"].partition(", batch")[0] == "native bfloat16"]
+    said: dict[str, dict[str, dict[bool, str]]] = {}
+    for row in rows:
+        ways = said.setdefault(row["tokenizer"], {})
+        ways.setdefault(row["way"], {})[row["items"] > 1] = f"{row['ratio']:.2f} ×"
     each = "; ".join(
-        f"`{name}` " + ", ".join(f"{way} {batch} ({alone})" for way, (alone, batch) in ways.items())
+        f"`{name}` " + ", ".join(f"{way} {ratios[True]} ({ratios[False]})" for way, ratios in ways.items())
         for name, ways in said.items()
     )
     return (
-        f"With matrix units (AMX), in bfloat16 and batches of {rows[1]['items']} (in brackets, a clip alone): {each}. "
-        f"{measured_on(measured)} {measured['threads']} threads."
+        f"With matrix units (AMX), in bfloat16 and batches of {max(row['items'] for row in rows)} (in brackets, a clip "
+        f"alone): {each}. {measured_on(measured)} {measured['threads']} threads."
     )
 
 

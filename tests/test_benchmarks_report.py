@@ -50,8 +50,9 @@ def test_a_cpu_with_matrix_units_is_said_to_be_fast_in_batches() -> None:
     rows = [
         row("a", "encode", "original", 1, 1),
         row("a", "encode", "native float32, batch of 8", 8, 3),
-        row("a", "encode", "native bfloat16", 1, 2),
         row("a", "encode", "native bfloat16, batch of 8", 8, 7),
+        row("a", "encode", "native bfloat16", 1, 2),
+        row("a", "encode", "native bfloat16, layer 1", 1, 9),
     ]
     said = _half({"machine": {"processor": "P", "cores": 2, "versions": {}, "commit": "c"}, "threads": 2, "rows": rows})
     assert "batches of 8 (in brackets, a clip alone): `a` encode 7.00 × (2.00 ×). Measured on P" in said

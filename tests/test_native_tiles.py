@@ -110,6 +110,19 @@ def held_against_the_whole_pass(sizes: dict[str, Any], frames: Sequence[int], **
         torch.testing.assert_close(found_ct, plain_ct, rtol=0, atol=1e-3 * float(plain_ct.abs().max()))
 
 
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "kernel", "dilation", "tensor_cores", "others"),
+    [(64, 64, 1, 1, True, False), (128, 256, 3, 1, False, False), (1280, 512, 2, 1, True, False),
+     (640, 256, 2, 1, True, False), (512, 128, 7, 1, False, False), (1024, 2048, 7, 1, True, True),
+     (640, 256, 2, 2, False, False)],
+)  # fmt: skip
+def test_what_is_computed_as_products(outputs, inputs, kernel, dilation, tensor_cores, others):
+    """Layers of the published codecs, where cuDNN is slow or gives a tile other bits in another place."""
+    weight_oct = torch.empty(outputs, inputs, kernel, device="meta")
+    assert tiled_layers._is_better_product(weight_oct, 1, dilation, True) == tensor_cores
+    assert tiled_layers._is_better_product(weight_oct, 1, dilation, False) == others
+
+
 @pytest.mark.parametrize("dilation_base", [5, 12])
 @torch.inference_mode()
 def test_what_mirrors_more_than_a_short_clip_or_a_tile_holds_is_computed_whole(dilation_base):
