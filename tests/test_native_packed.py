@@ -298,11 +298,12 @@ def test_the_fused_layer_is_kept_from_matrix_units_and_from_wide_inputs(monkeypa
 
     monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(recurrent, "HAS_MATRIX_UNITS", False)
     assert fused(nn.LSTM(1024, 1024)) == [False]
     narrow = nn.LSTM(64, 64, num_layers=2, bidirectional=True)
     assert fused(narrow) == [True, True, False, False]
     assert fused(nn.LSTM(64, 64).bfloat16()) == [True]
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(recurrent, "HAS_MATRIX_UNITS", True)
     assert fused(nn.LSTM(64, 64).bfloat16()) == [False]
 
 

@@ -221,7 +221,7 @@ def _is_fused_better(weight_ih: Tensor, weight_hh: Tensor) -> bool:
         return False
     if weight_hh.dtype == torch.float32:
         return weight_hh.shape[1] < _WIDE and torch.cpu._is_avx2_supported()
-    return torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
+    return torch.cpu._is_avx512_bf16_supported() and not HAS_MATRIX_UNITS
 
 
 def single_layers(lstm: nn.LSTM) -> list[list[TorchLayer]]:
