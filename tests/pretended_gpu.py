@@ -32,6 +32,7 @@ def pretended_gpu() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patches, _no_guard(), _Pretended():
         patches.setattr(torch.cuda, "device_count", lambda: 1)
         patches.setattr(nn.Module, "_apply", _apply)
+        patches.setattr(torch, "_use_cudnn_rnn_flatten_weight", lambda: False)  # a torch built for GPUs has it
         for name in ("CUDAGraph", "Event", "Stream", "current_stream", "device", "graph", "stream"):
             patches.setattr(torch.cuda, name, MagicMock())  # what is recorded is computed meanwhile, and that serves
         yield
