@@ -168,7 +168,7 @@ def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor,
     (frames, clips, _), width, size = heard_tbg.shape, cell_bc.shape[1], _size(packed, heard_tbg, hidden_tbc)
     if tiled is None:
         tiled = has_matrix() and size == 2 and width % _TILE == 0
-    assert _size(cell_bc) == 4 and not (tiled and (size == 4 or width % _TILE or _constant("lanes") < 16))
+    assert _size(cell_bc) == 4 and not (tiled and (size == 4 or width % _TILE))
     _call("lstm", size, tiled, frames, clips, width, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
 
 

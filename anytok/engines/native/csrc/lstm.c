@@ -16,10 +16,11 @@ INLINE void say(const int size, const vec *gates, float *cell, void *hidden) {
     store(size, LANES, output * tanh_(now), hidden);
 }
 
-/* sum = W before, of bfloat16 by matrix units, which take as long for one clip as for all. A row of weights is the four
-   gates' tiles' rows side by side. */
+/* sum = W before, of bfloat16 by matrix units, which take as long for one clip as for all. A row of weights, of the four
+   gates, is rows of tiles side by side: four, or two where a register has half as many lanes. */
 INLINE void add_by_tiles(int64_t width, const char *weight, const char *before, vec sum[CLIPS][GATES]) {
-    int64_t tile = 4 * EDGE, apart = GATES * tile;
+    const int four = sizeof(vec) == 4 * EDGE;
+    int64_t tile = 4 * EDGE, apart = GATES * sizeof(vec);
     tile_zero(0);
     tile_zero(1);
     tile_zero(2);
@@ -30,6 +31,7 @@ INLINE void add_by_tiles(int64_t width, const char *weight, const char *before, 
         tile_add(0, 4, 6);
         tile_load(7, weight + tile, apart);
         tile_add(1, 4, 7);
+        if (!four) continue;
         tile_load(6, weight + 2 * tile, apart);
         tile_add(2, 4, 6);
         tile_load(7, weight + 3 * tile, apart);
@@ -37,6 +39,7 @@ INLINE void add_by_tiles(int64_t width, const char *weight, const char *before, 
     }
     tile_store(0, (char *)sum, apart);
     tile_store(1, (char *)sum + tile, apart);
+    if (!four) return;
     tile_store(2, (char *)sum + 2 * tile, apart);
     tile_store(3, (char *)sum + 3 * tile, apart);
 }
@@ -86,13 +89,13 @@ INLINE void steps(const int size, const int tiled, int64_t frames, int64_t rows,
    [rows][GATES][width] (what the inputs and biases give), `hidden` [1 + frames][rows][width], of which the first frame
    is given, `cell` [rows][width], which is replaced. All but `cell` have `size` bytes a number; with two, for which it
    takes pairs, `weight` is [width / LANES][width / 2][GATES][LANES][2]. By tiles if it is `tiled`, of a width that is a
-   multiple of STEP, where a register has as many lanes as a tile has outputs. */
+   multiple of STEP. */
 void lstm(int64_t size, int64_t tiled, int64_t frames, int64_t rows, int64_t width, const char *weight,
           const char *heard, char *hidden, float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)
     if (size == 4)
         steps(4, 0, frames, rows, width, weight, heard, hidden, cell, threads);
-    else if (sizeof(vec) == 4 * EDGE && tiled)
+    else if (tiled)
         steps(2, 1, frames, rows, width, weight, heard, hidden, cell, threads);
     else
         steps(2, 0, frames, rows, width, weight, heard, hidden, cell, threads);
