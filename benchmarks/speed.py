@@ -34,6 +34,7 @@ from anytok.registry import find
 RESULTS = Path(__file__).parent / "results"
 CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-24khz", "encodec-48khz")
 COMPILED = ("encodec-32khz",)  # it takes a minute
+LONE_SIZES = (1, 4)  # tiles at a time for a clip alone, beside the default
 CHOICES = (*CODECS, "seed-2", "seed-2-paint")
 ALONE = 8  # items of a batch that are held against themselves alone
 POLICIES, GPU_POLICIES = ("float32", "mixed", "bfloat16"), ("float32", "tf32", "bfloat16", "float16")
@@ -44,17 +45,11 @@ Run = tuple[int, Callable[[], Any]]  # how many items it does, and how
 def codec_rows(
     name: str, folder: Path | None, seconds: float, batch: int, rounds: int, device: str, kept: Path | None = None
 ) -> list[Row]:
-    """Encode and decode rows of one codec: original, native in each precision, on GPUs compiled, too, and layer 1
-    alone for speech."""
+    """Encode and decode rows of one codec: original, native in each precision, and what `natives_of` has besides."""
     first_half, *clips = cut(name, folder, seconds, batch)
     with kept_checkpoint(name, kept, lambda folder: write_checkpoint(name, folder, [first_half.wave])) as place:
-        options: dict[str, Any] = {"checkpoint": place, "device": device}
-        original = anytok.load_tokenizer(name, engine="reference", **options)
-        natives = {f"native {dtype}": anytok.load_tokenizer(name, dtype=dtype, **options) for dtype in policies(device)}
-        if device != "cpu" and name in COMPILED:
-            natives["native float16, compiled"] = anytok.load_tokenizer(name, dtype="float16", compile=True, **options)
-        if name.startswith("speech"):
-            natives["native float32, layer 1"] = anytok.load_tokenizer(name, num_codebooks=1, **options)
+        original = anytok.load_tokenizer(name, engine="reference", checkpoint=place, device=device)
+        natives = natives_of(name, place, device)
     codes = {engine: tokenizer.encode_batch(clips) for engine, tokenizer in natives.items()}
     with products("ieee"):  # which an original is not by itself, on GPUs
         expected = [original.encode(clip) for clip in clips]
@@ -64,9 +59,12 @@ def codec_rows(
         decode[engine] = (1, products(precision)(lambda: original.decode(expected[0])))
     for engine, tokenizer in natives.items():
         encode[engine] = (1, lambda t=tokenizer: t.encode(clips[0]))
-        encode[f"{engine}, batch of {batch}"] = (batch, lambda t=tokenizer: t.encode_batch(clips))
         if "layer 1" not in engine:
             decode[engine] = (1, lambda t=tokenizer: t.decode(expected[0]))
+        if "at a time" in engine:  # that is for clips alone
+            continue
+        encode[f"{engine}, batch of {batch}"] = (batch, lambda t=tokenizer: t.encode_batch(clips))
+        if "layer 1" not in engine:
             decode[f"{engine}, batch of {batch}"] = (batch, lambda t=tokenizer: t.decode_batch(expected))
     rows = measured(name, "encode", encode, rounds, seconds) + measured(name, "decode", decode, rounds, seconds)
     for row in rows:
@@ -76,6 +74,23 @@ def codec_rows(
         if batched:
             row["alone"] = alone(natives[engine], row["way"], clips, codes[engine], expected)
     return rows
+
+
+def natives_of(name: str, checkpoint: Path, device: str) -> dict[str, Any]:
+    """The native engines by the names of their rows: in each precision; layer 1 alone for speech; on GPUs compiled, and
+    with few tiles at a time, too."""
+
+    def load(**options: Any) -> Any:
+        return anytok.load_tokenizer(name, checkpoint=checkpoint, device=device, **options)
+
+    natives = {f"native {dtype}": load(dtype=dtype) for dtype in policies(device)}
+    if device != "cpu" and name in COMPILED:
+        natives["native float16, compiled"] = load(dtype="float16", compile=True)
+    if device != "cpu" and name != "encodec-48khz":  # which hears each second on its own
+        natives |= {f"native float32, {size} at a time": load(batch_size=size) for size in LONE_SIZES}
+    if name.startswith("speech"):
+        natives["native float32, layer 1"] = load(num_codebooks=1)
+    return natives
 
 
 def alone(tokenizer: Any, way: str, clips: list[Any], codes: list[anytok.Codes], given: list[anytok.Codes]) -> bool:

@@ -63,12 +63,14 @@ def differing_stages(fixed: TiledCodec, clips: list[Tensor]) -> list[str]:
 
 @pytest.mark.gpu
 @pytest.mark.reference  # whose sizes are needed
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
 @pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["speechtokenizer", "encodec-32khz", "encodec-24khz"])
 @torch.inference_mode()
-def test_a_clip_has_the_same_bits_alone(name: str, dtype: str) -> None:
+def test_a_clip_has_the_same_bits_alone(name: str, dtype: str, batch_size: int) -> None:
     sizes, kind = published(name), torch_dtype(dtype, "cuda")
-    fixed = TiledCodec(drawn(sizes, "cuda"), sizes.hop_length, kind, kind, channels_last=dtype != "float32")
+    codec, channels_last = drawn(sizes, "cuda"), dtype != "float32"
+    fixed = TiledCodec(codec, sizes.hop_length, kind, kind, channels_last=channels_last, batch_size=batch_size)
     clips = [torch.randn(1, int(seconds * sizes.sample_rate), device="cuda") / 3 for seconds in SECONDS]
     with products(products_of(dtype)):
         assert differing_stages(fixed, clips) == []
