@@ -4,8 +4,8 @@
 
 #include "vectors.h"
 
-/* What is multiplied: floats; floats by weights in float16, which are widened on the way; or bfloat16 by bfloat16, in
-   pairs that take a float's place. Sums are always floats. */
+/* What is multiplied: floats; floats by weights in float16, which are widened first; or bfloat16 by bfloat16, in pairs
+   that take a float's place. Sums are always floats. */
 enum { FLOATS, HALF_WEIGHTS, PAIRS };
 #ifdef __AVX512BF16__
 enum { HAS_PAIRS = 1 };
@@ -34,9 +34,8 @@ INLINE const void *behind(const int kind, const void *weight, int64_t count) {
     return (const char *)weight + count * (kind == HALF_WEIGHTS ? 2 : 4);
 }
 
-/* LANES weights. */
-INLINE vec some_weights(const int kind, const void *from) {
-    if (kind != HALF_WEIGHTS) return load(4, LANES, from);
+/* LANES floats, of float16. */
+INLINE vec widened(const void *from) {
 #ifdef __AVX512F__
     return (vec)_mm512_cvtph_ps(_mm256_loadu_si256(from));
 #else
@@ -58,7 +57,7 @@ INLINE vec add_product(const int kind, vec sum, vec a, vec b) {
 
 /* to = W in + with, over `count` inputs, for `rows` rows; the compiler unrolls it, so rows is a constant. Long sums are
    made of these short ones, which loses fewer bits than one after the other would. */
-INLINE void add_products(const int kind, const int rows, int64_t count, const void *weight, Rows in, Rows with,
+INLINE void add_products(const int kind, const int rows, int64_t count, const float *weight, Rows in, Rows with,
                          Rows to) {
     vec sum[TILE][WIDE];
     for (int row = 0; row < rows; row++)
@@ -66,7 +65,7 @@ INLINE void add_products(const int kind, const int rows, int64_t count, const vo
 #pragma GCC unroll 4
     for (int64_t k = 0; k < count; k++)
         for (int part = 0; part < WIDE; part++) {
-            vec w = some_weights(kind, behind(kind, weight, (k * WIDE + part) * LANES));
+            vec w = load(4, LANES, weight + (k * WIDE + part) * LANES);
             for (int row = 0; row < rows; row++)
                 sum[row][part] = add_product(kind, sum[row][part], w, same(skip(in, row).at + k));
         }
@@ -77,7 +76,7 @@ INLINE void add_products(const int kind, const int rows, int64_t count, const vo
         }
 }
 
-INLINE void add_tile(const int kind, int64_t rows, int64_t count, const void *weight, Rows in, Rows with, Rows to) {
+INLINE void add_tile(const int kind, int64_t rows, int64_t count, const float *weight, Rows in, Rows with, Rows to) {
     switch (rows) {
         case 1: add_products(kind, 1, count, weight, in, with, to); break;
         case 2: add_products(kind, 2, count, weight, in, with, to); break;
@@ -93,13 +92,18 @@ INLINE void add_tile(const int kind, int64_t rows, int64_t count, const void *we
 /* to = W in + with, of up to ROWS rows and WIDE * LANES outputs. `weight` [depth][WIDE][LANES]; a chunk of it stays in
    the cache for all rows. A pair counts as one number. */
 INLINE void add_all(const int kind, int64_t rows, int64_t depth, const void *weight, Rows in, Rows with, Rows to) {
-    vec room[ROWS][WIDE];
+    vec room[ROWS][WIDE], wide[CHUNK * WIDE];
     Rows sum = {(float *)room, WIDE * LANES};
     for (int64_t begin = 0; begin < depth; begin += CHUNK) {
         int64_t count = least(CHUNK, depth - begin);
         Rows out = begin + CHUNK < depth ? sum : to;
+        const float *chunk = weight;
+        if (kind == HALF_WEIGHTS) { /* once for all rows */
+            for (int64_t i = 0; i < count * WIDE; i++) wide[i] = widened(behind(kind, weight, i * LANES));
+            chunk = (const float *)wide;
+        }
         for (int64_t row = 0; row < rows; row += TILE)
-            add_tile(kind, least(TILE, rows - row), count, weight, skip(in, row), skip(with, row), skip(out, row));
+            add_tile(kind, least(TILE, rows - row), count, chunk, skip(in, row), skip(with, row), skip(out, row));
         in.at += count, weight = behind(kind, weight, count * WIDE * LANES), with = sum;
     }
 }
