@@ -19,9 +19,9 @@ from torch import nn
 import anytok
 from anytok import Audio, Codes, Tokenizer, UsageError
 from anytok.engines.native.fused_mlp import FusedMlp
+from anytok.engines.native.recurrent import _flatten
 from anytok.engines.native.seed import _quicken
 from anytok.engines.native.streams import Chain
-from anytok.engines.native.tiled_codec import _flatten
 from anytok.models.vit import Mlp
 
 GOLDEN = Path(__file__).parent / "golden"

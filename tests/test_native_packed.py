@@ -21,10 +21,12 @@ from anytok.engines.native.recurrent import (
     CompiledLayer,
     FusedLayer,
     PackedLayer,
+    State,
     SteppedLayer,
     Sweep,
     TorchLayer,
     layers_of,
+    single_layers,
 )
 from anytok.engines.native.search import _first_largest, search
 from anytok.models.quantize import ResidualQuantizer
@@ -345,6 +347,26 @@ def test_where_there_is_nothing_to_pack_for_torch_serves(monkeypatch):
         heard[name] = (signal, state.cell_c)
     for one, other in zip(heard["packed"], heard["plain"], strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+@torch.inference_mode()
+def test_torchs_layer_takes_sweeps_of_one_length_together():
+    """As on a GPU: each sweep gets the bits that it gets alone, its state included, in the order that they came in."""
+    torch.manual_seed(0)
+    (((layer,),), size) = single_layers(nn.LSTM(24, 24)), 24
+    sweeps = [Sweep(layer, torch.randn(5 + 4 * (i % 2), size)) for i in range(40)]
+    sweeps += [Sweep(layer, torch.randn(5, size), State(torch.randn(size), torch.randn(size)))]
+    one_by_one = layer.run(sweeps)
+    layer._rows = 16
+    shapes = []
+    layer.module.register_forward_pre_hook(lambda module, given: shapes.append(tuple(given[0].shape)))
+    together = layer.run(sweeps)
+    assert sorted(shapes) == [(5, 16, size)] * 2 + [(9, 16, size)] * 2
+    for sweep, (out_tc, state), (plain_tc, plain) in zip(sweeps, together, one_by_one, strict=True):
+        ((alone_tc, after),) = layer.run([sweep])
+        pairs = [(out_tc, alone_tc), (state.hidden_c, after.hidden_c), (state.cell_c, after.cell_c)]
+        assert all(torch.equal(one, other) for one, other in pairs)
+        torch.testing.assert_close((out_tc, state.cell_c), (plain_tc, plain.cell_c), atol=1e-6, rtol=0)
 
 
 def test_works_of_any_shape_run_side_by_side():

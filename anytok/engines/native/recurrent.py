@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.backends import cudnn
 
 from . import kernels
 from .packed import HAS_MATRIX_UNITS, ROWS, PackedLinear, can_pack, least_rows, linear
@@ -171,7 +172,8 @@ class FusedLayer(PackedLayer):
 
 
 class TorchLayer:
-    """The same with torch's own LSTM, for devices that there is nothing to pack for."""
+    """The same with torch's own LSTM, for devices that there is nothing to pack for. On a GPU sweeps of one length go
+    together, filled up with silence: one shape for any number of clips, in which rows do not mix."""
 
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
         with torch.device("meta"):
@@ -179,15 +181,43 @@ class TorchLayer:
         weights = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh}
         self.module.load_state_dict({f"{name}_l0": weight for name, weight in weights.items()}, assign=True)
         self.module.requires_grad_(False)
+        _flatten(self.module)
         self._dtype = weight_hh.dtype
+        self._rows = 1 if weight_hh.device.type == "cpu" else ROWS
 
     def run(self, sweeps: Sequence[Sweep]) -> list[tuple[Tensor, State]]:
-        return [self._run(sweep) for sweep in sweeps]
+        places: dict[int, list[int]] = {}
+        for place, sweep in enumerate(sweeps):
+            places.setdefault(len(sweep.piece_tc), []).append(place)
+        answers: dict[int, tuple[Tensor, State]] = {}
+        for same in places.values():
+            for begin in range(0, len(same), self._rows):
+                some = same[begin : begin + self._rows]
+                answers.update(zip(some, self._run([sweeps[place] for place in some]), strict=True))
+        return [answers[place] for place in range(len(sweeps))]
 
-    def _run(self, sweep: Sweep) -> tuple[Tensor, State]:
-        before = sweep.state and (sweep.state.hidden_c[None], sweep.state.cell_c[None])
-        out_tc, (hidden_1c, cell_1c) = self.module(sweep.piece_tc.to(self._dtype), before)
-        return out_tc.to(sweep.piece_tc.dtype), State(hidden_1c[0], cell_1c[0])
+    def _run(self, sweeps: Sequence[Sweep]) -> list[tuple[Tensor, State]]:
+        heard_tbc = torch.stack([sweep.piece_tc for sweep in sweeps], dim=1)
+        zeros_c = heard_tbc.new_zeros(self.module.hidden_size, dtype=self._dtype)
+        states = [sweep.state or State(zeros_c, zeros_c) for sweep in sweeps]
+        before_bc = (torch.stack([one.hidden_c for one in states]), torch.stack([one.cell_c for one in states]))
+        silent = (0, 0, 0, self._rows - len(sweeps))
+        hidden_1bc, cell_1bc = (F.pad(one_bc, silent)[None] for one_bc in before_bc)
+        out_tbc, (hidden_1bc, cell_1bc) = self.module(F.pad(heard_tbc.to(self._dtype), silent), (hidden_1bc, cell_1bc))
+        return [
+            (out_tbc[:, row].to(heard_tbc.dtype), State(hidden_1bc[0, row], cell_1bc[0, row]))
+            for row in range(len(sweeps))
+        ]
+
+
+@torch.no_grad()
+def _flatten(lstm: nn.LSTM) -> None:
+    """Lay the weights into one piece of memory, or cuDNN copies them at every call, and says so. This is the module's
+    own `flatten_parameters`, which leaves bfloat16 out."""
+    weights = tuple(lstm.parameters())
+    if weights[0].is_cuda and torch._use_cudnn_rnn_flatten_weight():  # AMD's MIOpen, which torch calls cuDNN, has none
+        sizes = (lstm.input_size, cudnn.rnn.get_cudnn_mode(lstm.mode), lstm.hidden_size, 0, 1, False, False)
+        torch._cudnn_rnn_flatten_weight(weights, 4, *sizes)
 
 
 def layers_of(lstm: nn.LSTM) -> list[list[Layer]]:

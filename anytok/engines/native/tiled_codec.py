@@ -14,7 +14,6 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.backends import cudnn
 
 from ...models.codec import Codec
 from ...models.seanet import Lstm, fold_weight_norm
@@ -91,9 +90,6 @@ class BatchedLstm:
     def __init__(self, lstm: nn.LSTM, batch_size: int) -> None:
         self._batch_size = batch_size
         self._depths = [[layer.module for layer in directions] for directions in single_layers(lstm)]
-        for directions in self._depths:
-            for module in directions:
-                _flatten(module)
 
     def run(self, clips: Sequence[Tensor]) -> list[Tensor]:
         """[c, t] → float32 [c, t] of each clip, or [2 c, t] from a two-directional LSTM."""
@@ -109,16 +105,6 @@ class BatchedLstm:
             heard_fc = torch.cat(said, dim=1)
         out_fc = heard_fc.float() + frames_fc.repeat(1, len(ways))
         return [out_tc.T for out_tc in out_fc.split(lengths)]
-
-
-@torch.no_grad()
-def _flatten(lstm: nn.LSTM) -> None:
-    """Lay the weights into one piece of memory, or cuDNN copies them at every call, and says so. This is the module's
-    own `flatten_parameters`, which leaves bfloat16 out."""
-    weights = tuple(lstm.parameters())
-    if weights[0].is_cuda and torch._use_cudnn_rnn_flatten_weight():  # AMD's MIOpen, which torch calls cuDNN, has none
-        sizes = (lstm.input_size, cudnn.rnn.get_cudnn_mode(lstm.mode), lstm.hidden_size, 0, 1, False, False)
-        torch._cudnn_rnn_flatten_weight(weights, 4, *sizes)
 
 
 def turns(lengths: Sequence[int], batch_size: int, backwards: int) -> list[Tensor]:
