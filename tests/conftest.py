@@ -6,7 +6,7 @@ import pytest
 import torch
 from marks import compiled_only
 
-from anytok.engines.native import kernels, packed, recurrent
+from anytok.engines.native import kernels
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -30,5 +30,3 @@ def compiled(request, monkeypatch):
 def own_half(monkeypatch):
     """Our own kernels are used in bfloat16, too, as on a CPU where they are fast."""
     monkeypatch.setattr(kernels, "has_half", lambda: kernels.missing() is None)
-    for module in (packed, recurrent):
-        monkeypatch.setattr(module, "HAS_MATRIX_UNITS", False)

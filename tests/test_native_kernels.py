@@ -149,19 +149,25 @@ def test_every_float16_number_is_widened_exactly():
 
 
 @compiled_only
-@pytest.mark.parametrize(("rows", "depth", "outputs"), [(1, 2, 64), (7, 62, 128), (200, 66, 64), (61, 300, 192)])
+@pytest.mark.parametrize(
+    ("rows", "depth", "outputs", "tiled"),
+    [(1, 2, 64, False), (7, 62, 128, False), (200, 66, 64, False), (61, 300, 192, False),
+     (1, 32, 64, True), (7, 96, 128, True), (16, 256, 64, True), (300, 576, 192, True)],
+)  # fmt: skip
 @torch.inference_mode()
-def test_products_in_bfloat16_are_the_formula_and_rounded_once(threads, rows, depth, outputs):
-    """But for sums that lie half-way between two numbers but for their own rounding."""
+def test_products_in_bfloat16_are_the_formula_and_rounded_once(threads, rows, depth, outputs, tiled):
+    """But for sums that lie half-way between two numbers but for their own rounding; also by matrix units."""
     generator = torch.Generator().manual_seed(0)
     weight, bias = torch.randn(outputs, depth, generator=generator), torch.randn(outputs, generator=generator)
     weight, signal = weight.bfloat16(), torch.randn(4 * rows + depth, generator=generator).bfloat16()
-    windows = signal.as_strided((rows, depth), (4, 1))
-    made = kernels.products(kernels.pack_plain(weight), bias, windows)
+    windows, packed = signal.as_strided((rows, depth), (4, 1)), kernels.pack_plain(weight)
+    made = kernels.products(packed, bias, windows, tiled)
     exact = windows.double() @ weight.double().T + bias
     below, above = (exact - 2e-5).float().bfloat16(), (exact + 2e-5).float().bfloat16()
     assert torch.all((below <= made) & (made <= above)) and (below == above).float().mean() > 0.9
-    assert torch.equal(made, kernels.products(kernels.pack_plain(weight), bias, windows.contiguous()))
+    assert torch.equal(made, kernels.products(packed, bias, windows.contiguous(), tiled))
+    for begin, end in ((0, 1), (rows // 3, rows), (rows // 2, rows // 2 + 1)):  # a row is the same in any company
+        assert torch.equal(made[begin:end], kernels.products(packed, bias, windows[begin:end], tiled))
 
 
 @compiled_only
@@ -353,6 +359,10 @@ def test_what_a_kernel_cannot_take_is_never_passed_on():
         rows = torch.zeros(99).bfloat16().as_strided((9, inputs), (pitch, 1))
         with pytest.raises(AssertionError):
             kernels.products(torch.zeros(64, inputs).bfloat16(), torch.zeros(64), rows)
+    for inputs, dtype in ((48, torch.bfloat16), (64, torch.float32)):  # not what matrix units take
+        with pytest.raises(AssertionError):
+            rows = torch.zeros(9, inputs, dtype=dtype)
+            kernels.products(torch.zeros(64, inputs, dtype=dtype), torch.zeros(64), rows, tiled=True)
     for bias, inputs in ((64, 8), (63, 9)):
         with pytest.raises(AssertionError):
             kernels.products(pack(torch.zeros(64, 9)), torch.zeros(bias), torch.zeros(9, inputs))

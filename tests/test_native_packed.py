@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from marks import compiled_only, half_kernels, packed_only
 from torch import nn
 
-from anytok.engines.native import kernels, packed, recurrent
+from anytok.engines.native import kernels, recurrent
 from anytok.engines.native.abreast import abreast
 from anytok.engines.native.normed import NormedConv
 from anytok.engines.native.packed import BlockedLinear, CompiledLinear, PackedLinear, has_kernel, linear
@@ -92,9 +92,9 @@ def test_products_made_block_by_block_are_the_same_products(monkeypatch):
     product, plain, counts = BlockedLinear(weight, bias), F.linear(rows, weight, bias), set()
     multiply = PackedLinear.__call__
     monkeypatch.setattr(PackedLinear, "__call__", lambda self, some: counts.add(len(some)) or multiply(self, some))
-    for count in (0, 1, 63, 64, 65, 130):
+    for count in (0, 1, 31, 32, 33, 130):
         torch.testing.assert_close(product(rows[:count]), plain[:count], atol=1e-5, rtol=1e-5)
-    assert counts == {64}
+    assert counts == {32}
 
 
 @packed_only
@@ -310,21 +310,18 @@ def test_the_fused_layer_is_kept_from_matrix_units_and_from_wide_inputs(monkeypa
 
 
 @pytest.mark.parametrize(
-    ("has_half", "has_units", "has_matrix", "steps", "products"),
-    [(True, False, False, True, True), (True, True, False, False, False), (True, True, True, True, False),
-     (False, False, False, False, False)],
+    ("has_units", "compiled_for", "fast"),
+    [(False, {"has_pairs"}, True), (False, set(), False), (True, {"has_pairs"}, False),
+     (True, {"has_pairs", "has_matrix"}, True)],
 )  # fmt: skip
-def test_what_our_kernels_compute_in_half_precision(monkeypatch, has_half, has_units, has_matrix, steps, products):
-    """Where there are matrix units, LSTM steps if they use them, and no products."""
-    monkeypatch.setattr(kernels, "fits", lambda width: True)
-    monkeypatch.setattr(kernels, "fits_outputs", lambda count: True)
-    monkeypatch.setattr(kernels, "has_half", lambda: has_half)
-    monkeypatch.setattr(kernels, "has_matrix", lambda: has_matrix)
-    for module in (packed, recurrent):
-        monkeypatch.setattr(module, "HAS_MATRIX_UNITS", has_units)
+def test_what_our_kernels_compute_in_half_precision(monkeypatch, has_units, compiled_for, fast):
+    """Where there are matrix units, only what uses them."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_units)
+    monkeypatch.setattr(kernels, "missing", lambda: None)
+    monkeypatch.setattr(kernels, "_constant", lambda name: name in compiled_for if name.startswith("has") else 1)
     weight, bias = torch.zeros(4, 1), torch.zeros(4)
-    assert recurrent._has_kernel(weight.bfloat16()) == steps and recurrent._has_kernel(weight)
-    assert has_kernel(8, bias.bfloat16()) == products and has_kernel(8, bias)
+    assert recurrent._has_kernel(weight.bfloat16()) == fast and recurrent._has_kernel(weight)
+    assert has_kernel(8, bias.bfloat16()) == fast and has_kernel(8, bias)
     assert not has_kernel(7, bias.bfloat16()) and has_kernel(7, bias) and not has_kernel(8, bias.half())
 
 

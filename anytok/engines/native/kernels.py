@@ -23,7 +23,6 @@ __all__ = [
     "fits_dots",
     "fits_outputs",
     "has_half",
-    "has_matrix",
     "lstm",
     "lstm_say",
     "missing",
@@ -59,16 +58,13 @@ def fits(width: int) -> bool:
 
 
 def has_half() -> bool:
-    """Whether `products` and `lstm` are fast in bfloat16, too: it takes a CPU with AVX512_BF16, and gcc 10 or newer.
+    """Whether `products` and `lstm` are fast in bfloat16, too: it takes a CPU with AVX512_BF16 and gcc 10 or newer; and
+    where there are matrix units (AMX), beside which all else is slow, the system's leave and gcc 11.
 
-    Elsewhere they are correct, but slow; and where there are matrix units (AMX), oneDNN's products are faster.
+    Elsewhere they are correct, but oneDNN's are faster.
     """
-    return not missing() and bool(_constant("has_pairs"))
-
-
-def has_matrix() -> bool:
-    """Whether there are matrix units (AMX) for `lstm`: it takes the system's leave, too, and gcc 11 or newer."""
-    return not missing() and bool(_constant("has_matrix"))
+    units = torch.cpu._is_amx_tile_supported()
+    return not missing() and bool(_constant("has_matrix" if units else "has_pairs"))
 
 
 def fits_outputs(count: int) -> bool:
@@ -124,18 +120,23 @@ def pack_gates(weight_gc: Tensor) -> Tensor:
     return gates_guc.unflatten(3, (-1, 2)).permute(1, 3, 0, 2, 4).contiguous()
 
 
-def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor) -> Tensor:
+def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor, tiled: bool | None = None) -> Tensor:
     """x W^T + b, [t, i] → [t, o]. The rows may overlap: windows of a signal that is not copied.
 
-    Rows are float32, and weights float32 or float16; or both bfloat16. The bias is float32.
+    Rows are float32, and weights float32 or float16; or both bfloat16. The bias is float32. `tiled`: by matrix units,
+    as it is where there are such, of bfloat16 and a multiple of 32 inputs.
     """
     (rows, depth), (pitch, step), kind = rows_ti.shape, rows_ti.stride(), _KINDS[rows_ti.dtype, packed.dtype]
     assert packed.shape == (len(bias_o), depth) and step == 1 and _size(bias_o) == 4
     if rows_ti.dtype == torch.bfloat16:
         assert depth % 2 == pitch % 2 == 0
         pitch, depth = pitch // 2, depth // 2
+    if tiled is None:
+        tiled = _has_matrix(rows_ti)
+    assert not (tiled and (rows_ti.dtype != torch.bfloat16 or rows_ti.shape[1] % _TILE))
     out_to, first_1i = rows_ti.new_empty(rows, len(packed)), rows_ti[:1]
-    _call("products", kind, rows, pitch, depth, len(packed), packed, bias_o, first_1i, out_to, torch.get_num_threads())
+    sizes = (kind, tiled, rows, pitch, depth, len(packed))
+    _call("products", *sizes, packed, bias_o, first_1i, out_to, torch.get_num_threads())
     return out_to
 
 
@@ -167,7 +168,7 @@ def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor,
     contiguous. `tiled`: by matrix units, as it is in bfloat16 where there are such."""
     (frames, clips, _), width, size = heard_tbg.shape, cell_bc.shape[1], _size(packed, heard_tbg, hidden_tbc)
     if tiled is None:
-        tiled = has_matrix() and size == 2 and width % _TILE == 0
+        tiled = _has_matrix(hidden_tbc)
     assert _size(cell_bc) == 4 and not (tiled and (size == 4 or width % _TILE))
     _call("lstm", size, tiled, frames, clips, width, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
 
@@ -213,6 +214,11 @@ def rescale(signal_tc: Tensor, gain_c: Tensor, shift_c: Tensor) -> Tensor:
     sizes = (_size(signal_tc), signal_tc.numel(), frames * channels)
     _call("rescale", *sizes, gain_c, shift_c, signal_tc, torch.get_num_threads())
     return signal_tc
+
+
+def _has_matrix(rows: Tensor) -> bool:
+    """Whether matrix units take these rows."""
+    return rows.dtype == torch.bfloat16 and rows.shape[-1] % _TILE == 0 and bool(_constant("has_matrix"))
 
 
 def _whole(out: Tensor) -> Tensor:

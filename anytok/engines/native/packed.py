@@ -30,7 +30,7 @@ __all__ = [
 HAS_MATRIX_UNITS = torch.cpu._is_amx_tile_supported()
 ROWS = 16  # of `PackedLinear.plus`, at most
 _FEW = 2  # outputs: those of a codec's last layer
-_HALF_ROWS = 64  # of each half-precision product on matrix units
+_HALF_ROWS = 32  # of each half-precision product on matrix units; long sums of 64 are split among threads
 
 
 def can_pack(device: torch.device) -> bool:
@@ -44,7 +44,7 @@ def has_kernel(inputs: int, bias_o: Tensor) -> bool:
         return False
     if bias_o.dtype == torch.float32:
         return True
-    return bias_o.dtype == torch.bfloat16 and inputs % 2 == 0 and kernels.has_half() and not HAS_MATRIX_UNITS
+    return bias_o.dtype == torch.bfloat16 and inputs % 2 == 0 and kernels.has_half()
 
 
 def has_dots(depth: int, bias_o: Tensor) -> bool:

@@ -7,11 +7,13 @@ way through our kernel, which changes no bit, takes no time, and needs half the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from . import kernels
-from .packed import CompiledLinear, PackedLinear, can_pack, has_kernel
+from .packed import CompiledLinear, can_pack, has_kernel, linear
 from .precision import has_half_kernels
 
 __all__ = ["linear_weights", "pack_linears"]
@@ -20,7 +22,7 @@ __all__ = ["linear_weights", "pack_linears"]
 class _Product(nn.Module):
     """[..., inputs] → [..., outputs], by one of packed.py's products."""
 
-    def __init__(self, product: CompiledLinear | PackedLinear) -> None:
+    def __init__(self, product: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self._product = product
 
@@ -35,10 +37,7 @@ def linear_weights(module: nn.Module) -> set[str]:
 
 
 def pack_linears(module: nn.Module) -> None:
-    """Replace each linear layer, one after the other, for memory's sake.
-
-    With matrix units (AMX), in bfloat16, they must be given as many rows every time: their number may change bits.
-    """
+    """Replace each linear layer, one after the other, for memory's sake."""
     for parent in list(module.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, nn.Linear):
@@ -57,5 +56,5 @@ def _packed(layer: nn.Linear) -> nn.Module:
     # Without kernels of our own oneDNN would take longer to pack float32 weights than it takes to load them.
     is_worth_it = has_half_kernels() if dtype == torch.bfloat16 else not kernels.missing()
     if is_worth_it and can_pack(weight_oi.device):
-        return _Product(PackedLinear(weight_oi.to(dtype), bias_o))
+        return _Product(linear(weight_oi.to(dtype), bias_o))
     return layer.to(dtype)

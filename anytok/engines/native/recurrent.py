@@ -235,10 +235,8 @@ def _packed(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tens
 
 
 def _has_kernel(weight_hh: Tensor) -> bool:
-    """Whether our own kernel computes such steps; in half precision, where there are matrix units, if it uses them."""
-    if weight_hh.dtype != torch.float32 and not (kernels.has_matrix() if HAS_MATRIX_UNITS else kernels.has_half()):
-        return False
-    return kernels.fits(weight_hh.shape[1])
+    """Whether our own kernel computes such steps."""
+    return kernels.fits(weight_hh.shape[1]) and (weight_hh.dtype == torch.float32 or kernels.has_half())
 
 
 def _is_fused_better(weight_ih: Tensor, weight_hh: Tensor) -> bool:

@@ -1,11 +1,8 @@
 /* The steps of an LSTM. */
 
 #include "products.h"
-#include "tiles.h"
 
 enum { GATES = WIDE, CLIPS = 16 }; /* side by side of one unit, and clips at once: these are the rows */
-
-int has_matrix(void) { return HAS_MATRIX; }
 
 /* The new states of LANES units, from their gates in torch's order. */
 INLINE void say(const int size, const vec *gates, float *cell, void *hidden) {
@@ -16,34 +13,6 @@ INLINE void say(const int size, const vec *gates, float *cell, void *hidden) {
     store(size, LANES, output * tanh_(now), hidden);
 }
 
-/* sum = W before, of bfloat16 by matrix units, which take as long for one clip as for all. A row of weights, of the four
-   gates, is rows of tiles side by side: four, or two where a register has half as many lanes. */
-INLINE void add_by_tiles(int64_t width, const char *weight, const char *before, vec sum[CLIPS][GATES]) {
-    const int four = sizeof(vec) == 4 * EDGE;
-    int64_t tile = 4 * EDGE, apart = GATES * sizeof(vec);
-    tile_zero(0);
-    tile_zero(1);
-    tile_zero(2);
-    tile_zero(3);
-    for (int64_t k = 0; k < width; k += STEP, weight += STEP / 2 * apart) {
-        tile_load(4, before + 2 * k, 2 * width);
-        tile_load(6, weight, apart);
-        tile_add(0, 4, 6);
-        tile_load(7, weight + tile, apart);
-        tile_add(1, 4, 7);
-        if (!four) continue;
-        tile_load(6, weight + 2 * tile, apart);
-        tile_add(2, 4, 6);
-        tile_load(7, weight + 3 * tile, apart);
-        tile_add(3, 4, 7);
-    }
-    tile_store(0, (char *)sum, apart);
-    tile_store(1, (char *)sum + tile, apart);
-    if (!four) return;
-    tile_store(2, (char *)sum + 2 * tile, apart);
-    tile_store(3, (char *)sum + 3 * tile, apart);
-}
-
 /* LANES units of up to CLIPS clips, one frame on. `weight` [width][GATES][LANES]; `heard` [rows][GATES][width] and all
    others [rows][width], from the units' first on. All but `cell` have `size` bytes a number. */
 INLINE void step(const int size, const int tiled, int64_t rows, int64_t width, const void *weight, const char *heard,
@@ -51,7 +20,7 @@ INLINE void step(const int size, const int tiled, int64_t rows, int64_t width, c
     vec sum[CLIPS][GATES], zeros[GATES] = {0};
     int64_t depth = width * size / 4;
     if (tiled)
-        add_by_tiles(width, weight, before, sum);
+        add_by_tiles(depth, weight, (Rows){before, depth}, 0, sum);
     else
         add_all(size == 4 ? FLOATS : PAIRS, rows, depth, weight, (Rows){before, depth}, (Rows){(float *)zeros, 0},
                 (Rows){(float *)sum, GATES * LANES});
@@ -89,7 +58,7 @@ INLINE void steps(const int size, const int tiled, int64_t frames, int64_t rows,
    [rows][GATES][width] (what the inputs and biases give), `hidden` [1 + frames][rows][width], of which the first frame
    is given, `cell` [rows][width], which is replaced. All but `cell` have `size` bytes a number; with two, for which it
    takes pairs, `weight` is [width / LANES][width / 2][GATES][LANES][2]. By tiles if it is `tiled`, of a width that is a
-   multiple of STEP. */
+   multiple of 2 EDGE. */
 void lstm(int64_t size, int64_t tiled, int64_t frames, int64_t rows, int64_t width, const char *weight,
           const char *heard, char *hidden, float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)

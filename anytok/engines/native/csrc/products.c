@@ -3,12 +3,14 @@
 #include "products.h"
 
 enum { READ = 64, KEPT = 1 << 17 }; /* numbers: packed of a row at once; weights that a core's cache keeps */
+enum { TILED_ROWS = 128, TILED_CHUNK = 128 }; /* by tiles: rows at once, and pairs whose weights stay near */
 enum { SPREAD = 16, FEW = 4 };      /* where outputs fill no registers: partial sums of one, and rows at once */
 
 int lanes(void) { return LANES; }
 int block(void) { return WIDE * LANES; }
 int spread(void) { return SPREAD; }
 int has_pairs(void) { return HAS_PAIRS; }
+int has_matrix(void) { return HAS_MATRIX; }
 
 /* Where the output lies that stands at `output` of `dims` dimensions. */
 static int64_t place(int64_t output, int64_t dims, const int64_t *counts, const int64_t *apart) {
@@ -53,27 +55,53 @@ INLINE void multiply(const int kind, int64_t rows, int64_t depth, int64_t output
             store(2, LANES, made[row][part], out + (row * outputs + part * LANES) * 2);
 }
 
+/* The same of up to TILED_ROWS rows of pairs, by matrix units; a chunk of weights stays in the cache for all rows. */
+INLINE void multiply_by_tiles(int64_t rows, int64_t depth, int64_t outputs, const float *weight, const float *bias,
+                              Rows in, char *out) {
+    vec sum[TILED_ROWS][WIDE];
+    int64_t begun = 0; /* rows of tiles */
+    for (int64_t begin = 0; begin < depth; begin += TILED_CHUNK)
+        for (int64_t row = 0; row < rows; row += EDGE) {
+            int64_t some = least(EDGE, rows - row);
+            if (some != begun) tiles_begin(begun = some);
+            Rows from = skip((Rows){in.at + begin, in.pitch}, row);
+            add_by_tiles(least(TILED_CHUNK, depth - begin), weight + begin * WIDE * LANES, from, begin, sum + row);
+        }
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t part = 0; part < WIDE; part++) {
+            vec made = sum[row][part] + load(4, LANES, bias + part * LANES);
+            store(2, LANES, made, out + (row * outputs + part * LANES) * 2);
+        }
+}
+
 /* out = W x + bias, [rows][outputs]. Rows of `in`, of `depth` numbers or pairs, begin `pitch` apart, so that they may be
-   the overlapping windows of a convolution. Whole blocks of outputs: a multiple of WIDE * LANES. */
-void products(int64_t kind, int64_t rows, int64_t pitch, int64_t depth, int64_t outputs, const void *weight,
-              float *bias, void *in, char *out, int64_t threads) {
+   the overlapping windows of a convolution. Whole blocks of outputs: a multiple of WIDE * LANES. By tiles if it is
+   `tiled`, of pairs in a depth that is a multiple of EDGE. */
+void products(int64_t kind, int64_t tiled, int64_t rows, int64_t pitch, int64_t depth, int64_t outputs,
+              const void *weight, float *bias, void *in, char *out, int64_t threads) {
     if (rows == 0) return;
-    int64_t blocks = outputs / WIDE / LANES, shares = most(up(rows, ROWS), up(threads, blocks));
-    int64_t share = up(rows, shares * TILE) * TILE; /* rows, at most ROWS */
+    int64_t tile = tiled ? EDGE : TILE, many = tiled ? TILED_ROWS : ROWS;
+    int64_t blocks = outputs / WIDE / LANES, shares = most(up(rows, many), up(threads, blocks));
+    int64_t share = up(rows, shares * tile) * tile; /* rows, at most `many` */
     shares = up(rows, share);
     /* In turn comes first what finds the other still in the cache: the blocks of weights, if it keeps them all, or else
        the shares of rows. */
     int keeps = outputs * depth <= KEPT;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t part = 0; part < shares * blocks; part++) {
-        int64_t row = share * (keeps ? part / blocks : part % shares), some = least(share, rows - row);
-        int64_t output = WIDE * LANES * (keeps ? part % blocks : part / shares);
-        Rows from = skip((Rows){in, pitch}, row), with = {bias + output, 0};
-        char *to = out + (row * outputs + output) * (kind == PAIRS ? 2 : 4);
-        const void *block = behind(kind, weight, output * depth);
-        if (kind == FLOATS) multiply(FLOATS, some, depth, outputs, block, with, from, to);
-        if (kind == HALF_WEIGHTS) multiply(HALF_WEIGHTS, some, depth, outputs, block, with, from, to);
-        if (kind == PAIRS) multiply(PAIRS, some, depth, outputs, block, with, from, to);
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp for schedule(static)
+        for (int64_t part = 0; part < shares * blocks; part++) {
+            int64_t row = share * (keeps ? part / blocks : part % shares), some = least(share, rows - row);
+            int64_t output = WIDE * LANES * (keeps ? part % blocks : part / shares);
+            Rows from = skip((Rows){in, pitch}, row), with = {bias + output, 0};
+            char *to = out + (row * outputs + output) * (kind == PAIRS ? 2 : 4);
+            const void *block = behind(kind, weight, output * depth);
+            if (kind == FLOATS) multiply(FLOATS, some, depth, outputs, block, with, from, to);
+            if (kind == HALF_WEIGHTS) multiply(HALF_WEIGHTS, some, depth, outputs, block, with, from, to);
+            if (kind == PAIRS && !tiled) multiply(PAIRS, some, depth, outputs, block, with, from, to);
+            if (tiled) multiply_by_tiles(some, depth, outputs, block, with.at, from, to);
+        }
+        if (tiled) tiles_end(); /* oneDNN has tiles of its own on the same threads */
     }
 }
 

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "tiles.h"
 #include "vectors.h"
 
 /* What is multiplied: floats; floats by weights in float16, which are widened first; or bfloat16 by bfloat16, in pairs
@@ -106,4 +107,39 @@ INLINE void add_all(const int kind, int64_t rows, int64_t depth, const void *wei
             add_tile(kind, least(TILE, rows - row), count, chunk, skip(in, row), skip(with, row), skip(out, row));
         in.at += count, weight = behind(kind, weight, count * WIDE * LANES), with = sum;
     }
+}
+
+/* sum = W in, or more of it, of up to EDGE rows of pairs, by matrix units; the depth is a multiple of EDGE. A row of
+   weights is rows of tiles side by side: four, or two where a register has half as many lanes. */
+INLINE void add_by_tiles(int64_t depth, const float *weight, Rows in, int more, vec sum[EDGE][WIDE]) {
+    const int four = sizeof(vec) == 4 * EDGE;
+    char *to = (char *)sum;
+    int64_t tile = 4 * EDGE, apart = WIDE * sizeof(vec);
+    tile_zero(0);
+    tile_zero(1);
+    tile_zero(2);
+    tile_zero(3);
+    if (more) {
+        tile_load(0, to, apart);
+        tile_load(1, to + tile, apart);
+        if (four) tile_load(2, to + 2 * tile, apart);
+        if (four) tile_load(3, to + 3 * tile, apart);
+    }
+    for (int64_t k = 0; k < depth; k += EDGE) {
+        const char *from = (const char *)weight + k * apart;
+        tile_load(4, in.at + k, 4 * in.pitch);
+        tile_load(6, from, apart);
+        tile_add(0, 4, 6);
+        tile_load(7, from + tile, apart);
+        tile_add(1, 4, 7);
+        if (!four) continue;
+        tile_load(6, from + 2 * tile, apart);
+        tile_add(2, 4, 6);
+        tile_load(7, from + 3 * tile, apart);
+        tile_add(3, 4, 7);
+    }
+    tile_store(0, to, apart);
+    tile_store(1, to + tile, apart);
+    if (four) tile_store(2, to + 2 * tile, apart);
+    if (four) tile_store(3, to + 3 * tile, apart);
 }

@@ -9,7 +9,7 @@
 
 #include "vectors.h"
 
-enum { EDGE = 16, STEP = 32 }; /* rows, or outputs, and inputs of a tile */
+enum { EDGE = 16 }; /* rows, outputs, or pairs of inputs of a tile */
 
 #ifdef __AMX_BF16__
 
