@@ -31,11 +31,16 @@ def _encoded(rows: list[Row]) -> str:
         "Sound: times real time; pictures: a second; in brackets the ratio to the original, which takes one item at a "
         "time in full float32. Equal codes are those of the worst codebook."
     )
-    lone = [row["ratio"] for row in rows if row["items"] == 1 and row["engine"].startswith("native")]
+    lone = [row for row in rows if row["items"] == 1 and row["engine"].startswith("native")]
+    full = [row["ratio"] for row in lone if not row["engine"].endswith("at a time")]
     said += (
         " A lone item fills its batch up with silence, so as to get the same codes: at "
-        f"{min(lone):.2f} to {max(lone):.1f} of the original's speed; a smaller `batch_size` wastes less."
+        f"{min(full):.2f} to {max(full):.1f} of the original's speed; a smaller `batch_size` wastes less."
     )
+    few = [row for row in lone if row["engine"].endswith(", 1 at a time")]
+    if few:
+        each = (f"`{row['tokenizer']}` {row['way']} {row['ratio']:.2f}" for row in few)
+        said += f" With `batch_size=1`, in float32: {', '.join(each)}."
     if any(row.get("alone") is False for row in rows):
         said += " †: not bit for bit what its items give alone."
     said += _compiled(rows) + _jpeg(rows)

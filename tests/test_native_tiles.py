@@ -22,6 +22,7 @@ from anytok.checkpoints.seanet import model_state, read_codec
 from anytok.engines.native import tiled_codec, tiled_layers, tiles
 from anytok.engines.native.fast_codec import DecoderStream
 from anytok.engines.native.tiled_codec import TiledCodec
+from anytok.engines.native.tiled_layers import Form, TiledConv
 from anytok.errors import UsageError
 from anytok.models.codec import Codec
 from anytok.models.seanet import Activation
@@ -119,8 +120,11 @@ def held_against_the_whole_pass(sizes: dict[str, Any], frames: Sequence[int], **
 def test_what_is_computed_as_products(outputs, inputs, kernel, dilation, tensor_cores, others):
     """Layers of the published codecs, where cuDNN is slow or gives a tile other bits in another place."""
     weight_oct = torch.empty(outputs, inputs, kernel, device="meta")
-    assert tiled_layers._is_better_product(weight_oct, 1, dilation, True) == tensor_cores
-    assert tiled_layers._is_better_product(weight_oct, 1, dilation, False) == others
+    assert tiled_layers._is_better_product(weight_oct, 1, dilation, Form(channels_last=True)) == tensor_cores
+    for products in (False, True):  # cuDNN's convolutions in full float32 keep their bits
+        assert tiled_layers._is_better_product(weight_oct, 1, dilation, Form(products=products)) == others
+    everything = Form(channels_last=True, products=True)
+    assert tiled_layers._is_better_product(weight_oct, 1, dilation, everything) == (dilation == 1)
 
 
 @pytest.mark.parametrize("dilation_base", [5, 12])
@@ -245,6 +249,13 @@ def test_any_number_of_tiles_at_a_time_gives_the_same(plain):
     asked = [(codes_kt, 0) for codes_kt in codes]
     for one_cs, other_cs in zip(few.decode(asked), many.decode(asked), strict=True):
         torch.testing.assert_close(one_cs, other_cs, rtol=0, atol=1e-5 * float(other_cs.abs().max()))
+
+
+@pytest.mark.parametrize(("batch_size", "trusted"), [(1, False), (31, False), (32, True), (64, False)])
+def test_convolutions_are_trusted_with_the_number_of_tiles_that_was_tried_out(plain, batch_size, trusted):
+    fixed = tiled(plain, channels_last=True, batch_size=batch_size)
+    layers = [layer for layer in fixed._front.modules() if isinstance(layer, TiledConv) and layer._dilation == 1]
+    assert layers and all(layer._product for layer in layers) != trusted
 
 
 @pytest.mark.gpu

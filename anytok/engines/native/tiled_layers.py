@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...models.seanet import Activation, Conv, ResidualBlock, UpConv, padding
 
-__all__ = ["Edge", "Place", "halo", "tiled"]
+__all__ = ["Edge", "Form", "Place", "halo", "tiled"]
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,29 @@ class Edge:
         return torch.stack([columns_nr, sources_nr, mirrored_nr != samples_nr])
 
 
+@dataclass(frozen=True)
+class Form:
+    """How layers are computed: `channels_last`, as tensor cores want their numbers; and `products` alone, as far as
+    they can be, which are not the fastest, but whose rows keep their bits for any number of tiles at a time."""
+
+    channels_last: bool = False
+    products: bool = False
+
+
 class TiledConv(nn.Module):
     """A convolution; what it hears beyond the edges of clips is at `at` of `edges_3nr`."""
 
     def __init__(
-        self, weight_oct: Tensor, bias_o: Tensor, stride: int, dilation: int, at: slice, mode: str, channels_last: bool
+        self, weight_oct: Tensor, bias_o: Tensor, stride: int, dilation: int, at: slice, mode: str, form: Form
     ) -> None:
         super().__init__()
         self._at, self._mode, self._kernel = at, mode, weight_oct.shape[2]
         self._stride, self._dilation = stride, dilation
-        self._product = _is_better_product(weight_oct, stride, dilation, channels_last)
+        self._product = _is_better_product(weight_oct, stride, dilation, form)
         if self._product:
             weight = weight_oct.transpose(1, 2).flatten(1)
         else:  # in two dimensions, since in one torch gives up the order of channels
-            layout = torch.channels_last if channels_last else torch.contiguous_format
+            layout = torch.channels_last if form.channels_last else torch.contiguous_format
             weight = weight_oct[:, :, None].contiguous(memory_format=layout)
         self.weight, self.bias = (nn.Parameter(part, requires_grad=False) for part in (weight, bias_o))
 
@@ -90,16 +99,17 @@ class TiledConv(nn.Module):
         return F.conv2d(signal_nct[:, :, None], self.weight, self.bias, stride, 0, dilation)[:, :, 0]
 
 
-def _is_better_product(weight_oct: Tensor, stride: int, dilation: int, channels_last: bool) -> bool:
+def _is_better_product(weight_oct: Tensor, stride: int, dilation: int, form: Form) -> bool:
     """Whether to lay out what each output hears, and make one product of it.
 
     On an H200, cuDNN's float16 and TF32 kernels for 1024 to 2560 numbers heard, or 640 outputs, give a tile other bits
     in another place of the group; products, with strides or without, did not in all layers of the published codecs, and
     those of single columns are twice as fast. In full float32 cuDNN took 80 times as long for one wide convolution.
+    For 2, 4 or 8 tiles at a time instead of 32 others of its convolutions do the same, but none in full float32.
     """
     outputs, heard = len(weight_oct), weight_oct[0].numel()
-    if channels_last:
-        return dilation == 1 and (weight_oct.shape[2] == 1 or heard >= 1000 or outputs > 512)
+    if form.channels_last:
+        return dilation == 1 and (form.products or weight_oct.shape[2] == 1 or heard >= 1000 or outputs > 512)
     return dilation == stride == 1 and heard > 4096
 
 
@@ -109,14 +119,14 @@ class TiledUpConv(nn.Module):
     The first step of a tile, which lacks the one before it, gives none.
     """
 
-    def __init__(self, conv: UpConv, at: slice, channels_last: bool) -> None:
+    def __init__(self, conv: UpConv, at: slice, form: Form) -> None:
         super().__init__()
         assert conv.bias is not None
         self._stride = conv.stride[0]
         now_cos, before_cos = conv.weight.split(self._stride, dim=2)
         weight_soc2 = torch.stack([before_cos, now_cos], dim=-1).permute(2, 1, 0, 3)
         bias_so = conv.bias.repeat(self._stride)
-        self._conv = TiledConv(weight_soc2.flatten(0, 1), bias_so, 1, 1, at, "constant", channels_last)
+        self._conv = TiledConv(weight_soc2.flatten(0, 1), bias_so, 1, 1, at, "constant", form)
 
     def forward(self, signal_nct: Tensor, edges_3nr: Tensor) -> Tensor:
         together_nsot = self._conv(signal_nct, edges_3nr).unflatten(1, (self._stride, -1))
@@ -148,16 +158,14 @@ class TiledActivation(nn.Module):
         return self._activation(signal_nct)
 
 
-def tiled(
-    layers: Iterable[nn.Module], place: Place, edges: list[Edge], channels_last: bool
-) -> tuple[list[nn.Module], Place]:
+def tiled(layers: Iterable[nn.Module], place: Place, edges: list[Edge], form: Form) -> tuple[list[nn.Module], Place]:
     """The layers for tiles that lie at `place`, and where what they give lies; the edges that they hear join `edges`,
     and in this order `edges_3nr`."""
     made: list[nn.Module] = []
     for layer in layers:
         if isinstance(layer, ResidualBlock):
-            inner, after = tiled(layer.block, place, edges, channels_last)
-            shortcut, _ = tiled([] if layer.shortcut is None else [layer.shortcut], place, edges, channels_last)
+            inner, after = tiled(layer.block, place, edges, form)
+            shortcut, _ = tiled([] if layer.shortcut is None else [layer.shortcut], place, edges, form)
             made.append(TiledBlock(inner, shortcut, after.offset - place.offset))
             place = after
         elif isinstance(layer, Conv | UpConv):
@@ -165,7 +173,7 @@ def tiled(
             start = sum(2 * edge.reach for edge in edges)
             at = slice(start, start + 2 * _reach(layer))
             edges.append(Edge(place, _reach(layer)))
-            made.append(_convolution(layer, at, channels_last))
+            made.append(_convolution(layer, at, form))
             place = _after(layer, place)
         else:
             assert isinstance(layer, Activation)
@@ -173,12 +181,12 @@ def tiled(
     return made, place
 
 
-def _convolution(layer: Conv | UpConv, at: slice, channels_last: bool) -> nn.Module:
+def _convolution(layer: Conv | UpConv, at: slice, form: Form) -> nn.Module:
     if isinstance(layer, UpConv):
-        return TiledUpConv(layer, at, channels_last)
+        return TiledUpConv(layer, at, form)
     assert layer.bias is not None
     stride, dilation = layer.stride[0], layer.dilation[0]
-    made = TiledConv(layer.weight, layer.bias, stride, dilation, at, layer.pad_mode, channels_last)
+    made = TiledConv(layer.weight, layer.bias, stride, dilation, at, layer.pad_mode, form)
     layer.weight = nn.Parameter(made.weight_oct, requires_grad=False)  # or it would be there twice
     return made
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.seanet import Conv, UpConv
-from .tiled_layers import Edge, halo, tiled
+from .tiled_layers import Edge, Form, halo, tiled
 
 __all__ = ["TiledStack"]
 
@@ -29,7 +29,8 @@ class TiledStack(nn.Module):
     """Some layers of a SEANet, in order: `up` samples out for every `down` samples in.
 
     `channels_last` is how tensor cores want their numbers; products in full float32 are faster the other way.
-    `batch_size` tiles are computed at a time.
+    `batch_size` tiles are computed at a time; which of cuDNN's convolutions keep their bits was tried out for
+    BATCH_SIZE of them, and for other numbers none is trusted in less than full float32.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class TiledStack(nn.Module):
         self.down = math.prod(layer.stride[0] for layer in layers if isinstance(layer, Conv))
         self.up = math.prod(layer.stride[0] for layer in layers if isinstance(layer, UpConv))
         self._place, self._edges = halo(layers, TILE_FRAMES * self.up), list[Edge]()
-        made, after = tiled(layers, self._place, self._edges, channels_last)
+        made, after = tiled(layers, self._place, self._edges, Form(channels_last, products=batch_size != BATCH_SIZE))
         self._tiled, self._spare = nn.ModuleList(made), -after.offset
         self._longest_whole = _longest_whole(self._edges)
         self._compute = torch.compile(self._tiles, dynamic=False) if compile else self._tiles
