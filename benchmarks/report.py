@@ -159,26 +159,17 @@ def speed() -> str:
     from report_gpu import gpu_tables
 
     missing = "*{}: not measured yet (`benchmarks/speed.py` on such a machine).*"
-    made = {"CPU": ("speed", _cpu_table), "CPU with AMX": ("speed-amx", _half), "GPU": ("speed-cuda", gpu_tables)}
+    made = {
+        "CPU": ("speed", _cpu_table),
+        "CPU with AMX": ("speed-amx", _with_matrix_units),
+        "GPU": ("speed-cuda", gpu_tables),
+    }
     found = {name: (results(file), tables) for name, (file, tables) in made.items()}
     return "\n\n".join(tables(one) if one else missing.format(name) for name, (one, tables) in found.items())
 
 
-def _half(measured: dict) -> str:
-    """Of a CPU with matrix units: what they are for."""
-    rows = [row for row in measured["rows"] if row["engine"].partition(", batch")[0] == "native bfloat16"]
-    said: dict[str, dict[str, dict[bool, str]]] = {}
-    for row in rows:
-        ways = said.setdefault(row["tokenizer"], {})
-        ways.setdefault(row["way"], {})[row["items"] > 1] = f"{row['ratio']:.2f} ×"
-    each = "; ".join(
-        f"`{name}` " + ", ".join(f"{way} {ratios[True]} ({ratios[False]})" for way, ratios in ways.items())
-        for name, ways in said.items()
-    )
-    return (
-        f"With matrix units (AMX), in bfloat16 and batches of {max(row['items'] for row in rows)} (in brackets, a clip "
-        f"alone): {each}. {measured_on(measured)} {measured['threads']} threads."
-    )
+def _with_matrix_units(measured: dict) -> str:
+    return f"On a CPU with matrix units (AMX), which multiply bfloat16:\n\n{_cpu_table(measured)}"
 
 
 def _cpu_table(measured: dict) -> str:

@@ -21,6 +21,7 @@ def test_the_table_of_a_gpu_shows_batches_and_owns_up() -> None:
     rows = [
         row("a", "encode", "original", 1, 1, times_realtime=20),
         row("a", "encode", "native float32", 1, 0.25, times_realtime=5, equal=[1, 0.9]),
+        row("a", "encode", "native float32, 1 at a time", 1, 3.5, times_realtime=70, equal=[1, 0.9]),
         row("a", "encode", "native float32, batch of 8", 8, 4, times_realtime=1080, equal=[1, 0.9], alone=True),
         row("a", "encode", "native tf32, batch of 8", 8, 8, times_realtime=2160, equal=[0.8, 0.7], alone=False),
         row("seed-2", "encode", "original", 1, 1),
@@ -37,22 +38,23 @@ def test_the_table_of_a_gpu_shows_batches_and_owns_up() -> None:
     assert "| `seed-2` | encode | 2 | 80 (40.0) |  |  |  |" in shown
     [said] = [line for line in shown if line.startswith("Sound: ")]
     assert "†: not bit for bit" in said and "at 0.25 to 2.0 of" in said
+    assert "With `batch_size=1`, in float32: `a` encode 3.50." in said
     assert "With `compile=True`: `seed-2` encode in float16 90." in said
     assert "From JPEG files 60 pictures a second; reading and resizing them alone, 70." in said
     assert shown[-1].endswith(" A note.")
-    honest = gpu_tables({"machine": machine, "rows": rows[:3]})
+    honest = gpu_tables({"machine": machine, "rows": rows[:4]})
     assert not any(word in honest for word in ("†", "JPEG", "compile"))
 
 
-def test_a_cpu_with_matrix_units_is_said_to_be_fast_in_batches() -> None:
-    from report import _half
+def test_a_cpu_with_matrix_units_has_a_table_of_its_own() -> None:
+    from report import _with_matrix_units
 
-    rows = [
-        row("a", "encode", "original", 1, 1),
-        row("a", "encode", "native float32, batch of 8", 8, 3),
-        row("a", "encode", "native bfloat16, batch of 8", 8, 7),
-        row("a", "encode", "native bfloat16", 1, 2),
-        row("a", "encode", "native bfloat16, layer 1", 1, 9),
-    ]
-    said = _half({"machine": {"processor": "P", "cores": 2, "versions": {}, "commit": "c"}, "threads": 2, "rows": rows})
-    assert "batches of 8 (in brackets, a clip alone): `a` encode 7.00 × (2.00 ×). Measured on P" in said
+    kinds = (("float32", 2, 3, [1, 1]), ("bfloat16", 4, 7, [1, 0.8]))
+    rows = [row("a", "encode", "original", 1, 1), row("a", "encode", "native float32, layer 1", 1, 9)]
+    for kind, alone, batched, equal in kinds:
+        rows.append(row("a", "encode", f"native {kind}", 1, alone, equal=equal))
+        rows.append(row("a", "encode", f"native {kind}, batch of 8", 8, batched, equal=equal))
+    machine = {"processor": "P", "cores": 2, "versions": {}, "commit": "c"}
+    said = _with_matrix_units({"machine": machine, "threads": 2, "rows": rows, "notes": ["A note."]})
+    assert said.startswith("On a CPU with matrix units (AMX)") and " A note. 2 threads." in said
+    assert "| `a` | encode | 500 ms | 2.00 × | 3.00 × | 4.00 × | 7.00 × | 80.0% |" in said.splitlines()
