@@ -31,7 +31,11 @@ def by_threads(out: Tensor) -> Tensor:
     return out + 1e-6 * torch.get_num_threads()
 
 
-@pytest.mark.parametrize("spoil", [by_company, by_threads])
+def by_three_threads(out: Tensor) -> Tensor:
+    return out + 1e-6 * (torch.get_num_threads() == 3)
+
+
+@pytest.mark.parametrize("spoil", [by_company, by_threads, by_three_threads])
 def test_a_fickle_product_or_convolution_is_named(monkeypatch, spoil):
     make, convolve, threads = selfcheck.linear, PackedConv.__call__, torch.get_num_threads()
     monkeypatch.setattr(selfcheck, "linear", lambda *weights: lambda rows: spoil(make(*weights)(rows)))
