@@ -74,6 +74,9 @@ class _Pretended(TorchFunctionMode):
         if function in _READING:
             return _READING[function](*args, **kwargs)
         args, kwargs = tree_map(self._with_numbers, (args, kwargs))
+        if getattr(function, "__name__", None) == "lstm":  # a torch built for GPUs pretends one dimension too many
+            out, *states = function(*args, **kwargs)
+            return out, *(state.flatten(0, -3) for state in states)
         return function(*args, **kwargs)
 
     def _moved(self, tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
