@@ -2,7 +2,7 @@
 number of rows.
 
 Weights that were stored in float16 stay so, also where they are to be multiplied in float32: they are widened on the
-way through our kernel, which changes no bit, takes no time, and needs half the memory.
+way through our kernel, which changes no bit, takes little time, and needs half the memory.
 """
 
 from __future__ import annotations
