@@ -131,11 +131,8 @@ def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor, tiled: bool | None
     if rows_ti.dtype == torch.bfloat16:
         assert depth % 2 == pitch % 2 == 0
         pitch, depth = pitch // 2, depth // 2
-    if tiled is None:
-        tiled = _has_matrix(rows_ti)
-    assert not (tiled and (rows_ti.dtype != torch.bfloat16 or rows_ti.shape[1] % _TILE))
     out_to, first_1i = rows_ti.new_empty(rows, len(packed)), rows_ti[:1]
-    sizes = (kind, tiled, rows, pitch, depth, len(packed))
+    sizes = (kind, _by_tiles(tiled, rows_ti), rows, pitch, depth, len(packed))
     _call("products", *sizes, packed, bias_o, first_1i, out_to, torch.get_num_threads())
     return out_to
 
@@ -167,10 +164,9 @@ def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor,
     is given and the others are written; `cell_bc`, float32, is replaced. The others are float32 or bfloat16; all are
     contiguous. `tiled`: by matrix units, as it is in bfloat16 where there are such."""
     (frames, clips, _), width, size = heard_tbg.shape, cell_bc.shape[1], _size(packed, heard_tbg, hidden_tbc)
-    if tiled is None:
-        tiled = _has_matrix(hidden_tbc)
-    assert _size(cell_bc) == 4 and not (tiled and (size == 4 or width % _TILE))
-    _call("lstm", size, tiled, frames, clips, width, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
+    assert _size(cell_bc) == 4
+    sizes = (size, _by_tiles(tiled, hidden_tbc), frames, clips, width)
+    _call("lstm", *sizes, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
 
 
 def lstm_say(gates_bg: Tensor, cell_bc: Tensor, hidden_bc: Tensor) -> None:
@@ -216,9 +212,11 @@ def rescale(signal_tc: Tensor, gain_c: Tensor, shift_c: Tensor) -> Tensor:
     return signal_tc
 
 
-def _has_matrix(rows: Tensor) -> bool:
-    """Whether matrix units take these rows."""
-    return rows.dtype == torch.bfloat16 and rows.shape[-1] % _TILE == 0 and bool(_constant("has_matrix"))
+def _by_tiles(asked: bool | None, rows: Tensor) -> bool:
+    """Whether matrix units are to take these rows: where there are such, unless it is said."""
+    can = rows.dtype == torch.bfloat16 and rows.shape[-1] % _TILE == 0
+    assert can or not asked
+    return can and bool(_constant("has_matrix")) if asked is None else asked
 
 
 def _whole(out: Tensor) -> Tensor:
