@@ -32,8 +32,9 @@ from ..settings import full_float32, own_products, shielded, skeleton
 from .fast_codec import DecoderStream, FastCodec
 from .heap import trim
 from .precision import codec_dtypes, products_of
+from .segment_codec import SEGMENTS, SegmentCodec
 from .tiled_codec import TiledCodec
-from .tiles import BATCH_SIZE
+from .tiles import BATCH_SIZE as TILES
 
 __all__ = ["SeanetCodec"]
 
@@ -42,7 +43,12 @@ class SeanetCodec(Tokenizer):
     """The native engine for SpeechTokenizer and EnCodec checkpoints in any published form."""
 
     def __init__(
-        self, spec: Spec, codec: FastCodec | TiledCodec, sizes: CodecSizes, load_report: LoadReport, products: str
+        self,
+        spec: Spec,
+        codec: FastCodec | SegmentCodec | TiledCodec,
+        sizes: CodecSizes,
+        load_report: LoadReport,
+        products: str,
     ) -> None:
         self.spec, self.load_report, self.products = spec, load_report, products
         self._codec, self._sizes = codec, sizes
@@ -67,31 +73,34 @@ class SeanetCodec(Tokenizer):
         `dtype` "float32" gives the originals' codes; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs, "tf32"
         (products of inputs rounded to 11 bits) and "float16" are faster and change some. `compile` (GPUs) compiles the
         convolutions on first use. On a GPU all that is computed has one shape: `batch_size` tiles of two seconds
-        (default 32), and twice as many clips in the LSTMs. So a lone clip takes as long as many; with a smaller
-        batch_size less is computed for it. In less than float32 any number but 32 is for lone clips: it takes products
-        for convolutions, which at 32 had 0.6 to 0.95 of their speed, so as to get the same bits in any company.
+        (default 32), and twice as many clips in the LSTMs; of EnCodec at 48 kHz, segments of one second (default 16).
+        So a lone clip takes as long as many; with a smaller batch_size less is computed for it. In less than float32
+        any number of tiles but 32 is for lone clips: it takes products for convolutions, which at 32 had 0.6 to 0.95
+        of their speed, so as to get the same bits in any company.
         `num_codebooks` keeps the first n layers only and computes no others; `bandwidth` (kbit/s, EnCodec) says the
         same in the field's other unit; by default all layers are there. `resampler` "soxr" replaces the published
         pipelines' own ("functional" or "transform"), which changes codes, too.
         """
-        conv_dtype, lstm_dtype = codec_dtypes(dtype, device)
+        dtypes = codec_dtypes(dtype, device)
         on_cpu, for_gpus = torch.device(device).type == "cpu", "compile" if compile else "batch_size"
-        is_for_gpus = compile or batch_size is not None
-        if is_for_gpus and on_cpu:
+        if on_cpu and (compile or batch_size is not None):
             raise UsageError(f"{for_gpus} is for GPUs; on a CPU products are packed already, and shapes vary")
-        batch_size = whole("batch_size", BATCH_SIZE if batch_size is None else batch_size, 1)
         files = read_codec(published(spec.name, checkpoint))
         card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler)
-        if files.sizes.norm and is_for_gpus:
-            raise UsageError(f"{spec.name} has norms over whole segments: no tiles of one shape, so no {for_gpus}")
+        if files.sizes.norm and compile:
+            raise UsageError(f"{spec.name} has norms over whole segments, of any length: there is no compile for them")
+        usual_size = SEGMENTS if files.sizes.norm else TILES
+        batch_size = whole("batch_size", usual_size if batch_size is None else batch_size, 1)
         card = with_id(card, fingerprint(files.state), dtype)
         plain, report = _plain(files, device)
-        fast: FastCodec | TiledCodec
-        if files.sizes.norm or on_cpu:
-            fast = FastCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype)
+        hop_length, tensor_cores = files.sizes.hop_length, dtypes[0] != torch.float32 or products_of(dtype) == "tf32"
+        fast: FastCodec | SegmentCodec | TiledCodec
+        if on_cpu:
+            fast = FastCodec(plain, hop_length, *dtypes)
+        elif files.sizes.norm:
+            fast = SegmentCodec(plain, hop_length, *dtypes, files.sizes.segment_samples, batch_size)
         else:
-            tensor_cores = conv_dtype != torch.float32 or products_of(dtype) == "tf32"
-            fast = TiledCodec(plain, files.sizes.hop_length, conv_dtype, lstm_dtype, tensor_cores, compile, batch_size)
+            fast = TiledCodec(plain, hop_length, *dtypes, tensor_cores, compile, batch_size)
         del plain
         trim()  # packing leaves up to 170 MB of holes between the weights
         return (SeanetCodec if files.sizes.norm else StreamingCodec)(
@@ -193,6 +202,7 @@ class StreamingCodec(SeanetCodec):
         """Start decoding one item piece by piece; row 0 of its codes belongs to layer `first_codebook`."""
         spec = replace(self.spec, num_codebooks=self._sizes.num_codebooks)
         first = whole("first_codebook", first_codebook, 0, spec.num_codebooks - 1)
+        assert not isinstance(self._codec, SegmentCodec)
         return AudioStream(DecoderStream(self._codec.streaming(), first), spec, first)
 
 
