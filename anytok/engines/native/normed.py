@@ -1,6 +1,6 @@
 """A convolution and the norm behind it, whose statistics cover the whole signal: it must come in one piece.
 
-Legend: b signals, t time, c channels.
+Legend: t time, c channels.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from . import kernels
 from .packed_conv import PackedConv, Weights
 
-__all__ = ["NormedConv", "moments"]
+__all__ = ["NormedConv"]
 
 
 class NormedConv(PackedConv):
@@ -32,7 +32,7 @@ class NormedConv(PackedConv):
     def __call__(self, signal_tc: Tensor) -> Tensor:
         out_tc = super().__call__(signal_tc).contiguous()
         compiled = out_tc.device.type == "cpu" and not kernels.missing()
-        mean, variance = kernels.moments(out_tc) if compiled else moments(out_tc)
+        mean, variance = kernels.moments(out_tc) if compiled else _moments(out_tc)
         gain_c = self._gain_c / (variance + self._eps) ** 0.5
         shift_c = self._shift_c - mean * gain_c
         if compiled:
@@ -40,12 +40,10 @@ class NormedConv(PackedConv):
         return torch.addcmul(shift_c.to(self.dtype), out_tc, gain_c.to(self.dtype), out=out_tc)
 
 
-def moments(signal_btc: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance, float64, of all numbers of a signal [t, c], or of each of some [b, t, c].
-
-    Each step is summed by one thread, the second time in float64: any number of threads gives the same bits.
-    """
-    squares_bt = torch.linalg.vector_norm(signal_btc, dim=-1, dtype=torch.float32).square()
-    sums_2bt = torch.stack([signal_btc.sum(-1, dtype=torch.float32), squares_bt])
-    mean_b, square_b = sums_2bt.double().sum(-1) / signal_btc.shape[-2:].numel()
-    return mean_b, (square_b - mean_b.square()).clamp_min(0)
+def _moments(signal_tc: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of all numbers. Each step is summed by one thread, the second time in float64: any number of
+    threads gives the same bits."""
+    squares_t = torch.linalg.vector_norm(signal_tc, dim=1, dtype=torch.float32).square()
+    sums_2t = torch.stack([signal_tc.sum(1, dtype=torch.float32), squares_t])
+    mean, square = sums_2t.double().sum(1) / signal_tc.numel()
+    return mean, (square - mean.square()).clamp_min(0)
