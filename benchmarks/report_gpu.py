@@ -35,16 +35,27 @@ def _encoded(rows: list[Row]) -> str:
     full = [row["ratio"] for row in lone if not row["engine"].endswith("at a time")]
     said += (
         " A lone item fills its batch up with silence, so as to get the same codes: at "
-        f"{min(full):.2f} to {max(full):.1f} of the original's speed; a smaller `batch_size` wastes less."
+        f"{min(full):.2f} of the original's speed or more; a smaller `batch_size` wastes less."
     )
     few = [row for row in lone if row["engine"].endswith(", 1 at a time")]
     if few:
         each = (f"`{row['tokenizer']}` {row['way']} {row['ratio']:.2f}" for row in few)
         said += f" With `batch_size=1`, in float32: {', '.join(each)}."
+    said += _faster_originals(groups)
     if any(row.get("alone") is False for row in rows):
         said += " †: not bit for bit what its items give alone."
     said += _compiled(rows) + _jpeg(rows)
     return f"{table(('tokenizer', '', 'original', *PRECISIONS.values()), shown)}\n\n{said}"
+
+
+def _faster_originals(groups: dict[tuple[str, str], dict[str, Row]]) -> str:
+    """Those that are held up in full float32: one convolution of cuDNN's may take as long as a thousand others."""
+    said = []
+    for (tokenizer, way), engines in groups.items():
+        rounded = engines.get("original, TF32")
+        if rounded and rounded["ratio"] > 4:
+            said.append(f"`{tokenizer}` {way} {_rate(rounded)}")
+    return f" Originals that cuDNN holds up in full float32, with TF32: {', '.join(said)}." if said else ""
 
 
 def _rate(row: Row) -> str:
