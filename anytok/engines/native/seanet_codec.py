@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -38,18 +38,13 @@ from .tiles import BATCH_SIZE as TILES
 
 __all__ = ["SeanetCodec"]
 
+Fast: TypeAlias = FastCodec | SegmentCodec | TiledCodec
+
 
 class SeanetCodec(Tokenizer):
     """The native engine for SpeechTokenizer and EnCodec checkpoints in any published form."""
 
-    def __init__(
-        self,
-        spec: Spec,
-        codec: FastCodec | SegmentCodec | TiledCodec,
-        sizes: CodecSizes,
-        load_report: LoadReport,
-        products: str,
-    ) -> None:
+    def __init__(self, spec: Spec, codec: Fast, sizes: CodecSizes, load_report: LoadReport, products: str) -> None:
         self.spec, self.load_report, self.products = spec, load_report, products
         self._codec, self._sizes = codec, sizes
 
@@ -89,18 +84,15 @@ class SeanetCodec(Tokenizer):
         card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler)
         if files.sizes.norm and compile:
             raise UsageError(f"{spec.name} has norms over whole segments, of any length: there is no compile for them")
-        usual_size = SEGMENTS if files.sizes.norm else TILES
-        batch_size = whole("batch_size", usual_size if batch_size is None else batch_size, 1)
+        usual = SEGMENTS if files.sizes.norm else TILES
+        batch_size = whole("batch_size", usual if batch_size is None else batch_size, 1)
         card = with_id(card, fingerprint(files.state), dtype)
         plain, report = _plain(files, device)
-        hop_length, tensor_cores = files.sizes.hop_length, dtypes[0] != torch.float32 or products_of(dtype) == "tf32"
-        fast: FastCodec | SegmentCodec | TiledCodec
+        fast: Fast
         if on_cpu:
-            fast = FastCodec(plain, hop_length, *dtypes)
-        elif files.sizes.norm:
-            fast = SegmentCodec(plain, hop_length, *dtypes, files.sizes.segment_samples, batch_size)
+            fast = FastCodec(plain, files.sizes.hop_length, *dtypes)
         else:
-            fast = TiledCodec(plain, hop_length, *dtypes, tensor_cores, compile, batch_size)
+            fast = _for_gpus(plain, files.sizes, dtype, compile, batch_size)
         del plain
         trim()  # packing leaves up to 170 MB of holes between the weights
         return (SeanetCodec if files.sizes.norm else StreamingCodec)(
@@ -184,6 +176,14 @@ class SeanetCodec(Tokenizer):
             ends = [stride * place + count * self.spec.hop_length for place, count in enumerate(frames)]
             wave_cs = overlap_add(waves, stride, max(ends))
         return Audio(wave_cs[:, : codes.num_samples].numpy(), self._sizes.sample_rate)
+
+
+def _for_gpus(plain: Codec, sizes: CodecSizes, dtype: str, compile: bool, batch_size: int) -> Fast:
+    """What computes shapes of one kind only."""
+    dtypes, tensor_cores = codec_dtypes(dtype, "cuda"), dtype not in ("float32", "mixed")
+    if sizes.norm:
+        return SegmentCodec(plain, sizes.hop_length, *dtypes, sizes.segment_samples, batch_size)
+    return TiledCodec(plain, sizes.hop_length, *dtypes, tensor_cores, compile, batch_size)
 
 
 def _plain(files: CodecFiles, device: str) -> tuple[Codec, LoadReport]:
