@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
@@ -41,6 +42,26 @@ def test_blocks_equal_the_whole(old: int, new: int, channels: int, monkeypatch: 
     whole = resample(wave, old, new, "functional")
     monkeypatch.setattr(module, "_BLOCK", 1 << 16)
     assert np.array_equal(resample(wave, old, new, "functional"), whole)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "method"), [(44100, 16000, "functional"), (44100, 24000, "transform"), (22050, 24000, "functional")]
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_threads_change_nothing(old: int, new: int, method: str, channels: int) -> None:
+    """Short clips, too, whose sums MKL was seen to split: those of one frame among three threads of an AVX-512 CPU, and
+    those of most lengths among two, three or five by its AVX2 kernels."""
+    waves = [_noise(channels, num_samples) for num_samples in (old // 110, 3001, 9999, 19_404, 30_001)]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = [resample(wave, old, new, method) for wave in waves]
+        for threads in (2, 3, 5):
+            torch.set_num_threads(threads)
+            assert all(map(np.array_equal, [resample(wave, old, new, method) for wave in waves], alone))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 @settings(max_examples=150, deadline=None)

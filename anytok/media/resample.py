@@ -24,6 +24,7 @@ RESAMPLERS = ("functional", "transform", "soxr")
 _CROSSINGS = 6
 _ROLLOFF = 0.99
 _BLOCK = 1 << 20  # old samples computed at a time: bounded memory, the same values
+_FEW = 20_480  # samples of a lone channel, which torch convolves without oneDNN
 _MAX_DENSE = 1 << 22  # filter values; ordinary pairs of rates need up to some 300,000
 
 
@@ -91,10 +92,23 @@ def _dense(wave_ct: np.ndarray, o: int, n: int, method: str) -> np.ndarray:
     step = min(num_frames, max(1, _BLOCK // o))
     for start in [*range(0, num_frames - step, step), num_frames - step]:
         old = _window(wave_ct, start * o - reach, (start + step) * o + reach)
-        new = torch.nn.functional.conv1d(torch.from_numpy(old)[:, None], filters, stride=o)
+        new = _convolved(torch.from_numpy(old)[:, None], filters, o)
         target = out[:, start * n : (start + step) * n]  # the last frame ends beyond the last sample
         target[:] = new.transpose(1, 2).reshape(channels, -1)[:, : target.shape[1]].numpy()
     return out
+
+
+def _convolved(old_c1t: torch.Tensor, filters: torch.Tensor, o: int) -> torch.Tensor:
+    """By oneDNN, whose sums are the same on any number of threads.
+
+    torch leaves a lone channel of few samples to a plain product, which may split long sums among threads, unless it
+    has company.
+    """
+    import torch
+
+    is_left = len(old_c1t) == 1 and old_c1t.numel() <= _FEW
+    heard_c1t = old_c1t.expand(2, -1, -1) if is_left else old_c1t
+    return torch.nn.functional.conv1d(heard_c1t, filters, stride=o)[: len(old_c1t)]
 
 
 def _sparse(wave_ct: np.ndarray, o: int, n: int, method: str) -> np.ndarray:
