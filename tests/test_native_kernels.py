@@ -152,7 +152,7 @@ def test_every_float16_number_is_widened_exactly():
 @pytest.mark.parametrize(
     ("rows", "depth", "outputs", "tiled"),
     [(1, 2, 64, False), (7, 62, 128, False), (200, 66, 64, False), (61, 300, 192, False),
-     (1, 32, 64, True), (7, 96, 128, True), (16, 256, 64, True), (300, 576, 192, True)],
+     (1, 32, 64, True), (7, 96, 128, True), (16, 256, 64, True), (300, 576, 192, True), (1024, 288, 64, True)],
 )  # fmt: skip
 @torch.inference_mode()
 def test_products_in_bfloat16_are_the_formula_and_rounded_once(threads, rows, depth, outputs, tiled):

@@ -20,7 +20,7 @@ INLINE void step(const int size, const int tiled, int64_t rows, int64_t width, c
     vec sum[CLIPS][GATES], zeros[GATES] = {0};
     int64_t depth = width * size / 4;
     if (tiled)
-        add_by_tiles(depth, weight, (Rows){before, depth}, 0, sum);
+        add_by_tiles(depth, weight, (Rows){before, depth}, 0, 0, *sum);
     else
         add_all(size == 4 ? FLOATS : PAIRS, rows, depth, weight, (Rows){before, depth}, (Rows){(float *)zeros, 0},
                 (Rows){(float *)sum, GATES * LANES});

@@ -3,7 +3,8 @@
 #include "products.h"
 
 enum { READ = 64, KEPT = 1 << 17 }; /* numbers: packed of a row at once; weights that a core's cache keeps */
-enum { TILED_ROWS = 128, TILED_CHUNK = 128 }; /* by tiles: rows at once, and pairs whose weights stay near */
+enum { TILED_ROWS = 512, TILED_CHUNK = 128 }; /* by tiles: rows at once, and pairs whose weights stay near */
+enum { NEAR = 1 << 18 };            /* pairs: by tiles, rows that a core's cache keeps beside weights */
 enum { SPREAD = 16, FEW = 4 };      /* where outputs fill no registers: partial sums of one, and rows at once */
 
 int lanes(void) { return LANES; }
@@ -55,23 +56,35 @@ INLINE void multiply(const int kind, int64_t rows, int64_t depth, int64_t output
             store(2, LANES, made[row][part], out + (row * outputs + part * LANES) * 2);
 }
 
-/* The same of up to TILED_ROWS rows of pairs, by matrix units; a chunk of weights stays in the cache for all rows. */
-INLINE void multiply_by_tiles(int64_t rows, int64_t depth, int64_t outputs, const float *weight, const float *bias,
-                              Rows in, char *out) {
-    vec sum[TILED_ROWS][WIDE];
-    int64_t begun = 0; /* rows of tiles */
-    for (int64_t begin = 0; begin < depth; begin += TILED_CHUNK)
-        for (int64_t row = 0; row < rows; row += EDGE) {
-            int64_t some = least(EDGE, rows - row);
-            if (some != begun) tiles_begin(begun = some);
-            Rows from = skip((Rows){in.at + begin, in.pitch}, row);
-            add_by_tiles(least(TILED_CHUNK, depth - begin), weight + begin * WIDE * LANES, from, begin, sum + row);
-        }
+/* out = sum + bias of some rows, rounded to bfloat16. */
+INLINE void round_rows(int64_t rows, int64_t outputs, const vec sum[][WIDE], const float *bias, char *out) {
     for (int64_t row = 0; row < rows; row++)
         for (int64_t part = 0; part < WIDE; part++) {
             vec made = sum[row][part] + load(4, LANES, bias + part * LANES);
             store(2, LANES, made, out + (row * outputs + part * LANES) * 2);
         }
+}
+
+/* The same of up to TILED_ROWS rows of pairs, by matrix units; a chunk of weights stays in the cache for all rows, and
+   if they fill one tile only, there is no need of chunks. The last tile begins earlier rather than being a smaller one:
+   some rows are made twice. */
+INLINE void multiply_by_tiles(int64_t rows, int64_t depth, int64_t outputs, const float *weight, const float *bias,
+                              Rows in, char *out) {
+    vec sum[TILED_ROWS][WIDE], last[EDGE][WIDE];
+    int64_t many = least(EDGE, rows), chunk = rows > EDGE ? TILED_CHUNK : depth;
+    tiles_begin(many);
+    for (int64_t begin = 0; begin < depth; begin += chunk) {
+        int64_t count = least(chunk, depth - begin);
+        int ends = begin + count == depth;
+        for (int64_t row = 0; row < rows; row += EDGE) {
+            int64_t at = least(row, rows - many), then = least(row + EDGE, rows - many);
+            Rows from = {skip(in, at).at + begin, in.pitch};
+            float *next = row + EDGE < rows ? skip(in, then).at + begin : in.at + begin + count;
+            add_by_tiles(count, weight + begin * WIDE * LANES, from, rows > EDGE ? next : 0, begin ? sum[row] : 0,
+                         ends ? *last : sum[row]);
+            if (ends) round_rows(many, outputs, last, bias, out + at * outputs * 2);
+        }
+    }
 }
 
 /* out = W x + bias, [rows][outputs]. Rows of `in`, of `depth` numbers or pairs, begin `pitch` apart, so that they may be
@@ -82,11 +95,12 @@ void products(int64_t kind, int64_t tiled, int64_t rows, int64_t pitch, int64_t 
     if (rows == 0) return;
     int64_t tile = tiled ? EDGE : TILE, many = tiled ? TILED_ROWS : ROWS;
     int64_t blocks = outputs / WIDE / LANES, shares = most(up(rows, many), up(threads, blocks));
+    if (tiled) shares = up(up(shares * blocks, threads) * threads, blocks); /* large: each thread gets as many */
     int64_t share = up(rows, shares * tile) * tile; /* rows, at most `many` */
     shares = up(rows, share);
-    /* In turn comes first what finds the other still in the cache: the blocks of weights, if it keeps them all, or else
-       the shares of rows. */
-    int keeps = outputs * depth <= KEPT;
+    /* In turn comes first what finds the other still in the cache: the blocks of weights, if it keeps them all or, by
+       tiles, the share, or else the shares of rows. */
+    int keeps = outputs * depth <= KEPT || (tiled && share * least(pitch, depth) + depth <= NEAR);
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)

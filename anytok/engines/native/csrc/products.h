@@ -109,24 +109,33 @@ INLINE void add_all(const int kind, int64_t rows, int64_t depth, const void *wei
     }
 }
 
-/* sum = W in, or more of it, of up to EDGE rows of pairs, by matrix units; the depth is a multiple of EDGE. A row of
-   weights is rows of tiles side by side: four, or two where a register has half as many lanes. */
-INLINE void add_by_tiles(int64_t depth, const float *weight, Rows in, int more, vec sum[EDGE][WIDE]) {
+/* Has a line of each of EDGE rows brought near; nothing is read, so that it need not even be there. */
+INLINE void fetch(Rows rows) {
+    for (int row = 0; row < EDGE; row++) __builtin_prefetch(skip(rows, row).at);
+}
+
+/* sum = W in + with, if there is such, of up to EDGE rows of pairs, by matrix units; the depth is a multiple of EDGE. A
+   row of weights is rows of tiles side by side: four, or two where a register has half as many lanes. Of rows that lie
+   far away it is told what comes after them, `next`, as far apart: the units wait for each line, so each is fetched one
+   tile ahead, not earlier, or else it drives the weights out. */
+INLINE void add_by_tiles(int64_t depth, const float *weight, Rows in, float *next, const vec *with, vec *sum) {
     const int four = sizeof(vec) == 4 * EDGE;
+    const char *before = (const char *)with;
     char *to = (char *)sum;
     int64_t tile = 4 * EDGE, apart = WIDE * sizeof(vec);
     tile_zero(0);
     tile_zero(1);
     tile_zero(2);
     tile_zero(3);
-    if (more) {
-        tile_load(0, to, apart);
-        tile_load(1, to + tile, apart);
-        if (four) tile_load(2, to + 2 * tile, apart);
-        if (four) tile_load(3, to + 3 * tile, apart);
+    if (with) {
+        tile_load(0, before, apart);
+        tile_load(1, before + tile, apart);
+        if (four) tile_load(2, before + 2 * tile, apart);
+        if (four) tile_load(3, before + 3 * tile, apart);
     }
     for (int64_t k = 0; k < depth; k += EDGE) {
         const char *from = (const char *)weight + k * apart;
+        if (next) fetch((Rows){k + EDGE < depth ? in.at + k + EDGE : next, in.pitch});
         tile_load(4, in.at + k, 4 * in.pitch);
         tile_load(6, from, apart);
         tile_add(0, 4, 6);
