@@ -115,7 +115,7 @@ class Contract:
     ) -> None:
         threads = torch.get_num_threads()
         try:
-            for count in (1, 2):
+            for count in (1, 2, 3):
                 torch.set_num_threads(count)
                 assert tokenizer.encode_batch(media[:6]) == singles[:6]
         finally:
