@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,18 @@ def test_codecs_have_the_batch_size_that_is_asked_for() -> None:
         assert load("encodec-48khz", batch_size=3)._codec._batch_size == 3  # type: ignore[attr-defined]
         with pytest.raises(UsageError, match="no compile"):
             load("encodec-48khz", compile=True)
+
+
+def test_norms_over_clips_of_any_length_are_no_segments(tmp_path: Path) -> None:
+    folder = shutil.copytree(GOLDEN / "encodec_48khz", tmp_path / "whole")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"chunk_length_s": None, "overlap": None}))
+    with pretended_gpu():
+        tokenizer = anytok.load_tokenizer("encodec-48khz", checkpoint=folder, device="cuda")
+        clip = sounds(tokenizer)[1]
+        assert tokenizer.decode(tokenizer.encode(clip)).num_samples == clip.num_samples
+        with pytest.raises(UsageError, match="no batch_size"):
+            anytok.load_tokenizer("encodec-48khz", checkpoint=folder, device="cuda", batch_size=2)
 
 
 @pytest.mark.parametrize("name", ["speechtokenizer", "encodec-24khz", "encodec-48khz"])

@@ -25,12 +25,19 @@ RATE, HOP = 48000, 320
 FULL = 6400  # samples: short segments are no other, and faster
 
 
-@pytest.fixture(scope="module")
-def plain() -> Codec:
+@pytest.fixture(scope="module", params=["golden", "dilated"])
+def plain(request: pytest.FixtureRequest) -> Codec:
+    """The published form, and one whose convolutions lie in other ways, as a config may have it."""
     files = read_codec(GOLDEN)
-    with torch.device("meta"):
-        codec = Codec(**files.sizes.architecture())
-    load_state(codec, model_state(files.state), "golden")
+    if request.param == "golden":
+        with torch.device("meta"):
+            codec = Codec(**files.sizes.architecture())
+        load_state(codec, model_state(files.state), "golden")
+    else:
+        torch.manual_seed(0)
+        others = {"num_residual_layers": 2, "causal": True, "pad_mode": "constant", "shortcut": False}
+        codec = Codec(**files.sizes.architecture() | others)
+        codec.quantizer.codebooks_knd.normal_()
     return codec.eval().requires_grad_(False)
 
 

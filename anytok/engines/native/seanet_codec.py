@@ -82,8 +82,8 @@ class SeanetCodec(Tokenizer):
             raise UsageError(f"{for_gpus} is for GPUs; on a CPU products are packed already, and shapes vary")
         files = read_codec(published(spec.name, checkpoint))
         card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler)
-        if files.sizes.norm and compile:
-            raise UsageError(f"{spec.name} has norms over whole segments, of any length: there is no compile for them")
+        if files.sizes.norm and (compile or (batch_size is not None and not files.sizes.segment_samples)):
+            raise UsageError(f"{spec.name} has norms over what is of any length: there is no {for_gpus} for it")
         usual = SEGMENTS if files.sizes.norm else TILES
         batch_size = whole("batch_size", usual if batch_size is None else batch_size, 1)
         card = with_id(card, fingerprint(files.state), dtype)
@@ -181,8 +181,10 @@ class SeanetCodec(Tokenizer):
 def _for_gpus(plain: Codec, sizes: CodecSizes, dtype: str, compile: bool, batch_size: int) -> Fast:
     """What computes shapes of one kind only."""
     dtypes, tensor_cores = codec_dtypes(dtype, "cuda"), dtype not in ("float32", "mixed")
-    if sizes.norm:
+    if sizes.norm and sizes.segment_samples:
         return SegmentCodec(plain, sizes.hop_length, *dtypes, sizes.segment_samples, batch_size)
+    if sizes.norm:  # over clips of any length
+        return FastCodec(plain, sizes.hop_length, *dtypes)
     return TiledCodec(plain, sizes.hop_length, *dtypes, tensor_cores, compile, batch_size)
 
 

@@ -31,9 +31,8 @@ class SegmentCodec:
 
     def __init__(
         self, codec: Codec, hop_length: int, dtype: torch.dtype, lstm_dtype: torch.dtype,
-        full_samples: int | None, batch_size: int = SEGMENTS,
+        full_samples: int, batch_size: int = SEGMENTS,
     ) -> None:  # fmt: skip
-        assert full_samples is not None, "norms come with segments"
         self._quantizer, self._dtype, self._batch_size = codec.quantizer, dtype, batch_size
         self._hop_length, self._full_samples = hop_length, full_samples
         self._encoder, self._decoder = (

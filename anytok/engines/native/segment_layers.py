@@ -94,19 +94,20 @@ class _Lstm(nn.Module):
 
 
 class _Normed(nn.Module):
-    """A product of windows of `kernel` steps, and the norm behind it."""
+    """A product of what lies within `span` steps, `dilation` apart, and the norm behind it."""
 
     def __init__(self, conv: Conv | UpConv, weights: Weights, bias_o: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
         assert conv.norm is not None
         weight_oki = weights.plain().to(dtype)
-        self.stride, self.kernel, self.causal, self.norm = conv.stride[0], weight_oki.shape[1], conv.causal, conv.norm
+        self.stride, self.dilation, self.causal, self.norm = conv.stride[0], conv.dilation[0], conv.causal, conv.norm
+        self.span = (weight_oki.shape[1] - 1) * self.dilation + 1
         self.weight, self.bias = (
             nn.Parameter(part, requires_grad=False) for part in (weight_oki.flatten(1), bias_o.to(dtype))
         )
 
     def product(self, heard_btc: Tensor, stride: int) -> Tensor:
-        heard_bnck = heard_btc.unfold(1, self.kernel, stride)
+        heard_bnck = heard_btc.unfold(1, self.span, stride)[..., :: self.dilation]
         return F.linear(heard_bnck.transpose(2, 3).flatten(2), self.weight, self.bias)
 
     def normed(self, signal_btc: Tensor, length_b: Tensor) -> Tensor:
@@ -123,26 +124,26 @@ class _Normed(nn.Module):
 
 class _Conv(_Normed):
     def __init__(self, conv: Conv, dtype: torch.dtype) -> None:
-        assert conv.bias is not None and conv.dilation[0] == 1, "no codec with norms has dilations"
+        assert conv.bias is not None
         direction_oik, gain_o = unfolded(conv)
         super().__init__(conv, Weights(direction_oik, gain_o=gain_o), conv.bias, dtype)
         self._mode = conv.pad_mode
 
     def forward(self, signal_btc: Tensor, length_b: Tensor) -> tuple[Tensor, Tensor]:
-        heard_btc = signal_btc if self.kernel == self.stride else self._padded(signal_btc, length_b)
+        heard_btc = signal_btc if self.span == self.stride == 1 else self._padded(signal_btc, length_b)
         length_b = (length_b + self.stride - 1) // self.stride
         return _ended(self.normed(self.product(heard_btc, self.stride), length_b), length_b), length_b
 
     def _padded(self, signal_btc: Tensor, length_b: Tensor) -> Tensor:
         """As if each segment were alone; where it is shorter than its mirror image, zeros first make it longer."""
         room = signal_btc.shape[1]
-        left, right = padding(room, self.kernel, self.stride, 1, self.causal)
+        left, right = padding(room, self.span, self.stride, 1, self.causal)
         padded_btc = F.pad(signal_btc, (0, 0, left, right), self._mode)
         if self._mode != "reflect":
             return padded_btc
-        right_b = self.kernel - self.stride - left + -length_b % self.stride
+        right_b = self.span - self.stride - left + -length_b % self.stride
         mirror_b1 = torch.maximum(length_b - 1, right_b.clamp_min(left))[:, None]
-        behind_r = torch.arange(self.kernel - 1, device=length_b.device)
+        behind_r = torch.arange(self.span - 1, device=length_b.device)
         place_br = (length_b[:, None] + behind_r).clamp_max(room + right - 1)  # one that is written twice gets the same
         source_br = (mirror_b1 - (mirror_b1 - place_br).abs()).clamp_min(0)
         shape = (-1, -1, signal_btc.shape[2])
