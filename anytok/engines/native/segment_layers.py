@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, padding, unfolded
+from .normed import moments
 from .packed_conv import Weights
 from .packing import up_weights
 from .recurrent import single_layers
@@ -111,12 +112,7 @@ class _Normed(nn.Module):
         return F.linear(heard_bnck.transpose(2, 3).flatten(2), self.weight, self.bias)
 
     def normed(self, signal_btc: Tensor, length_b: Tensor) -> Tensor:
-        """Each step is summed on its own and the second time in float64, as in normed.py."""
-        squares_bt = torch.linalg.vector_norm(signal_btc, dim=2, dtype=torch.float32).square()
-        sums_2bt = torch.stack([signal_btc.sum(2, dtype=torch.float32), squares_bt]).double()
-        sums_2b = sums_2bt.where(_within(signal_btc, length_b), 0).sum(2)
-        mean_b, square_b = sums_2b / (length_b * signal_btc.shape[2])
-        variance_b = (square_b - mean_b.square()).clamp_min(0)
+        mean_b, variance_b = moments(signal_btc, length_b)
         gain_b1c = self.norm.weight / (variance_b[:, None, None].float() + self.norm.eps).sqrt()
         shift_b1c = self.norm.bias - mean_b[:, None, None].float() * gain_b1c
         return torch.addcmul(shift_b1c.to(signal_btc.dtype), signal_btc, gain_b1c.to(signal_btc.dtype))
@@ -166,11 +162,7 @@ class _UpConv(_Normed):
         return _ended(out_btc[:, left : left + steps], length_b * stride), length_b * stride
 
 
-def _within(signal_btc: Tensor, length_b: Tensor) -> Tensor:
-    """[b, t]: before the end of its segment."""
-    return torch.arange(signal_btc.shape[1], device=length_b.device) < length_b[:, None]
-
-
 def _ended(signal_btc: Tensor, length_b: Tensor) -> Tensor:
     """With zeros behind the ends."""
-    return signal_btc.masked_fill(~_within(signal_btc, length_b)[..., None], 0)
+    behind_bt = torch.arange(signal_btc.shape[1], device=length_b.device) >= length_b[:, None]
+    return signal_btc.masked_fill(behind_bt[..., None], 0)
