@@ -1,4 +1,5 @@
-"""Change of sample rate, bit for bit as the original pipelines compute it, and without torchaudio.
+"""Change of sample rate, bit for bit as the original pipelines compute it, and without torchaudio; but for short clips
+of one channel (_FEW), whose last bits change with the number of threads there, and do not here.
 
 Band-limited interpolation (Smith, "Digital Audio Resampling", CCRMA) with torchaudio's defaults: Hann window,
 six zero crossings a side, roll-off 0.99.

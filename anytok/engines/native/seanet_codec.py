@@ -71,10 +71,10 @@ class SeanetCodec(Tokenizer):
         (default 32), and twice as many clips in the LSTMs; of EnCodec at 48 kHz, segments of one second (default 16).
         So a lone clip takes as long as many; with a smaller batch_size less is computed for it. In less than float32
         any number of tiles but 32 is for lone clips: it takes products for convolutions, which at 32 had 0.6 to 0.95
-        of their speed, so as to get the same bits in any company.
-        `num_codebooks` keeps the first n layers only and computes no others; `bandwidth` (kbit/s, EnCodec) says the
-        same in the field's other unit; by default all layers are there. `resampler` "soxr" replaces the published
-        pipelines' own ("functional" or "transform"), which changes codes, too.
+        of their speed, so as to get the same bits in any company. `num_codebooks` keeps the first n layers only and
+        computes no others; `bandwidth` (kbit/s, EnCodec) says the same in the field's other unit; by default all layers
+        are there. `resampler` "soxr" replaces the published pipelines' own ("functional" or "transform"), which changes
+        codes, too.
         """
         dtypes = codec_dtypes(dtype, device)
         on_cpu, for_gpus = torch.device(device).type == "cpu", "compile" if compile else "batch_size"
@@ -82,22 +82,25 @@ class SeanetCodec(Tokenizer):
             raise UsageError(f"{for_gpus} is for GPUs; on a CPU products are packed already, and shapes vary")
         files = read_codec(published(spec.name, checkpoint))
         card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler)
-        if files.sizes.norm and (compile or (batch_size is not None and not files.sizes.segment_samples)):
+        is_whole = files.sizes.norm and not files.sizes.segment_samples
+        if (files.sizes.norm and compile) or (is_whole and batch_size is not None):
             raise UsageError(f"{spec.name} has norms over what is of any length: there is no {for_gpus} for it")
         usual = SEGMENTS if files.sizes.norm else TILES
         batch_size = whole("batch_size", usual if batch_size is None else batch_size, 1)
         card = with_id(card, fingerprint(files.state), dtype)
         plain, report = _plain(files, device)
         fast: Fast
-        if on_cpu:
+        if on_cpu or is_whole:
             fast = FastCodec(plain, files.sizes.hop_length, *dtypes)
+        elif files.sizes.norm and files.sizes.segment_samples:
+            fast = SegmentCodec(plain, files.sizes.hop_length, *dtypes, files.sizes.segment_samples, batch_size)
         else:
-            fast = _for_gpus(plain, files.sizes, dtype, compile, batch_size)
+            tensor_cores = dtype not in ("float32", "mixed")
+            fast = TiledCodec(plain, files.sizes.hop_length, *dtypes, tensor_cores, compile, batch_size)
         del plain
         trim()  # packing leaves up to 170 MB of holes between the weights
-        return (SeanetCodec if files.sizes.norm else StreamingCodec)(
-            card, fast, files.sizes, report, products_of(dtype)
-        )  # fmt: skip
+        kind = SeanetCodec if files.sizes.norm else StreamingCodec
+        return kind(card, fast, files.sizes, report, products_of(dtype))
 
     @torch.inference_mode()
     @own_products
@@ -176,16 +179,6 @@ class SeanetCodec(Tokenizer):
             ends = [stride * place + count * self.spec.hop_length for place, count in enumerate(frames)]
             wave_cs = overlap_add(waves, stride, max(ends))
         return Audio(wave_cs[:, : codes.num_samples].numpy(), self._sizes.sample_rate)
-
-
-def _for_gpus(plain: Codec, sizes: CodecSizes, dtype: str, compile: bool, batch_size: int) -> Fast:
-    """What computes shapes of one kind only."""
-    dtypes, tensor_cores = codec_dtypes(dtype, "cuda"), dtype not in ("float32", "mixed")
-    if sizes.norm and sizes.segment_samples:
-        return SegmentCodec(plain, sizes.hop_length, *dtypes, sizes.segment_samples, batch_size)
-    if sizes.norm:  # over clips of any length
-        return FastCodec(plain, sizes.hop_length, *dtypes)
-    return TiledCodec(plain, sizes.hop_length, *dtypes, tensor_cores, compile, batch_size)
 
 
 def _plain(files: CodecFiles, device: str) -> tuple[Codec, LoadReport]:

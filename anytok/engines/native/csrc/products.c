@@ -65,9 +65,9 @@ INLINE void round_rows(int64_t rows, int64_t outputs, const vec sum[][WIDE], con
         }
 }
 
-/* The same of up to TILED_ROWS rows of pairs, by matrix units; a chunk of weights stays in the cache for all rows, and
-   if they fill one tile only, there is no need of chunks. The last tile begins earlier rather than being a smaller one:
-   some rows are made twice. */
+/* A block of outputs of up to TILED_ROWS rows of pairs, by matrix units; a chunk of weights stays in the cache for all
+   rows, and if they fill one tile only, there is no need of chunks. The last tile begins earlier rather than being a
+   smaller one: some rows are made twice. */
 INLINE void multiply_by_tiles(int64_t rows, int64_t depth, int64_t outputs, const float *weight, const float *bias,
                               Rows in, char *out) {
     vec sum[TILED_ROWS][WIDE], last[EDGE][WIDE];
