@@ -89,9 +89,8 @@ class SeanetCodec(Tokenizer):
         batch_size = whole("batch_size", usual if batch_size is None else batch_size, 1)
         card = with_id(card, fingerprint(files.state), dtype)
         plain, report = _plain(files, device)
-        fast: Fast
         if on_cpu or is_whole:
-            fast = FastCodec(plain, files.sizes.hop_length, *dtypes)
+            fast: Fast = FastCodec(plain, files.sizes.hop_length, *dtypes)
         elif files.sizes.norm and files.sizes.segment_samples:
             fast = SegmentCodec(plain, files.sizes.hop_length, *dtypes, files.sizes.segment_samples, batch_size)
         else:
