@@ -13,16 +13,17 @@ INLINE void say(const int size, const vec *gates, float *cell, void *hidden) {
     store(size, LANES, output * tanh_(now), hidden);
 }
 
-/* LANES units of up to CLIPS clips, one frame on. `weight` [width][GATES][LANES]; `heard` [rows][GATES][width] and all
-   others [rows][width], from the units' first on. All but `cell` have `size` bytes a number. */
-INLINE void step(const int size, const int tiled, int64_t rows, int64_t width, const void *weight, const char *heard,
-                 void *before, float *cell, char *after) {
+/* LANES units of up to CLIPS clips, one frame on. `weight` [width][GATES][LANES], after which come those at `next`;
+   `heard` [rows][GATES][width] and all others [rows][width], from the units' first on. All but `cell` have `size` bytes
+   a number. */
+INLINE void step(const int size, const int tiled, int64_t rows, int64_t width, const void *weight, const void *next,
+                 const char *heard, void *before, float *cell, char *after) {
     vec sum[CLIPS][GATES], zeros[GATES] = {0};
     int64_t depth = width * size / 4;
     if (tiled)
         add_by_tiles(depth, weight, (Rows){before, depth}, 0, 0, *sum);
     else
-        add_all(size == 4 ? FLOATS : PAIRS, rows, depth, weight, (Rows){before, depth}, (Rows){(float *)zeros, 0},
+        add_all(size == 4 ? FLOATS : PAIRS, rows, depth, weight, next, (Rows){before, depth}, (Rows){(float *)zeros, 0},
                 (Rows){(float *)sum, GATES * LANES});
     for (int64_t row = 0; row < rows; row++) {
         for (int gate = 0; gate < GATES; gate++, heard += width * size) sum[row][gate] += load(size, LANES, heard);
@@ -40,11 +41,13 @@ INLINE void steps(const int size, const int tiled, int64_t frames, int64_t rows,
         for (int64_t part = 0; part < threads; part++) {
             int64_t first = width / LANES * part / threads, last = width / LANES * (part + 1) / threads - 1;
             for (int64_t done = 0; done <= last - first; done++) {
-                int64_t unit = LANES * (frame % 2 ? last - done : first + done);
+                int64_t unit = LANES * (frame % 2 ? last - done : first + done), next = frame % 2 ? -LANES : LANES;
+                const char *block = weight + unit * width * GATES * size;
+                if (done == last - first) next = 0; /* the next frame begins with these */
                 for (int64_t row = 0; row < rows; row += CLIPS) {
                     int64_t some = least(CLIPS, rows - row);
                     if (tiled && some != begun) tiles_begin(begun = some);
-                    step(size, tiled, some, width, weight + unit * width * GATES * size,
+                    step(size, tiled, some, width, block, block + next * width * GATES * size,
                          heard + ((frame * rows + row) * GATES * width + unit) * size, before + row * width * size,
                          cell + row * width + unit, after + (row * width + unit) * size);
                 }

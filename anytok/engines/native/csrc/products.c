@@ -46,11 +46,11 @@ void pack(int64_t dims, const int64_t *counts, const int64_t *apart, int64_t inp
 }
 
 /* A block of outputs of up to ROWS rows. Of pairs they are rounded to bfloat16. */
-INLINE void multiply(const int kind, int64_t rows, int64_t depth, int64_t outputs, const void *weight, Rows bias,
-                     Rows in, char *out) {
-    if (kind != PAIRS) return add_all(kind, rows, depth, weight, in, bias, (Rows){(float *)out, outputs});
+INLINE void multiply(const int kind, int64_t rows, int64_t depth, int64_t outputs, const void *weight, const void *next,
+                     Rows bias, Rows in, char *out) {
+    if (kind != PAIRS) return add_all(kind, rows, depth, weight, next, in, bias, (Rows){(float *)out, outputs});
     vec made[ROWS][WIDE];
-    add_all(kind, rows, depth, weight, in, bias, (Rows){(float *)made, WIDE * LANES});
+    add_all(kind, rows, depth, weight, next, in, bias, (Rows){(float *)made, WIDE * LANES});
     for (int64_t row = 0; row < rows; row++)
         for (int64_t part = 0; part < WIDE; part++)
             store(2, LANES, made[row][part], out + (row * outputs + part * LANES) * 2);
@@ -109,10 +109,13 @@ void products(int64_t kind, int64_t tiled, int64_t rows, int64_t pitch, int64_t 
             int64_t output = WIDE * LANES * (keeps ? part % blocks : part / shares);
             Rows from = skip((Rows){in, pitch}, row), with = {bias + output, 0};
             char *to = out + (row * outputs + output) * (kind == PAIRS ? 2 : 4);
-            const void *block = behind(kind, weight, output * depth);
-            if (kind == FLOATS) multiply(FLOATS, some, depth, outputs, block, with, from, to);
-            if (kind == HALF_WEIGHTS) multiply(HALF_WEIGHTS, some, depth, outputs, block, with, from, to);
-            if (kind == PAIRS && !tiled) multiply(PAIRS, some, depth, outputs, block, with, from, to);
+            const void *block = behind(kind, weight, output * depth), *next = 0;
+            /* Weights come from afar if they are read for the first time, or are more than are kept until the next. */
+            if (!keeps && (part % shares == 0 || WIDE * LANES * depth > KEPT))
+                next = behind(kind, weight, (part + 1) / shares * WIDE * LANES * depth);
+            if (kind == FLOATS) multiply(FLOATS, some, depth, outputs, block, next, with, from, to);
+            if (kind == HALF_WEIGHTS) multiply(HALF_WEIGHTS, some, depth, outputs, block, next, with, from, to);
+            if (kind == PAIRS && !tiled) multiply(PAIRS, some, depth, outputs, block, next, with, from, to);
             if (tiled) multiply_by_tiles(some, depth, outputs, block, with.at, from, to);
         }
         if (tiled) tiles_end(); /* oneDNN has tiles of its own on the same threads */

@@ -20,6 +20,7 @@ enum { TILE = 6 }; /* rows whose sums, WIDE registers each, fit into the 32 */
 enum { TILE = 3 }; /* … into the 16 */
 #endif
 enum { WIDE = 4, ROWS = 60 }; /* registers side by side, of one row, and rows at once */
+enum { LINE = 64 };           /* bytes that a cache fetches at once */
 _Static_assert(ROWS % TILE == 0, "shares of rows are whole tiles");
 
 /* Rows of numbers, each of which begins `pitch` numbers after the one before. */
@@ -30,9 +31,10 @@ typedef struct {
 
 INLINE Rows skip(Rows rows, int64_t count) { return (Rows){rows.at + count * rows.pitch, rows.pitch}; }
 
-/* The weight that lies `count` behind. */
+/* The bytes of a weight, and the weight that lies `count` behind. */
+INLINE int bytes_of(const int kind) { return kind == HALF_WEIGHTS ? 2 : 4; }
 INLINE const void *behind(const int kind, const void *weight, int64_t count) {
-    return (const char *)weight + count * (kind == HALF_WEIGHTS ? 2 : 4);
+    return (const char *)weight + count * bytes_of(kind);
 }
 
 /* LANES floats, of float16. */
@@ -57,19 +59,23 @@ INLINE vec add_product(const int kind, vec sum, vec a, vec b) {
 }
 
 /* to = W in + with, over `count` inputs, for `rows` rows; the compiler unrolls it, so rows is a constant. Long sums are
-   made of these short ones, which loses fewer bits than one after the other would. */
-INLINE void add_products(const int kind, const int rows, int64_t count, const float *weight, Rows in, Rows with,
-                         Rows to) {
+   made of these short ones, which loses fewer bits than one after the other would. Meanwhile half of as many weights
+   are fetched from `next`, if there are such, into the larger cache. */
+INLINE void add_products(const int kind, const int rows, int64_t count, const float *weight, const char *next, Rows in,
+                         Rows with, Rows to) {
+    const int fetched = WIDE * LANES * bytes_of(kind) / 2;
     vec sum[TILE][WIDE];
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < WIDE; part++) sum[row][part] = all(0);
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < count; k++)
+    for (int64_t k = 0; k < count; k++) {
+        for (int at = 0; next && at < fetched; at += LINE) __builtin_prefetch(next + k * fetched + at, 0, 2);
         for (int part = 0; part < WIDE; part++) {
             vec w = load(4, LANES, weight + (k * WIDE + part) * LANES);
             for (int row = 0; row < rows; row++)
                 sum[row][part] = add_product(kind, sum[row][part], w, same(skip(in, row).at + k));
         }
+    }
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < WIDE; part++) {
             vec more = load(4, LANES, skip(with, row).at + part * LANES) + sum[row][part];
@@ -77,22 +83,25 @@ INLINE void add_products(const int kind, const int rows, int64_t count, const fl
         }
 }
 
-INLINE void add_tile(const int kind, int64_t rows, int64_t count, const float *weight, Rows in, Rows with, Rows to) {
+INLINE void add_tile(const int kind, int64_t rows, int64_t count, const float *weight, const char *next, Rows in,
+                     Rows with, Rows to) {
     switch (rows) {
-        case 1: add_products(kind, 1, count, weight, in, with, to); break;
-        case 2: add_products(kind, 2, count, weight, in, with, to); break;
-        case 3: add_products(kind, 3, count, weight, in, with, to); break;
+        case 1: add_products(kind, 1, count, weight, next, in, with, to); break;
+        case 2: add_products(kind, 2, count, weight, next, in, with, to); break;
+        case 3: add_products(kind, 3, count, weight, next, in, with, to); break;
 #if defined __AVX512F__
-        case 4: add_products(kind, 4, count, weight, in, with, to); break;
-        case 5: add_products(kind, 5, count, weight, in, with, to); break;
-        case 6: add_products(kind, 6, count, weight, in, with, to); break;
+        case 4: add_products(kind, 4, count, weight, next, in, with, to); break;
+        case 5: add_products(kind, 5, count, weight, next, in, with, to); break;
+        case 6: add_products(kind, 6, count, weight, next, in, with, to); break;
 #endif
     }
 }
 
 /* to = W in + with, of up to ROWS rows and WIDE * LANES outputs. `weight` [depth][WIDE][LANES]; a chunk of it stays in
-   the cache for all rows. A pair counts as one number. */
-INLINE void add_all(const int kind, int64_t rows, int64_t depth, const void *weight, Rows in, Rows with, Rows to) {
+   the cache for all rows. A pair counts as one number. Of weights that lie far away it is told which come after them,
+   `next`: while the first two tiles of rows are multiplied by a chunk, each fetches half of the one behind it. */
+INLINE void add_all(const int kind, int64_t rows, int64_t depth, const void *weight, const void *next, Rows in,
+                    Rows with, Rows to) {
     vec room[ROWS][WIDE], wide[CHUNK * WIDE];
     Rows sum = {(float *)room, WIDE * LANES};
     for (int64_t begin = 0; begin < depth; begin += CHUNK) {
@@ -103,9 +112,14 @@ INLINE void add_all(const int kind, int64_t rows, int64_t depth, const void *wei
             for (int64_t i = 0; i < count * WIDE; i++) wide[i] = widened(behind(kind, weight, i * LANES));
             chunk = (const float *)wide;
         }
-        for (int64_t row = 0; row < rows; row += TILE)
-            add_tile(kind, least(TILE, rows - row), count, chunk, skip(in, row), skip(with, row), skip(out, row));
-        in.at += count, weight = behind(kind, weight, count * WIDE * LANES), with = sum;
+        weight = behind(kind, weight, count * WIDE * LANES);
+        const void *then = begin + CHUNK < depth ? weight : next;
+        for (int64_t row = 0; row < rows; row += TILE) {
+            int fetches = next && row <= TILE;
+            const void *half = fetches ? behind(kind, then, row / TILE * count * WIDE * LANES / 2) : 0;
+            add_tile(kind, least(TILE, rows - row), count, chunk, half, skip(in, row), skip(with, row), skip(out, row));
+        }
+        in.at += count, with = sum;
     }
 }
 

@@ -11,7 +11,8 @@ INLINE void search(int64_t rows, int64_t depth, int64_t size, const float *weigh
     for (int64_t row = 0; row < rows; row++) best[row] = all(-__builtin_inff());
     for (int64_t first = 0; first < size; first += WIDE * LANES) {
         Rows with = {bias + first, 0}, to = {(float *)score, WIDE * LANES};
-        add_all(FLOATS, rows, depth, weight + first * depth, in, with, to);
+        const float *block = weight + first * depth;
+        add_all(FLOATS, rows, depth, block, block + WIDE * LANES * depth, in, with, to);
         for (int64_t row = 0; row < rows; row++)
             for (int part = 0; part < WIDE; part++) {
                 ints is = score[row][part] > best[row], here = (int32_t)(first + part * LANES) - (ints){0};
