@@ -12,17 +12,21 @@ import ctypes
 import math
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 __all__ = [
+    "ShortGates",
     "dots",
     "elu",
+    "few",
     "fits",
     "fits_dots",
     "fits_outputs",
     "has_half",
+    "lengthen",
     "lstm",
     "lstm_say",
     "missing",
@@ -33,17 +37,26 @@ __all__ = [
     "products",
     "quantize",
     "rescale",
+    "shorten",
     "snake",
 ]
 
 
-# What `products` can multiply, rows by weights, as csrc/products.h counts it.
+# What can be multiplied, rows by weights, as csrc/products.h counts it.
 _KINDS = {
     (torch.float32, torch.float32): 0,
     (torch.float32, torch.float16): 1,
     (torch.bfloat16, torch.bfloat16): 2,
+    (torch.float32, torch.int32): 3,
 }
 _TILE = 32  # inputs that matrix units take at once
+
+
+class ShortGates(NamedTuple):
+    """What `pack_gates` gives, in three bytes a number: whole numbers times a power of two for each gate of a unit."""
+
+    numbers: Tensor
+    scales: Tensor
 
 
 def missing() -> str | None:
@@ -120,6 +133,28 @@ def pack_gates(weight_gc: Tensor) -> Tensor:
     return gates_guc.unflatten(3, (-1, 2)).permute(1, 3, 0, 2, 4).contiguous()
 
 
+def few() -> int:
+    """Clips up to which short gates are the faster ones; more cannot go with them."""
+    return _constant("few")
+
+
+def shorten(packed: Tensor) -> ShortGates | None:
+    """Packed float32 gates in three bytes a number, each rounded by at most 2^-23 of the largest of its gate; None if
+    that would lose more than float32 itself loses in sums of them: if a few are much larger than the others."""
+    blocks, depth, lanes = len(packed) // _constant("block"), packed.shape[1], _constant("lanes")
+    numbers, scales = torch.empty(blocks, depth, 3, lanes, dtype=torch.int32), packed.new_empty(blocks, 4, lanes)
+    is_fine = _call("shorten", blocks, depth, packed, numbers, scales, torch.get_num_threads())
+    return ShortGates(numbers, scales) if is_fine else None
+
+
+def lengthen(short: ShortGates) -> Tensor:
+    """The same numbers in float32, packed."""
+    blocks, depth, _, lanes = short.numbers.shape
+    packed = short.scales.new_empty(blocks * 4 * lanes, depth)
+    _call("lengthen", blocks, depth, *short, packed, torch.get_num_threads())
+    return packed
+
+
 def products(packed: Tensor, bias_o: Tensor, rows_ti: Tensor, tiled: bool | None = None) -> Tensor:
     """x W^T + b, [t, i] → [t, o]. The rows may overlap: windows of a signal that is not copied.
 
@@ -159,14 +194,17 @@ def quantize(packed_knd: Tensor, bias_kn: Tensor, codebooks_knd: Tensor, latents
     return codes_kt
 
 
-def lstm(packed: Tensor, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor, tiled: bool | None = None) -> None:
+def lstm(
+    packed: Tensor | ShortGates, heard_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor, tiled: bool | None = None
+) -> None:
     """Take all steps. `heard_tbg` is what inputs and biases give; `hidden_tbc` has one frame more, of which the first
     is given and the others are written; `cell_bc`, float32, is replaced. The others are float32 or bfloat16; all are
     contiguous. `tiled`: by matrix units, as it is in bfloat16 where there are such."""
-    (frames, clips, _), width, size = heard_tbg.shape, cell_bc.shape[1], _size(packed, heard_tbg, hidden_tbc)
-    assert _size(cell_bc) == 4
-    sizes = (size, _by_tiles(tiled, hidden_tbc), frames, clips, width)
-    _call("lstm", *sizes, packed, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
+    (frames, clips, _), width, _ = heard_tbg.shape, cell_bc.shape[1], _size(heard_tbg, hidden_tbc)
+    numbers, scales = packed if isinstance(packed, ShortGates) else (packed, packed[:0])
+    assert _size(cell_bc) == 4 and (len(scales) == 0 or clips <= few())
+    sizes = (_KINDS[hidden_tbc.dtype, numbers.dtype], _by_tiles(tiled, hidden_tbc), frames, clips, width)
+    _call("lstm", *sizes, numbers, scales, heard_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
 
 
 def lstm_say(gates_bg: Tensor, cell_bc: Tensor, hidden_bc: Tensor) -> None:

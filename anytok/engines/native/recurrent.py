@@ -1,6 +1,6 @@
 """LSTM layers over clips that arrive in pieces, many clips abreast.
 
-State is carried from piece to piece, so the pieces equal the whole pass. A clip alone must read a layer's 17 MB of
+State is carried from piece to piece, so the pieces equal the whole pass. A clip alone must read a layer's 13 MB of
 weights for every frame; clips abreast share that reading, and each gets the very bits that it would get alone.
 
 Legend: t time, b clips abreast, c channels, g gates (4 c).
@@ -24,7 +24,7 @@ from .packed import HAS_MATRIX_UNITS, ROWS, PackedLinear, can_pack, least_rows, 
 __all__ = ["Layer", "State", "Sweep", "layers_of", "single_layers"]
 
 _BLOCK = 50  # frames whose inputs are projected in one product: they stay in cache
-_WIDE = 1024  # from this width on a float32 step is the reading of its weights, and SteppedLayer is as fast or faster
+_WIDE = 1024  # from this width on a float32 step is the reading of its weights
 
 
 @dataclass(frozen=True)
@@ -81,20 +81,40 @@ class PackedLayer(ABC):
         return [(torch.cat(pieces), state) for pieces, state in zip(said, states, strict=True)]
 
 
+class _Gates:
+    """Packed recurrent weights. A few clips wait for them to be read, and read them in three bytes a number; for more
+    clips the very same numbers are made float32 when they first come."""
+
+    def __init__(self, weight_hh: Tensor) -> None:
+        packed = kernels.pack_gates(weight_hh)
+        can_wait = weight_hh.dtype == torch.float32 and weight_hh.shape[1] >= _WIDE
+        self._short = kernels.shorten(packed) if can_wait else None
+        self._packed = None if self._short else packed
+
+    def of(self, clips: int) -> Tensor | kernels.ShortGates:
+        """As so many clips abreast read them."""
+        if self._short and clips <= kernels.few():
+            return self._short
+        if self._packed is None:
+            assert self._short
+            self._packed = kernels.lengthen(self._short)
+        return self._packed
+
+
 class CompiledLayer(PackedLayer):
     """One product for all steps' inputs, and our own kernel for the steps, of a width and type that it fits."""
 
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
         self._width, self._dtype = weight_hh.shape[1], weight_hh.dtype
         self._hear = linear(weight_ih, bias_ih + bias_hh)
-        self._recall = kernels.pack_gates(weight_hh)
+        self._recall = _Gates(weight_hh)
 
     def _steps(self, heard_tbc: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
         frames, clips, _ = heard_tbc.shape
         gates_tbg = self._hear(heard_tbc.flatten(0, 1)).view(frames, clips, -1)
         out_tbc, cell_bc = hidden_bc.new_empty(frames + 1, clips, self._width), cell_bc.clone()
         out_tbc[0] = hidden_bc
-        kernels.lstm(self._recall, gates_tbg, out_tbc, cell_bc)
+        kernels.lstm(self._recall.of(clips), gates_tbg, out_tbc, cell_bc)
         return out_tbc[1:], cell_bc
 
 

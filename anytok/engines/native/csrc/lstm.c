@@ -13,28 +13,32 @@ INLINE void say(const int size, const vec *gates, float *cell, void *hidden) {
     store(size, LANES, output * tanh_(now), hidden);
 }
 
-/* LANES units of up to CLIPS clips, one frame on. `weight` [width][GATES][LANES], after which come those at `next`;
-   `heard` [rows][GATES][width] and all others [rows][width], from the units' first on. All but `cell` have `size` bytes
-   a number. */
-INLINE void step(const int size, const int tiled, int64_t rows, int64_t width, const void *weight, const void *next,
-                 const char *heard, void *before, float *cell, char *after) {
+/* LANES units of up to CLIPS clips, one frame on. `weight` [width][GATES][LANES], after which come those at `next`, and
+   their `scale` [GATES][LANES] if they are short; `heard` [rows][GATES][width] and all others [rows][width], from the
+   units' first on. All but `cell` have `size` bytes a number. */
+INLINE void step(const int kind, const int size, const int tiled, int64_t rows, int64_t width, const void *weight,
+                 const void *next, const float *scale, const char *heard, void *before, float *cell, char *after) {
     vec sum[CLIPS][GATES], zeros[GATES] = {0};
     int64_t depth = width * size / 4;
+    Rows in = {before, depth}, with = {(float *)zeros, 0}, to = {(float *)sum, GATES * LANES};
     if (tiled)
-        add_by_tiles(depth, weight, (Rows){before, depth}, 0, 0, *sum);
+        add_by_tiles(depth, weight, in, 0, 0, *sum);
     else
-        add_all(size == 4 ? FLOATS : PAIRS, rows, depth, weight, next, (Rows){before, depth}, (Rows){(float *)zeros, 0},
-                (Rows){(float *)sum, GATES * LANES});
+        add_all(kind, rows, depth, weight, next, in, with, to);
     for (int64_t row = 0; row < rows; row++) {
-        for (int gate = 0; gate < GATES; gate++, heard += width * size) sum[row][gate] += load(size, LANES, heard);
+        for (int gate = 0; gate < GATES; gate++, heard += width * size) {
+            if (kind == SHORT_WEIGHTS) sum[row][gate] *= load(4, LANES, scale + gate * LANES);
+            sum[row][gate] += load(size, LANES, heard);
+        }
         say(size, sum[row], cell + row * width, after + row * width * size);
     }
 }
 
 /* Every other frame goes through a thread's units backwards: it begins with the weights that are still in the cache. */
-INLINE void steps(const int size, const int tiled, int64_t frames, int64_t rows, int64_t width, const char *weight,
-                  const char *heard, char *hidden, float *cell, int64_t threads) {
-    int64_t begun = 0; /* rows of tiles */
+INLINE void steps(const int kind, const int tiled, int64_t frames, int64_t rows, int64_t width, const void *weight,
+                  const float *scale, const char *heard, char *hidden, float *cell, int64_t threads) {
+    const int size = kind == PAIRS ? 2 : 4;
+    int64_t begun = 0, depth = width * size / 4; /* rows of tiles, numbers or pairs */
     for (int64_t frame = 0; frame < frames; frame++) {
         char *before = hidden + frame * rows * width * size, *after = before + rows * width * size;
 #pragma omp for schedule(static)
@@ -42,14 +46,14 @@ INLINE void steps(const int size, const int tiled, int64_t frames, int64_t rows,
             int64_t first = width / LANES * part / threads, last = width / LANES * (part + 1) / threads - 1;
             for (int64_t done = 0; done <= last - first; done++) {
                 int64_t unit = LANES * (frame % 2 ? last - done : first + done), next = frame % 2 ? -LANES : LANES;
-                const char *block = weight + unit * width * GATES * size;
                 if (done == last - first) next = 0; /* the next frame begins with these */
+                const void *block = behind(kind, weight, unit * depth * GATES);
                 for (int64_t row = 0; row < rows; row += CLIPS) {
                     int64_t some = least(CLIPS, rows - row);
                     if (tiled && some != begun) tiles_begin(begun = some);
-                    step(size, tiled, some, width, block, block + next * width * GATES * size,
-                         heard + ((frame * rows + row) * GATES * width + unit) * size, before + row * width * size,
-                         cell + row * width + unit, after + (row * width + unit) * size);
+                    step(kind, size, tiled, some, width, block, behind(kind, block, next * depth * GATES),
+                         scale + unit * GATES, heard + ((frame * rows + row) * GATES * width + unit) * size,
+                         before + row * width * size, cell + row * width + unit, after + (row * width + unit) * size);
                 }
             }
         }
@@ -59,18 +63,20 @@ INLINE void steps(const int size, const int tiled, int64_t frames, int64_t rows,
 
 /* All steps of an LSTM layer over `rows` clips abreast. `weight` [width / LANES][width][GATES][LANES], `heard` [frames]
    [rows][GATES][width] (what the inputs and biases give), `hidden` [1 + frames][rows][width], of which the first frame
-   is given, `cell` [rows][width], which is replaced. All but `cell` have `size` bytes a number; with two, for which it
-   takes pairs, `weight` is [width / LANES][width / 2][GATES][LANES][2]. By tiles if it is `tiled`, of a width that is a
-   multiple of 2 EDGE. */
-void lstm(int64_t size, int64_t tiled, int64_t frames, int64_t rows, int64_t width, const char *weight,
-          const char *heard, char *hidden, float *cell, int64_t threads) {
+   is given, `cell` [rows][width], which is replaced. `kind` is FLOATS; PAIRS, of which all but `cell` consist, and
+   `weight` is [width / LANES][width / 2][GATES][LANES][2], by tiles if it is `tiled`, of a width that is a multiple of
+   2 EDGE; or SHORT_WEIGHTS, as `shorten` makes them with their `scale`, for up to `few` clips. */
+void lstm(int64_t kind, int64_t tiled, int64_t frames, int64_t rows, int64_t width, const void *weight,
+          const float *scale, const char *heard, char *hidden, float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)
-    if (size == 4)
-        steps(4, 0, frames, rows, width, weight, heard, hidden, cell, threads);
+    if (kind == FLOATS)
+        steps(FLOATS, 0, frames, rows, width, weight, scale, heard, hidden, cell, threads);
+    else if (kind == SHORT_WEIGHTS)
+        steps(SHORT_WEIGHTS, 0, frames, rows, width, weight, scale, heard, hidden, cell, threads);
     else if (tiled)
-        steps(2, 1, frames, rows, width, weight, heard, hidden, cell, threads);
+        steps(PAIRS, 1, frames, rows, width, weight, scale, heard, hidden, cell, threads);
     else
-        steps(2, 0, frames, rows, width, weight, heard, hidden, cell, threads);
+        steps(PAIRS, 0, frames, rows, width, weight, scale, heard, hidden, cell, threads);
 }
 
 /* One step, of which the products are done: `gates` [rows][GATES][width] and `hidden` [rows][width] have `size` bytes a

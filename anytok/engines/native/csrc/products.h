@@ -5,9 +5,9 @@
 #include "tiles.h"
 #include "vectors.h"
 
-/* What is multiplied: floats; floats by weights in float16, which are widened first; or bfloat16 by bfloat16, in pairs
-   that take a float's place. Sums are always floats. */
-enum { FLOATS, HALF_WEIGHTS, PAIRS };
+/* What is multiplied: floats; floats by weights in float16, which are widened first; bfloat16 by bfloat16, in pairs that
+   take a float's place; or floats by short weights, whole numbers of 24 bits. Sums are always floats. */
+enum { FLOATS, HALF_WEIGHTS, PAIRS, SHORT_WEIGHTS };
 #ifdef __AVX512BF16__
 enum { HAS_PAIRS = 1 };
 #else
@@ -32,7 +32,7 @@ typedef struct {
 INLINE Rows skip(Rows rows, int64_t count) { return (Rows){rows.at + count * rows.pitch, rows.pitch}; }
 
 /* The bytes of a weight, and the weight that lies `count` behind. */
-INLINE int bytes_of(const int kind) { return kind == HALF_WEIGHTS ? 2 : 4; }
+INLINE int bytes_of(const int kind) { return kind == HALF_WEIGHTS ? 2 : kind == SHORT_WEIGHTS ? 3 : 4; }
 INLINE const void *behind(const int kind, const void *weight, int64_t count) {
     return (const char *)weight + count * bytes_of(kind);
 }
@@ -44,6 +44,18 @@ INLINE vec widened(const void *from) {
 #else
     return (vec)_mm256_cvtph_ps(_mm_loadu_si128(from));
 #endif
+}
+
+/* The weights of one input, [WIDE][LANES]. Short ones fill the upper three bytes of three registers, and those of a
+   fourth are the lowest: they come out times 256. */
+INLINE void weights_at(const int kind, const char *from, vec *weight) {
+    for (int i = 0; i < WIDE - (kind == SHORT_WEIGHTS); i++) weight[i] = load(4, LANES, from + i * sizeof(vec));
+    if (kind != SHORT_WEIGHTS) return;
+    ints a = (ints)weight[0], b = (ints)weight[1], c = (ints)weight[2];
+    weight[0] = __builtin_convertvector(a & ~255, vec);
+    weight[1] = __builtin_convertvector(b & ~255, vec);
+    weight[2] = __builtin_convertvector(c & ~255, vec);
+    weight[3] = __builtin_convertvector(a << 24 | (b & 255) << 16 | (c & 255) << 8, vec);
 }
 
 /* sum + a b. CPUs without products of pairs make them of two others: slowly, but so every CPU can test what takes them. */
@@ -60,21 +72,22 @@ INLINE vec add_product(const int kind, vec sum, vec a, vec b) {
 
 /* to = W in + with, over `count` inputs, for `rows` rows; the compiler unrolls it, so rows is a constant. Long sums are
    made of these short ones, which loses fewer bits than one after the other would. Meanwhile half of as many weights
-   are fetched from `next`, if there are such, into the larger cache. */
-INLINE void add_products(const int kind, const int rows, int64_t count, const float *weight, const char *next, Rows in,
+   are fetched from `next`, if there are such, into the larger cache; of short ones, of which few rows are told, all. */
+INLINE void add_products(const int kind, const int rows, int64_t count, const char *weight, const char *next, Rows in,
                          Rows with, Rows to) {
-    const int fetched = WIDE * LANES * bytes_of(kind) / 2;
+    const int size = WIDE * LANES * (kind == SHORT_WEIGHTS ? 3 : 4);
+    const int fetched = WIDE * LANES * bytes_of(kind) / (kind == SHORT_WEIGHTS ? 1 : 2);
     vec sum[TILE][WIDE];
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < WIDE; part++) sum[row][part] = all(0);
 #pragma GCC unroll 4
     for (int64_t k = 0; k < count; k++) {
         for (int at = 0; next && at < fetched; at += LINE) __builtin_prefetch(next + k * fetched + at, 0, 2);
-        for (int part = 0; part < WIDE; part++) {
-            vec w = load(4, LANES, weight + (k * WIDE + part) * LANES);
+        vec w[WIDE];
+        weights_at(kind, weight + k * size, w);
+        for (int part = 0; part < WIDE; part++)
             for (int row = 0; row < rows; row++)
-                sum[row][part] = add_product(kind, sum[row][part], w, same(skip(in, row).at + k));
-        }
+                sum[row][part] = add_product(kind, sum[row][part], w[part], same(skip(in, row).at + k));
     }
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < WIDE; part++) {
@@ -83,7 +96,7 @@ INLINE void add_products(const int kind, const int rows, int64_t count, const fl
         }
 }
 
-INLINE void add_tile(const int kind, int64_t rows, int64_t count, const float *weight, const char *next, Rows in,
+INLINE void add_tile(const int kind, int64_t rows, int64_t count, const char *weight, const char *next, Rows in,
                      Rows with, Rows to) {
     switch (rows) {
         case 1: add_products(kind, 1, count, weight, next, in, with, to); break;
@@ -107,10 +120,10 @@ INLINE void add_all(const int kind, int64_t rows, int64_t depth, const void *wei
     for (int64_t begin = 0; begin < depth; begin += CHUNK) {
         int64_t count = least(CHUNK, depth - begin);
         Rows out = begin + CHUNK < depth ? sum : to;
-        const float *chunk = weight;
+        const char *chunk = weight;
         if (kind == HALF_WEIGHTS) { /* once for all rows */
             for (int64_t i = 0; i < count * WIDE; i++) wide[i] = widened(behind(kind, weight, i * LANES));
-            chunk = (const float *)wide;
+            chunk = (const char *)wide;
         }
         weight = behind(kind, weight, count * WIDE * LANES);
         const void *then = begin + CHUNK < depth ? weight : next;
