@@ -18,7 +18,7 @@ from marks import compiled_only
 from torch import Tensor
 
 import anytok
-from anytok.engines.native import kernels, recurrent
+from anytok.engines.native import kernels, library, recurrent
 
 ROOT = Path(__file__).parent.parent
 INF, NAN = float("inf"), float("nan")
@@ -38,20 +38,20 @@ def test_an_installation_with_a_compiler_has_kernels():
 @compiled_only
 def test_kernels_are_the_best_that_were_compiled_and_that_this_cpu_has(tmp_path, monkeypatch):
     """An old compiler makes only some of them."""
-    built = Path(kernels.__file__).parent
-    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "kernels.py"))
+    built = Path(library.__file__).parent
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
     features = {"avx2": "avx2", "avx512": "avx512", "avx512bf16": "avx512_bf16", "amx": "amx_tile"}
     for feature in features.values():
         monkeypatch.setattr(torch.cpu, f"_is_{feature}_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_init_amx", lambda: True)
-    assert kernels._library.__wrapped__() == "this CPU has no AVX2"
+    assert library._library.__wrapped__() == "this CPU has no AVX2"
     for kind, feature in features.items():
         monkeypatch.setattr(torch.cpu, f"_is_{feature}_supported", lambda: True)
-        assert kind != "avx2" or "not compiled" in kernels._library.__wrapped__()
+        assert kind != "avx2" or "not compiled" in library._library.__wrapped__()
         shutil.copy(built / "kernels-avx2.so", tmp_path / f"kernels-{kind}.so")
-        assert kernels._library.__wrapped__()._name == str(tmp_path / f"kernels-{kind}.so")
+        assert library._library.__wrapped__()._name == str(tmp_path / f"kernels-{kind}.so")
     monkeypatch.setattr(torch.cpu, "_init_amx", lambda: False)  # the system keeps matrix units to itself
-    assert kernels._library.__wrapped__()._name == str(tmp_path / "kernels-avx512bf16.so")
+    assert library._library.__wrapped__()._name == str(tmp_path / "kernels-avx512bf16.so")
 
 
 @compiled_only
@@ -372,7 +372,11 @@ def test_what_a_kernel_cannot_take_is_never_passed_on():
     for entries, dimension in ((96, 8), (128, 9)):
         with pytest.raises(AssertionError):
             books = torch.zeros(2, entries, 8)
-            kernels.quantize(books, torch.zeros(2, entries), books, torch.zeros(7, dimension))
+            kernels.quantize(books, torch.zeros(2, entries), torch.zeros(2), books, torch.zeros(7, dimension))
+    for entries, dimension in ((128, 528), (4096, 512), (128, 256)):  # no whole tiles; no room; not deep
+        with pytest.raises(AssertionError):
+            books, latents = torch.zeros(2, entries, dimension), torch.zeros(7, dimension)
+            kernels.quantize(books.bfloat16(), torch.zeros(2, entries), torch.zeros(2), books, latents)
     with pytest.raises(AssertionError):
         kernels.rescale(torch.zeros(16, 7).T, torch.zeros(16), torch.zeros(16))
     assert kernels.fits(1024) and not kernels.fits(1028)

@@ -28,7 +28,7 @@ from anytok.engines.native.recurrent import (
     layers_of,
     single_layers,
 )
-from anytok.engines.native.search import _first_largest, search
+from anytok.engines.native.search import CompiledSearch, _first_largest, search
 from anytok.models.quantize import ResidualQuantizer
 from anytok.models.seanet import Conv, UpConv, fold_weight_norm, folded
 from anytok.models.segments import normalize, overlap_add
@@ -240,6 +240,49 @@ def test_a_search_finds_what_the_plain_one_finds(threads, compiled, books, entri
         assert torch.equal(searched(latents[:count], 1), codes[:1, :count])
 
 
+@compiled_only
+@pytest.mark.parametrize(("entries", "dimension"), [(64, 512), (1024, 1024), (192, 1120)])
+@pytest.mark.parametrize("like", ["ties", "near", "nearer", "far", "small"])
+@torch.inference_mode()
+def test_a_search_by_matrix_units_finds_what_the_other_finds(threads, entries, dimension, like):
+    """Also where all entries are alike but for less than bfloat16 tells apart, or than float32 does if it sums in another
+    order, and where some are equal."""
+    generator = torch.Generator().manual_seed(0)
+    codebooks = torch.randn(3, entries, dimension, generator=generator)
+    latents = 2 * torch.randn(75, dimension, generator=generator)
+    if like == "ties":
+        codebooks, latents = codebooks.mul(4).round() / 8, latents.mul(4).round() / 8
+        codebooks[:, 1::2] = codebooks[:, ::2]
+    if like.startswith("near"):
+        codebooks = codebooks[:, :1] + (1e-3 if like == "near" else 1e-5) * codebooks
+    if like == "small":
+        codebooks, latents = codebooks * 1e-18, latents * 1e-18
+    codes = CompiledSearch(codebooks, near=False)(latents, 3)
+    assert torch.equal(CompiledSearch(codebooks, near=True)(latents, 3), codes) and len(codes.unique()) > 20
+    for count in (0, 1, 17):
+        assert torch.equal(CompiledSearch(codebooks, near=True)(latents[:count], 2), codes[:2, :count])
+
+
+@compiled_only
+@torch.inference_mode()
+def test_a_search_by_matrix_units_forgives_whatever_bfloat16_does():
+    """All roundings of the nearest entry go one way, and those of the others nowhere."""
+    codebooks, latents = torch.full((1, 64, 512), 1 - 2**-8), torch.ones(1, 512)
+    codebooks[0, 5] = 1 + 2**-9.1
+    assert codebooks.bfloat16()[0, 5, 0] == 1 and codebooks.bfloat16()[0, 0, 0] == 1 - 2**-8
+    for near in (False, True):
+        assert CompiledSearch(codebooks, near)(latents, 1).item() == 5
+
+
+@compiled_only
+@torch.inference_mode()
+def test_what_is_no_number_has_the_same_code_by_matrix_units():
+    codebooks, latents = torch.randn(2, 64, 512), torch.randn(5, 512)
+    latents[0, 3], latents[1, 7], latents[2, 9] = float("nan"), float("inf"), 1e30
+    codes = CompiledSearch(codebooks, near=False)(latents, 2)
+    assert torch.equal(CompiledSearch(codebooks, near=True)(latents, 2), codes)
+
+
 def layer_of(kind: type[PackedLayer], lstm: nn.LSTM) -> PackedLayer:
     return kind(lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0)
 
@@ -318,7 +361,7 @@ def test_what_our_kernels_compute_in_half_precision(monkeypatch, has_units, comp
     """Where there are matrix units, only what uses them."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_units)
     monkeypatch.setattr(kernels, "missing", lambda: None)
-    monkeypatch.setattr(kernels, "_constant", lambda name: name in compiled_for if name.startswith("has") else 1)
+    monkeypatch.setattr(kernels, "constant", lambda name: name in compiled_for if name.startswith("has") else 1)
     weight, bias = torch.zeros(4, 1), torch.zeros(4)
     assert recurrent._has_kernel(weight.bfloat16()) == fast and recurrent._has_kernel(weight)
     assert has_kernel(8, bias.bfloat16()) == fast and has_kernel(8, bias)

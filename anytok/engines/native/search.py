@@ -25,15 +25,26 @@ Search: TypeAlias = Callable[[Tensor, int], Tensor]
 
 
 class CompiledSearch:
-    """By our own kernel: all codebooks in one pass over the latents."""
+    """By our own kernel: all codebooks in one pass over the latents. Matrix units find in bfloat16 the few entries that
+    may be nearest, and those are compared in float32: the codes are the same."""
 
-    def __init__(self, codebooks_knd: Tensor) -> None:
-        self._codebooks_knd, self._bias_kn = codebooks_knd.contiguous(), _bias(codebooks_knd)
-        self._packed_knd = kernels.pack_plain(codebooks_knd.flatten(0, 1)).view(codebooks_knd.shape)
+    def __init__(self, codebooks_knd: Tensor, near: bool | None = None) -> None:
+        _, entries, dimension = codebooks_knd.shape
+        if near is None:
+            near = kernels.has_matrix() and kernels.fits_near(entries, dimension)
+        rows_nd = codebooks_knd.flatten(0, 1)
+        packed_nd = kernels.pack_plain(rows_nd.bfloat16() if near else rows_nd)
+        longest_k = codebooks_knd.norm(dim=2).amax(1) * (1 + 2**-16)  # whichever way it was rounded
+        self._codebooks = (
+            packed_nd.view(codebooks_knd.shape),
+            _bias(codebooks_knd),
+            longest_k,
+            codebooks_knd.contiguous(),
+        )
 
     def __call__(self, latents_td: Tensor, num_codebooks: int) -> Tensor:
-        packed_knd, bias_kn = self._packed_knd[:num_codebooks], self._bias_kn[:num_codebooks]
-        return kernels.quantize(packed_knd, bias_kn, self._codebooks_knd[:num_codebooks], latents_td)
+        packed_knd, bias_kn, longest_k, codebooks_knd = (of_all[:num_codebooks] for of_all in self._codebooks)
+        return kernels.quantize(packed_knd, bias_kn, longest_k, codebooks_knd, latents_td)
 
 
 class PackedSearch:

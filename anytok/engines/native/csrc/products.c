@@ -3,7 +3,6 @@
 #include "products.h"
 
 enum { READ = 64, KEPT = 1 << 17 }; /* numbers: packed of a row at once; weights that a core's cache keeps */
-enum { TILED_ROWS = 512, TILED_CHUNK = 128 }; /* by tiles: rows at once, and pairs whose weights stay near */
 enum { NEAR = 1 << 18 };            /* pairs: by tiles, rows that a core's cache keeps beside weights */
 enum { SPREAD = 16, FEW = 4 };      /* where outputs fill no registers: partial sums of one, and rows at once */
 
@@ -56,37 +55,6 @@ INLINE void multiply(const int kind, int64_t rows, int64_t depth, int64_t output
             store(2, LANES, made[row][part], out + (row * outputs + part * LANES) * 2);
 }
 
-/* out = sum + bias of some rows, rounded to bfloat16. */
-INLINE void round_rows(int64_t rows, int64_t outputs, const vec sum[][WIDE], const float *bias, char *out) {
-    for (int64_t row = 0; row < rows; row++)
-        for (int64_t part = 0; part < WIDE; part++) {
-            vec made = sum[row][part] + load(4, LANES, bias + part * LANES);
-            store(2, LANES, made, out + (row * outputs + part * LANES) * 2);
-        }
-}
-
-/* A block of outputs of up to TILED_ROWS rows of pairs, by matrix units; a chunk of weights stays in the cache for all
-   rows, and if they fill one tile only, there is no need of chunks. The last tile begins earlier rather than being a
-   smaller one: some rows are made twice. */
-INLINE void multiply_by_tiles(int64_t rows, int64_t depth, int64_t outputs, const float *weight, const float *bias,
-                              Rows in, char *out) {
-    vec sum[TILED_ROWS][WIDE], last[EDGE][WIDE];
-    int64_t many = least(EDGE, rows), chunk = rows > EDGE ? TILED_CHUNK : depth;
-    tiles_begin(many);
-    for (int64_t begin = 0; begin < depth; begin += chunk) {
-        int64_t count = least(chunk, depth - begin);
-        int ends = begin + count == depth;
-        for (int64_t row = 0; row < rows; row += EDGE) {
-            int64_t at = least(row, rows - many), then = least(row + EDGE, rows - many);
-            Rows from = {skip(in, at).at + begin, in.pitch};
-            float *next = row + EDGE < rows ? skip(in, then).at + begin : in.at + begin + count;
-            add_by_tiles(count, weight + begin * WIDE * LANES, from, rows > EDGE ? next : 0, begin ? sum[row] : 0,
-                         ends ? *last : sum[row]);
-            if (ends) round_rows(many, outputs, last, bias, out + at * outputs * 2);
-        }
-    }
-}
-
 /* out = W x + bias, [rows][outputs]. Rows of `in`, of `depth` numbers or pairs, begin `pitch` apart, so that they may be
    the overlapping windows of a convolution. Whole blocks of outputs: a multiple of WIDE * LANES. By tiles if it is
    `tiled`, of pairs in a depth that is a multiple of EDGE. */
@@ -116,7 +84,7 @@ void products(int64_t kind, int64_t tiled, int64_t rows, int64_t pitch, int64_t 
             if (kind == FLOATS) multiply(FLOATS, some, depth, outputs, block, next, with, from, to);
             if (kind == HALF_WEIGHTS) multiply(HALF_WEIGHTS, some, depth, outputs, block, next, with, from, to);
             if (kind == PAIRS && !tiled) multiply(PAIRS, some, depth, outputs, block, next, with, from, to);
-            if (tiled) multiply_by_tiles(some, depth, outputs, block, with.at, from, to);
+            if (tiled) multiply_by_tiles(2, some, depth, outputs, block, with.at, from, to);
         }
         if (tiled) tiles_end(); /* oneDNN has tiles of its own on the same threads */
     }

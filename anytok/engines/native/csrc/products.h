@@ -179,3 +179,36 @@ INLINE void add_by_tiles(int64_t depth, const float *weight, Rows in, float *nex
     if (four) tile_store(2, to + 2 * tile, apart);
     if (four) tile_store(3, to + 3 * tile, apart);
 }
+
+enum { TILED_ROWS = 512, TILED_CHUNK = 128 }; /* by tiles: rows at once, and pairs whose weights stay near */
+
+/* out = sum + bias of some rows, rounded to bfloat16 if that is their `size`. */
+INLINE void finish(const int size, int64_t rows, int64_t outputs, const vec sum[][WIDE], const float *bias, char *out) {
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t part = 0; part < WIDE; part++) {
+            vec made = sum[row][part] + load(4, LANES, bias + part * LANES);
+            store(size, LANES, made, out + (row * outputs + part * LANES) * size);
+        }
+}
+
+/* A block of outputs of up to TILED_ROWS rows of pairs, by matrix units; a chunk of weights stays in the cache for all
+   rows, and if they fill one tile only, there is no need of chunks. The last tile begins earlier rather than being a
+   smaller one: some rows are made twice. */
+INLINE void multiply_by_tiles(const int size, int64_t rows, int64_t depth, int64_t outputs, const float *weight,
+                              const float *bias, Rows in, char *out) {
+    vec sum[TILED_ROWS][WIDE], last[EDGE][WIDE];
+    int64_t many = least(EDGE, rows), chunk = rows > EDGE ? TILED_CHUNK : depth;
+    tiles_begin(many);
+    for (int64_t begin = 0; begin < depth; begin += chunk) {
+        int64_t count = least(chunk, depth - begin);
+        int ends = begin + count == depth;
+        for (int64_t row = 0; row < rows; row += EDGE) {
+            int64_t at = least(row, rows - many), then = least(row + EDGE, rows - many);
+            Rows from = {skip(in, at).at + begin, in.pitch};
+            float *next = row + EDGE < rows ? skip(in, then).at + begin : in.at + begin + count;
+            add_by_tiles(count, weight + begin * WIDE * LANES, from, rows > EDGE ? next : 0, begin ? sum[row] : 0,
+                         ends ? *last : sum[row]);
+            if (ends) finish(size, many, outputs, last, bias, out + at * outputs * size);
+        }
+    }
+}

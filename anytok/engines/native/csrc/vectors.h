@@ -36,6 +36,12 @@ INLINE vec same(const float *x) { /* whatever its bits mean, in all lanes */
 }
 
 INLINE vec where(ints is, vec a, vec b) { return (vec)((is & (ints)a) | (~is & (ints)b)); }
+INLINE int any(ints is) {
+    int64_t both[sizeof is / 8], found = 0;
+    memcpy(both, &is, sizeof is);
+    for (unsigned i = 0; i < sizeof is / 8; i++) found |= both[i];
+    return found != 0;
+}
 INLINE vec clamp(vec x, float most) { return where(x > most, all(most), where(x < -most, all(-most), x)); }
 
 /* Up to LANES numbers of `size` bytes: floats, or bfloat16, which are the upper halves of floats. */
