@@ -29,7 +29,7 @@ def _encoded(rows: list[Row]) -> str:
             shown.append(("", "equal codes", "", *(f"{min(row['equal']):.2%}" if row else "" for row in found)))
     said = (
         "Sound: times real time; pictures: a second; in brackets the ratio to the original, which takes one item at a "
-        "time in full float32. Equal codes are those of the worst codebook."
+        f"time in full float32. {_batches(groups)} Equal codes are those of the worst codebook."
     )
     lone = [row for row in rows if row["items"] == 1 and row["engine"].startswith("native")]
     full = [row["ratio"] for row in lone if not row["engine"].endswith("at a time")]
@@ -46,6 +46,14 @@ def _encoded(rows: list[Row]) -> str:
         said += " †: not bit for bit what its items give alone."
     said += _compiled(rows) + _jpeg(rows)
     return f"{table(('tokenizer', '', 'original', *PRECISIONS.values()), shown)}\n\n{said}"
+
+
+def _batches(groups: dict[tuple[str, str], dict[str, Row]]) -> str:
+    """How many items are done at once."""
+    sizes = {tokenizer: engines["native float32"]["items"] for (tokenizer, _), engines in groups.items()}
+    usual = max(sizes.values())
+    others = (f"; of {size} with `{tokenizer}`" for tokenizer, size in sizes.items() if size != usual)
+    return f"Batches are of {usual}{''.join(others)}."
 
 
 def _faster_originals(groups: dict[tuple[str, str], dict[str, Row]]) -> str:

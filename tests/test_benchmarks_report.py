@@ -26,7 +26,7 @@ def test_the_table_of_a_gpu_shows_batches_and_owns_up() -> None:
         row("a", "encode", "native float32, batch of 8", 8, 4, times_realtime=1080, equal=[1, 0.9], alone=True),
         row("a", "encode", "native tf32, batch of 8", 8, 8, times_realtime=2160, equal=[0.8, 0.7], alone=False),
         row("seed-2", "encode", "original", 1, 1),
-        row("seed-2", "encode", "native float32, batch of 8", 8, 40, equal=[1]),
+        row("seed-2", "encode", "native float32, batch of 4", 4, 40, equal=[1]),
         row("seed-2", "encode", "native float16, compiled", 1, 2),
         row("seed-2", "encode", "native float16, compiled, batch of 8", 8, 45),
         row("seed-2", "encode", "native float16, from JPEG, batch of 8", 8, 30),
@@ -39,6 +39,7 @@ def test_the_table_of_a_gpu_shows_batches_and_owns_up() -> None:
     assert "| `seed-2` | encode | 2 | 80 (40.0) |  |  |  |" in shown
     [said] = [line for line in shown if line.startswith("Sound: ")]
     assert "†: not bit for bit" in said and "at 0.25 of" in said
+    assert "Batches are of 8; of 4 with `seed-2`." in said
     assert "in full float32, with TF32: `a` encode 100 ×." in said
     assert "With `batch_size=1`, in float32: `a` encode 3.50." in said
     assert "With `compile=True`: `seed-2` encode in float16 90." in said

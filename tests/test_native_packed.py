@@ -245,8 +245,8 @@ def test_a_search_finds_what_the_plain_one_finds(threads, compiled, books, entri
 @pytest.mark.parametrize("like", ["ties", "near", "nearer", "far", "small"])
 @torch.inference_mode()
 def test_a_search_by_matrix_units_finds_what_the_other_finds(threads, entries, dimension, like):
-    """Also where all entries are alike but for less than bfloat16 tells apart, or than float32 does if it sums in another
-    order, and where some are equal."""
+    """Also where entries are alike but for less than bfloat16 tells apart, or float32 if it sums in another order, and
+    where some are equal."""
     generator = torch.Generator().manual_seed(0)
     codebooks = torch.randn(3, entries, dimension, generator=generator)
     latents = 2 * torch.randn(75, dimension, generator=generator)

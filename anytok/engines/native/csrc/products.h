@@ -46,12 +46,11 @@ INLINE vec widened(const void *from) {
 #endif
 }
 
-/* The weights of one input, [WIDE][LANES]. Short ones fill the upper three bytes of three registers, and those of a
-   fourth are the lowest: they come out times 256. */
-INLINE void weights_at(const int kind, const char *from, vec *weight) {
-    for (int i = 0; i < WIDE - (kind == SHORT_WEIGHTS); i++) weight[i] = load(4, LANES, from + i * sizeof(vec));
-    if (kind != SHORT_WEIGHTS) return;
-    ints a = (ints)weight[0], b = (ints)weight[1], c = (ints)weight[2];
+/* The short weights of one input, [WIDE][LANES], times 256: they fill the upper three bytes of three registers, and those
+   of a fourth are the lowest. */
+INLINE void lengthened(const char *from, vec *weight) {
+    ints a = (ints)load(4, LANES, from), b = (ints)load(4, LANES, from + sizeof a);
+    ints c = (ints)load(4, LANES, from + 2 * sizeof a);
     weight[0] = __builtin_convertvector(a & ~255, vec);
     weight[1] = __builtin_convertvector(b & ~255, vec);
     weight[2] = __builtin_convertvector(c & ~255, vec);
@@ -83,11 +82,13 @@ INLINE void add_products(const int kind, const int rows, int64_t count, const ch
 #pragma GCC unroll 4
     for (int64_t k = 0; k < count; k++) {
         for (int at = 0; next && at < fetched; at += LINE) __builtin_prefetch(next + k * fetched + at, 0, 2);
-        vec w[WIDE];
-        weights_at(kind, weight + k * size, w);
-        for (int part = 0; part < WIDE; part++)
+        vec length[WIDE];
+        if (kind == SHORT_WEIGHTS) lengthened(weight + k * size, length);
+        for (int part = 0; part < WIDE; part++) {
+            vec w = kind == SHORT_WEIGHTS ? length[part] : load(4, LANES, weight + k * size + part * sizeof w);
             for (int row = 0; row < rows; row++)
-                sum[row][part] = add_product(kind, sum[row][part], w[part], same(skip(in, row).at + k));
+                sum[row][part] = add_product(kind, sum[row][part], w, same(skip(in, row).at + k));
+        }
     }
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < WIDE; part++) {

@@ -27,7 +27,7 @@ INLINE ints whole(vec x) {
     return made + (made > 0x7fffff);          /* at most 2^23, which is one too many */
 }
 
-/* Weights of [depth][WIDE][LANES] → [depth][3][LANES], as `weights_at` reads them, and their scale [WIDE][LANES]. Whether
+/* Weights of [depth][WIDE][LANES] → [depth][3][LANES], as `lengthened` reads them, and their scale [WIDE][LANES]. Whether
    no output loses more than LOST. */
 INLINE int shorten_block(int64_t depth, const float *weight, int32_t *made, float *scale) {
     vec most[WIDE] = {0}, step[WIDE], lost[WIDE] = {0}, square[WIDE] = {0};
@@ -76,7 +76,7 @@ void lengthen(int64_t blocks, int64_t depth, const int32_t *weight, const float 
     for (int64_t block = 0; block < blocks; block++)
         for (int64_t k = 0; k < depth; k++) {
             vec number[WIDE];
-            weights_at(SHORT_WEIGHTS, (const char *)(weight + (block * depth + k) * 3 * LANES), number);
+            lengthened((const char *)(weight + (block * depth + k) * 3 * LANES), number);
             for (int part = 0; part < WIDE; part++) {
                 vec is = number[part] * load(4, LANES, scale + (block * WIDE + part) * LANES);
                 store(4, LANES, is, made + ((block * depth + k) * WIDE + part) * LANES);
