@@ -18,7 +18,7 @@ from marks import compiled_only
 from torch import Tensor
 
 import anytok
-from anytok.engines.native import kernels, library, recurrent
+from anytok.engines.native import calls, kernels, recurrent
 
 ROOT = Path(__file__).parent.parent
 INF, NAN = float("inf"), float("nan")
@@ -38,20 +38,20 @@ def test_an_installation_with_a_compiler_has_kernels():
 @compiled_only
 def test_kernels_are_the_best_that_were_compiled_and_that_this_cpu_has(tmp_path, monkeypatch):
     """An old compiler makes only some of them."""
-    built = Path(library.__file__).parent
-    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    built = Path(calls.__file__).parent
+    monkeypatch.setattr(calls, "__file__", str(tmp_path / "calls.py"))
     features = {"avx2": "avx2", "avx512": "avx512", "avx512bf16": "avx512_bf16", "amx": "amx_tile"}
     for feature in features.values():
         monkeypatch.setattr(torch.cpu, f"_is_{feature}_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_init_amx", lambda: True)
-    assert library._library.__wrapped__() == "this CPU has no AVX2"
+    assert calls._library.__wrapped__() == "this CPU has no AVX2"
     for kind, feature in features.items():
         monkeypatch.setattr(torch.cpu, f"_is_{feature}_supported", lambda: True)
-        assert kind != "avx2" or "not compiled" in library._library.__wrapped__()
+        assert kind != "avx2" or "not compiled" in calls._library.__wrapped__()
         shutil.copy(built / "kernels-avx2.so", tmp_path / f"kernels-{kind}.so")
-        assert library._library.__wrapped__()._name == str(tmp_path / f"kernels-{kind}.so")
+        assert calls._library.__wrapped__()._name == str(tmp_path / f"kernels-{kind}.so")
     monkeypatch.setattr(torch.cpu, "_init_amx", lambda: False)  # the system keeps matrix units to itself
-    assert library._library.__wrapped__()._name == str(tmp_path / "kernels-avx512bf16.so")
+    assert calls._library.__wrapped__()._name == str(tmp_path / "kernels-avx512bf16.so")
 
 
 @compiled_only

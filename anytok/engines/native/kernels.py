@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .library import call, constant, missing
+from .calls import call, constant, missing
 
 __all__ = [
     "ShortGates",
