@@ -28,8 +28,8 @@ from sounds import real_waves, synthetic_waves
 
 import anytok
 from anytok.engines.native.precision import has_half_kernels
-from anytok.engines.settings import products
 from anytok.registry import find
+from anytok.torch_settings import products
 
 RESULTS = Path(__file__).parent / "results"
 CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-24khz", "encodec-48khz")

@@ -17,7 +17,7 @@ from speed import Row, Run, measured
 
 from anytok.engines.native.precision import products_of, torch_dtype
 from anytok.engines.native.seed_painter import Painter
-from anytok.engines.settings import products
+from anytok.torch_settings import products
 
 Paint = Callable[[np.ndarray, Sequence[int]], list[Any]]
 

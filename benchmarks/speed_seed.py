@@ -13,8 +13,8 @@ from seeded_seed import write_seed_checkpoint
 from speed import ALONE, GPU_POLICIES, Row, Run, kept_checkpoint, measured
 
 import anytok
-from anytok.engines.settings import products
 from anytok.media import prepare_batch
+from anytok.torch_settings import products
 
 CALIBRATION_CROPS, CODEBOOK_CROPS = 4, 32
 BATCH, COMPARED = 4, 64

@@ -16,8 +16,8 @@ from torch import Tensor
 from anytok.checkpoints.codec_sizes import CodecSizes, encodec_sizes, speech_sizes
 from anytok.engines.native.precision import products_of, torch_dtype
 from anytok.engines.native.tiled_codec import TiledCodec
-from anytok.engines.settings import products
 from anytok.models.codec import Codec
+from anytok.torch_settings import products
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 

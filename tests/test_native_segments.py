@@ -16,9 +16,9 @@ from anytok.checkpoints.report import load_state
 from anytok.checkpoints.seanet import model_state, read_codec
 from anytok.engines.native.precision import products_of, torch_dtype
 from anytok.engines.native.segment_codec import SEGMENTS, SegmentCodec
-from anytok.engines.settings import products
 from anytok.errors import MediaError
 from anytok.models.codec import Codec
+from anytok.torch_settings import products
 
 GOLDEN = Path(__file__).parent / "golden" / "encodec_48khz"
 RATE, HOP = 48000, 320

@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Imports point to a smaller number; parts with the same number are siblings and do not know each other.
 RANK = {
     "errors": 0,
-    "engines.settings": 0,
+    "torch_settings": 0,
     "arguments": 1,
     "spec": 2,
     "media": 3,

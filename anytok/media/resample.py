@@ -47,7 +47,7 @@ def resample(wave_ct: np.ndarray, from_rate: int, to_rate: int, method: str) -> 
     divisor = math.gcd(from_rate, to_rate)
     o, n = from_rate // divisor, to_rate // divisor
     is_dense = n * (o + 2 * _reach(o, n)) <= _MAX_DENSE
-    from ..engines.settings import full_float32  # needs torch, which others do without
+    from ..torch_settings import full_float32  # needs torch, which others do without
 
     with full_float32():
         return (_dense if is_dense else _sparse)(wave_ct, o, n, method)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...models.codec import Codec
-from ..settings import full_float32
+from ...torch_settings import full_float32
 from .abreast import Carried, Work, abreast, both_ways
 from .packing import Packer
 from .pieces import Pieces

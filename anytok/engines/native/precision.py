@@ -26,7 +26,7 @@ def torch_dtype(dtype: str, device: str) -> torch.dtype:
 
 
 def products_of(dtype: str) -> str:
-    """How `dtype` has float32 products made; see `settings.products`."""
+    """How `dtype` has float32 products made; see `torch_settings.products`."""
     return "tf32" if dtype == "tf32" else "ieee"
 
 

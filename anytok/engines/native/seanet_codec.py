@@ -28,7 +28,7 @@ from ...models.codec import Codec
 from ...models.segments import normalize, overlap_add
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
-from ..settings import full_float32, own_products, shielded, skeleton
+from ...torch_settings import full_float32, own_products, shielded, skeleton
 from .fast_codec import DecoderStream, FastCodec
 from .heap import trim
 from .precision import codec_dtypes, products_of

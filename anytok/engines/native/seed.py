@@ -23,7 +23,7 @@ from ...models.seed import Seed, normalize
 from ...models.unclip import Unclip
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
-from ..settings import full_float32, own_products, skeleton
+from ...torch_settings import full_float32, own_products, skeleton
 from .fused_mlp import FusedMlp
 from .packed_modules import linear_weights, pack_linears
 from .precision import products_of, torch_dtype

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...models.codec import Codec
-from ..settings import full_float32
+from ...torch_settings import full_float32
 from .precision import check_latents
 from .recorded import Recorded
 from .segment_layers import SegmentStack

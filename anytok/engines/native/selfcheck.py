@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from ..settings import full_float32
+from ...torch_settings import full_float32
 from .packed import linear
 from .packed_conv import PackedConv, Weights
 from .recurrent import Sweep, layers_of

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...models.codec import Codec
 from ...models.seanet import Lstm, fold_weight_norm
-from ..settings import full_float32
+from ...torch_settings import full_float32
 from .fast_codec import FastCodec
 from .precision import check_latents
 from .recurrent import single_layers

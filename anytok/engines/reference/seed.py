@@ -22,7 +22,7 @@ from ...errors import CheckpointError, CodesError, UsageError
 from ...media import Decoded, Media, prepare_batch
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
-from ..settings import shielded
+from ...torch_settings import shielded
 from .seed_heads import SeedHeads
 
 with around_torchaudio():

@@ -17,7 +17,7 @@ from ...errors import CodesError, UsageError
 from ...media import Audio, Decoded, Media, prepare_batch
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
-from ..settings import shielded
+from ...torch_settings import shielded
 from .packages import original
 
 __all__ = ["ReferenceSpeechTokenizer"]

@@ -14,12 +14,12 @@ from PIL import Image
 
 import anytok
 from anytok import Audio, Tokenizer
-from anytok.engines import settings
-from anytok.engines.settings import full_float32, products, skeleton
+from anytok import torch_settings as settings
 from anytok.generation.embeddings import _normal, _project
 from anytok.media import prepare
 from anytok.models.seed import normalize
 from anytok.models.unclip import draw, waves
+from anytok.torch_settings import full_float32, products, skeleton
 
 
 @contextmanager
