@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from .multimodal import Speech as Speech
     from .multimodal import load_multimodal as load_multimodal
     from .registry import list_tokenizers as list_tokenizers
+    from .registry import list_voices as list_voices
     from .registry import load_tokenizer as load_tokenizer
+    from .registry import load_voice as load_voice
     from .spec import Codes as Codes
     from .spec import Spec as Spec
     from .tokenizer import Tokenizer as Tokenizer
     from .vocab import Vocabulary as Vocabulary
     from .vocab import load_vocabulary as load_vocabulary
+    from .voice import Voice as Voice
 
 __version__ = "0.1.0"
 
@@ -37,12 +40,13 @@ _HOME = {
         ["AnytokError", "CheckpointError", "CodesError", "MediaError", "UsageError", "VocabularyError"], "errors"
     ),
     **dict.fromkeys(["Codes", "Spec"], "spec"),
-    **dict.fromkeys(["list_tokenizers", "load_tokenizer"], "registry"),
+    **dict.fromkeys(["list_tokenizers", "list_voices", "load_tokenizer", "load_voice"], "registry"),
     **dict.fromkeys(["Vocabulary", "load_vocabulary"], "vocab"),
     **dict.fromkeys(["Image", "Medium", "Music", "Speech", "load_multimodal"], "multimodal"),
     "Audio": "media",
     "run_job": "jobs",
     "Tokenizer": "tokenizer",
+    "Voice": "voice",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

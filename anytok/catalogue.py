@@ -1,4 +1,4 @@
-"""The tokenizers that come with anytok: their published Specs, what loads them, and which belong together."""
+"""The tokenizers and voices that come with anytok: their published Specs, what loads them, and which belong together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from .recipes import ANYGPT_MUSIC, ANYGPT_SPEECH, ENCODEC_MONO, ENCODEC_STEREO
 from .spec import Spec
 
-__all__ = ["BUILT_IN", "SUITES"]
+__all__ = ["BUILT_IN", "SUITES", "VOICES"]
 
 
 def _audio(name: str, modality: str, books: int, size: int, frames: int, rate: int, recipe: str, **more: Any) -> Spec:
@@ -47,6 +47,15 @@ BUILT_IN: Mapping[str, tuple[Spec, Mapping[str, str]]] = MappingProxyType(
             (_audio("speech-mini", "speech", 8, 512, 50, 16000, ANYGPT_SPEECH), _SPEECH),
             (_audio("music-mini", "music", 4, 1024, 50, 32000, ANYGPT_MUSIC), _ENCODEC),
         )
+    }
+)
+
+# Voices → the tokenizers whose layers they fill in.
+VOICES: Mapping[str, str] = MappingProxyType(
+    {
+        "soundstorm": "speechtokenizer-snake",
+        "soundstorm-librispeech": "speechtokenizer",
+        "voice-mini": "speech-mini",
     }
 )
 

@@ -24,6 +24,7 @@ RANK = {
     "checkpoints": 3,
     "vocab": 3,
     "tokenizer": 4,
+    "voice": 4.5,
     "engines.native": 5,
     "engines.reference": 5,
     "registry": 6,

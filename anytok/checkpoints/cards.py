@@ -35,6 +35,7 @@ class Card:
 _SEED = "AILab-CVC/seed-tokenizer-2"
 _SPEECH = "fnlp/SpeechTokenizer"
 _ANYGPT_SPEECH = "fnlp/AnyGPT-speech-modules"
+_USLM = "fnlp/USLM"
 _UNCLIP = "sd2-community/stable-diffusion-2-1-unclip"
 
 
@@ -123,6 +124,38 @@ CARDS: dict[str, Card] = {
             "Apache-2.0",
             "The model AnyGPT speaks (LibriSpeech and Common Voice).",
             {_ANYGPT_SPEECH: ("OpenMOSS-Team/AnyGPT-speech-modules",)},
+        ),
+        Card(
+            "soundstorm",
+            (
+                RemoteFile(
+                    "speechtokenizer_soundstorm_mls.pt",
+                    "SoundStorm: layers 2 to 8 of speechtokenizer-snake from layer 1 and a voice prompt",
+                    "1.41 GB",
+                    _ANYGPT_SPEECH,
+                    "soundstorm/speechtokenizer_soundstorm_mls.pt",
+                ),
+            ),
+            "none stated: the repository has no model card",
+            "The voice of AnyGPT's speech.",
+            {_ANYGPT_SPEECH: ("OpenMOSS-Team/AnyGPT-speech-modules",)},
+        ),
+        Card(
+            "soundstorm-librispeech",
+            (
+                RemoteFile(
+                    "SoundStorm_best_dev.pt",
+                    "SoundStorm: layers 2 to 8 of speechtokenizer from layer 1 and a voice prompt",
+                    "1.41 GB",
+                    _USLM,
+                    "SoundStorm_LibriSpeech/SoundStorm_best_dev.pt",
+                    sha256="09b9874b45c8f011807baec2bd5ad2228d9e07f502e3194fd9dde2bd12ab6398",
+                ),
+            ),
+            "none stated: the model card is without metadata",
+            "USLM's, by SpeechTokenizer's authors (LibriSpeech). That it belongs to the hubert_avg model is inferred from "
+            "its date: the file does not say.",
+            {_USLM: ("OpenMOSS-Team/USLM",)},
         ),
         _encodec(
             "encodec-32khz",

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["SoundStorm"]
+__all__ = ["Depthwise", "SoundStorm"]
 
 _LEAST_VARIANCE = 1e-6  # of the channels of a frame, which are divided by its root
 
@@ -112,9 +112,16 @@ class Attention(nn.Module):
 
     def forward(self, rows_rd: Tensor, rotation: tuple[Tensor, Tensor], lengths: Sequence[int]) -> Tensor:
         qkv_r3hx = self.qkv(self.norm(rows_rd)).unflatten(-1, (3, self.heads, -1))
-        query_rhx, key_rhx = (rotated(qkv_r3hx[:, which], *rotation) for which in (0, 1))
+        query_rhx, key_rhx = (rotated(qkv_r3hx[:, which], *rotation).to(qkv_r3hx.dtype) for which in (0, 1))
         mixed_rhx = by_clip(_attention, lengths, query_rhx, key_rhx, qkv_r3hx[:, 2])
         return self.proj(mixed_rhx.flatten(1))
+
+
+class Depthwise(nn.Conv1d):
+    """Each channel's frames [n, c] weighed by its own kernel, with zeros beyond both ends."""
+
+    def forward(self, rows_nc: Tensor) -> Tensor:
+        return super().forward(rows_nc.T).T
 
 
 class Convolution(nn.Module):
@@ -125,26 +132,25 @@ class Convolution(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.fc1 = nn.Linear(width, 2 * channels)
-        self.depthwise = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        self.depthwise = Depthwise(channels, channels, kernel, padding=kernel // 2, groups=channels)
         self.gain_c = nn.Parameter(torch.ones(channels))
         self.fc2 = nn.Linear(channels, width)
 
     def forward(self, rows_rd: Tensor, lengths: Sequence[int]) -> Tensor:
         value_rc, gate_rc = self.fc1(self.norm(rows_rd)).chunk(2, dim=-1)
-        mixed_rc = by_clip(lambda clip_nc: self.depthwise(clip_nc.T).T, lengths, value_rc * sigmoid(gate_rc))
-        channels_rc = (mixed_rc * sigmoid(mixed_rc)).to(torch.promote_types(mixed_rc.dtype, torch.float32))
+        mixed_rc = by_clip(self.depthwise, lengths, value_rc * sigmoid(gate_rc))
+        channels_rc = mixed_rc * sigmoid(mixed_rc)
         variance_r1, mean_r1 = torch.var_mean(channels_rc, dim=-1, keepdim=True, correction=0)
         scale_r1 = variance_r1.clamp_min(_LEAST_VARIANCE).rsqrt()  # a floor, and no sum: as published
-        return self.fc2(((channels_rc - mean_r1) * scale_r1).to(rows_rd.dtype) * self.gain_c)
+        return self.fc2((channels_rc - mean_r1) * scale_r1 * self.gain_c)
 
 
 def rotations(lengths: Sequence[int], head_width: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine [r, 1, x] of each frame's angles; positions count from 0 in each clip."""
-    wide = torch.promote_types(like.dtype, torch.float32)
     halves = torch.arange(0, head_width, 2, device=like.device).float() / head_width
     positions_r = torch.cat([torch.arange(length, device=like.device) for length in lengths])
-    angles_rx = positions_r[:, None].to(wide) * (1.0 / 10000.0**halves).to(wide).repeat(2)
-    return angles_rx.cos().to(like.dtype)[:, None], angles_rx.sin().to(like.dtype)[:, None]
+    angles_rx = positions_r[:, None].to(like.dtype) * (1.0 / 10000.0**halves).to(like.dtype).repeat(2)
+    return angles_rx.cos()[:, None], angles_rx.sin()[:, None]
 
 
 def rotated(heads_rhx: Tensor, cos_r1x: Tensor, sin_r1x: Tensor) -> Tensor:
@@ -156,8 +162,7 @@ def rotated(heads_rhx: Tensor, cos_r1x: Tensor, sin_r1x: Tensor) -> Tensor:
 def sigmoid(signal: Tensor) -> Tensor:
     """torch's own computes the last few numbers of each thread's share in another way, so that the number of threads
     would show in the last bits: tests/test_voice.py."""
-    wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
-    return (1 / (1 + torch.exp(-wide))).to(signal.dtype)
+    return torch.sigmoid(signal) if signal.is_cuda else 1 / (1 + torch.exp(-signal))
 
 
 def by_clip(function: Callable[..., Tensor], lengths: Sequence[int], *rows: Tensor) -> Tensor:

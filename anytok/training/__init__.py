@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .config import CodecConfig, read_config
+from .config import CodecConfig, VoiceConfig, read_config
 
 __all__ = ["train"]
 
@@ -24,11 +24,12 @@ def train(config_path: str | Path) -> Path:
     that cannot be read.
     """
     from .codec import CodecRecipe
-    from .export import export_encodec, export_seed, export_speech, export_unclip, export_vae
+    from .export import export_encodec, export_seed, export_speech, export_unclip, export_vae, export_voice
     from .image import ImageConfig, ImageRecipe
     from .loop import optimize
     from .unclip import UnclipConfig, UnclipRecipe
     from .vae import VaeConfig, VaeRecipe
+    from .voice import VoiceRecipe
 
     kinds: dict[str, tuple[Any, Any, Any]] = {
         "speech": (CodecConfig, CodecRecipe, export_speech),
@@ -36,6 +37,7 @@ def train(config_path: str | Path) -> Path:
         "image": (ImageConfig, ImageRecipe, export_seed),
         "vae": (VaeConfig, VaeRecipe, export_vae),
         "unclip": (UnclipConfig, UnclipRecipe, export_unclip),
+        "voice": (VoiceConfig, VoiceRecipe, export_voice),
     }
     config = read_config(config_path, {kind: parts[0] for kind, parts in kinds.items()})
     _, recipe_class, export = kinds[config.kind]

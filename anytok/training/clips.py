@@ -65,12 +65,13 @@ class Clips:
         `weights` says how often each source is drawn; within one, or among all for {}, long clips come more often.
         Raises UsageError for sources that are not here, or weights that draw none.
         """
-        chances = self._chances(weights)
+        chances = self.chances(weights)
         chosen = rng.choice(len(self), size, p=chances)
         waves, labels = zip(*(self._stretch(rng, i, frames) for i in chosen), strict=True)
         return np.stack(waves), np.stack(labels)
 
-    def _chances(self, weights: dict[str, float]) -> np.ndarray:
+    def chances(self, weights: dict[str, float]) -> np.ndarray:
+        """How likely each clip is to be drawn, by the weights of the sources; see `batch`."""
         frames = np.array([item["frames"] for item in self.items], np.float64)
         if not weights:
             return frames / frames.sum()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from ..errors import UsageError
 from .fields import Count, Positive, Share, Size, Weight, Within, build
 
-__all__ = ["CodecConfig", "RunConfig", "TrainConfig", "read_config"]
+__all__ = ["CodecConfig", "RunConfig", "TrainConfig", "VoiceConfig", "read_config"]
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,26 @@ class CodecConfig:
 
 
 @dataclass(frozen=True)
+class VoiceConfig:
+    """A SoundStorm: the tokenizer whose layers it fills in, its sizes, and its stretches of speech."""
+
+    tokenizer: str = "speech-mini"
+    num_levels: Annotated[int, Within(1, 127)] = 3  # layers that it fills in, from the second on
+    width: Size = 128
+    depth: Annotated[int, Within(1, 64)] = 4
+    heads: Annotated[int, Within(1, 64)] = 4
+    frames: Annotated[int, Within(2, 4096)] = 150  # of a stretch at most, its prompt inside
+    without_prompt: Share = 0.1  # of stretches
+    above_weight: Weight = 0.3  # of the loss of all levels above the one that a step is for
+    sources: dict[str, Weight] = field(default_factory=dict)  # how often each is drawn; {}: all clips, by length
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run: `kind` names the recipe; `data` and `out` are folders."""
 
     name: str
-    kind: str  # "speech" | "music" | "image" | "vae" | "unclip"
+    kind: str  # "speech" | "music" | "image" | "vae" | "unclip" | "voice"
     data: str
     out: str
     run: RunConfig
@@ -91,6 +106,8 @@ def _refuse_unworkable(config: TrainConfig, where: str) -> None:
         raise UsageError(f"{where}: shortcut = false: SpeechTokenizer's weights always have shortcuts; leave it out")
     if config.kind == "music" and model.bidirectional:
         raise UsageError(f"{where}: bidirectional = true: EnCodec's LSTMs only look back; leave it out")
+    if config.kind == "voice" and (model.width % model.heads or model.width // model.heads % 2):
+        raise UsageError(f"{where}: heads = {model.heads} of width = {model.width}: expected heads of an even width")
     if config.kind == "image" and config.run.batch_size < 2:
         raise UsageError(f"{where}: batch_size = 1: it begins by how pictures of a batch differ; expected 2 or more")
     if os.path.realpath(config.out) == os.path.realpath(config.data):

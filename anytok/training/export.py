@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..checkpoints.around_torchaudio import around_torchaudio
 from ..checkpoints.seed import published_name
+from ..checkpoints.soundstorm import published_state
 from ..errors import UsageError
 from .codec import CodecRecipe
 from .config import CodecConfig
@@ -26,8 +27,9 @@ from .phones import PHONES
 from .quantizer import LearnedQuantizer
 from .unclip import NOISING, SAMPLING, UnclipRecipe
 from .vae import VaeRecipe
+from .voice import VoiceRecipe
 
-__all__ = ["export_encodec", "export_seed", "export_speech", "export_unclip", "export_vae"]
+__all__ = ["export_encodec", "export_seed", "export_speech", "export_unclip", "export_vae", "export_voice"]
 
 State = dict[str, Tensor]
 
@@ -117,6 +119,18 @@ def centred(state: Mapping[str, Tensor]) -> State:
 def export_vae(recipe: VaeRecipe, folder: Path) -> None:
     """diffusers' form."""
     recipe.vae.save_pretrained(folder)
+
+
+def export_voice(recipe: VoiceRecipe, folder: Path) -> None:
+    """SoundStorm's form: its tensors under the published names, and a config.json of its original classes."""
+    model, state = recipe.model, recipe.state
+    config = {
+        "tokenizer": model.tokenizer, "codebook_size": state.codebook_size, "num_quantizers": model.num_levels,
+        "conformer": {
+            "dim": model.width, "depth": model.depth, "heads": model.heads, "dim_head": model.width // model.heads,
+        },
+    }  # fmt: skip
+    _write(folder, "model.safetensors", published_state(state.state_dict()), config)
 
 
 def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:

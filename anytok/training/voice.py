@@ -1,0 +1,171 @@
+"""Recipe for a small voice: SoundStorm (arXiv 2305.09636) on the codes of a small speech tokenizer.
+
+It is trained the way it is used. AnyGPT's loop leaves no mask once the first level is done, and overwrites the prompt's
+levels above the second with guesses; so half of the steps for the levels above the first put the network's own guesses
+where they will be. The other steps have the published objective: codes of one level are masked, as many as a cosine
+says, and the levels above altogether. Of those the loss counts little, where the paper's does not count them: the loop
+fills them with guesses, which later passes see, and in a short training they teach the network sooner.
+
+Legend: b clips, r rows, which are the frames of all clips, one clip behind the other; q levels, k codes; d width, e
+width of the tokenizer's codebooks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoints import published
+from ..checkpoints.seanet import model_state, read_codec
+from ..errors import UsageError
+from ..media import Audio
+from ..models.soundstorm import SoundStorm
+from ..registry import load_tokenizer
+from .clips import Clips
+from .config import TrainConfig, VoiceConfig
+
+__all__ = ["VoiceRecipe", "codes_of"]
+
+_ENCODED_AT_ONCE = 32  # clips
+
+
+class VoiceRecipe:
+    """A voice in training."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        model: VoiceConfig = config.model
+        self.model, self.batch_size = model, config.run.batch_size
+        self.clips = Clips(f"{config.data}/train")
+        self.codes_lt = codes_of(self.clips, Path(config.data, "train"), model.tokenizer)
+        if not model.num_levels < len(self.codes_lt):
+            raise UsageError(
+                f"num_levels={model.num_levels}: {model.tokenizer} has {len(self.codes_lt)} layers, of which the first "
+                f"is given: expected 1 to {len(self.codes_lt) - 1}"
+            )
+        codebooks_lke = model_state(read_codec(published(model.tokenizer, None)).state)["quantizer.codebooks_knd"]
+        torch.manual_seed(config.run.seed)
+        self.state = SoundStorm(
+            width=model.width, depth=model.depth, heads=model.heads, head_width=model.width // model.heads,
+            codebook_size=codebooks_lke.shape[1], num_levels=model.num_levels,
+        )  # fmt: skip
+        start_from(self.state, codebooks_lke.float())
+
+    def prepare(self, rng: np.random.Generator) -> None:
+        """Nothing is to be fitted."""
+
+    def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        level = int(rng.choice(self.model.num_levels, p=shares(self.model.num_levels)))
+        stretches = self._stretches(rng)
+        lengths = [stretch.shape[1] for stretch in stretches]
+        codes_rl = torch.from_numpy(np.concatenate(stretches, axis=1).T.astype(np.int64))
+        content_r, true_rq = codes_rl[:, 0], codes_rl[:, 1 : 1 + self.model.num_levels]
+        in_clip_r = torch.from_numpy(np.concatenate([self._behind_prompt(rng, length) for length in lengths]))
+        given_rq, counts_r = true_rq.clone(), in_clip_r
+        if level and rng.random() < 0.5:
+            self._guess(given_rq, content_r, lengths, level, in_clip_r)
+            counts_r = torch.ones_like(in_clip_r)
+        else:
+            chosen = [some(rng, part.numpy()) for part in in_clip_r.split(lengths)]
+            counts_r = torch.from_numpy(np.concatenate(chosen))
+            given_rq[in_clip_r, level + 1 :] = self.state.mask
+            given_rq[counts_r, level] = self.state.mask
+        logits_rqk = self.state(given_rq, content_r, lengths)
+        losses = {f"layer {level + 2}": F.cross_entropy(logits_rqk[counts_r, level], true_rq[counts_r, level])}
+        if level + 1 < self.model.num_levels:
+            above_nk, true_n = logits_rqk[in_clip_r, level + 1 :].flatten(0, 1), true_rq[in_clip_r, level + 1 :].flatten()
+            losses["layers above"] = self.model.above_weight * F.cross_entropy(above_nk, true_n)
+        return losses
+
+    @torch.no_grad()
+    def _guess(
+        self, given_rq: Tensor, content_r: Tensor, lengths: list[int], level: int, in_clip_r: Tensor
+    ) -> None:
+        """Put the likeliest codes for levels from `level` on; from level 2 on in the prompt, too."""
+        where_r = in_clip_r if level == 1 else torch.ones_like(in_clip_r)
+        given_rq[where_r, level:] = self.state.mask
+        guessed_rq = self.state(given_rq, content_r, lengths).argmax(-1)
+        given_rq[where_r, level:] = guessed_rq[where_r, level:]
+
+    def _stretches(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Codes [l, frames] of random stretches, at most `frames` long, each of one clip."""
+        chosen = rng.choice(len(self.clips), self.batch_size, p=self.clips.chances(self.model.sources))
+        stretches = []
+        for place in chosen:
+            item, most = self.clips.items[place], self.model.frames
+            start = item["start"] + int(rng.integers(0, max(1, item["frames"] - most + 1)))
+            stretches.append(self.codes_lt[:, start : start + min(most, item["frames"])])
+        return stretches
+
+    def _behind_prompt(self, rng: np.random.Generator, length: int) -> np.ndarray:
+        """Which frames are not the prompt's: it is one of twenty to seven of ten of a stretch, in some there is none.
+        At least one frame is behind it."""
+        share = 0.0 if rng.random() < self.model.without_prompt else rng.uniform(0.05, 0.7)
+        return np.arange(length) >= min(round(share * length), length - 1)
+
+
+def shares(num_levels: int) -> np.ndarray:
+    """How often each level is trained: the first, which the others and the voice depend on most, as often as all
+    others; of those, the lower ones more often."""
+    if num_levels == 1:
+        return np.ones(1)
+    above = np.arange(num_levels, 1, -1, dtype=np.float64)
+    return np.concatenate([[0.5], 0.5 * above / above.sum()])
+
+
+def some(rng: np.random.Generator, among: np.ndarray) -> np.ndarray:
+    """A random cosine share of the places that are True, at least one."""
+    places = np.flatnonzero(among)
+    count = max(1, round(np.cos(rng.uniform(0, np.pi / 2)) * len(places)))
+    chosen = np.zeros_like(among)
+    chosen[rng.choice(places, count, replace=False)] = True
+    return chosen
+
+
+@torch.no_grad()
+def start_from(state: SoundStorm, codebooks_lke: Tensor) -> None:
+    """Embeddings and output weights begin as the tokenizer's codebooks, turned into the network's space by one matrix
+    with orthonormal rows: what sounds alike begins alike."""
+    size = codebooks_lke.shape[2]
+    turn_ed = torch.linalg.qr(torch.randn(max(size, state.heads.in_features), size))[0].T[:, : state.heads.in_features]
+    turned_lkd = codebooks_lke @ turn_ed
+    turned_lkd = 0.5 * turned_lkd / turned_lkd.std((1, 2), keepdim=True)
+    state.content_embedding.weight.copy_(turned_lkd[0])
+    state.code_embedding.weight.zero_()  # the mask's rows stay so
+    for level, to_logits in enumerate(state.to_logits):
+        first = level * (state.codebook_size + 1)
+        state.code_embedding.weight[first : first + state.codebook_size] = turned_lkd[level + 1]
+        to_logits.weight.copy_(0.05 * turned_lkd[level + 1])  # type: ignore[operator]
+        to_logits.bias.zero_()  # type: ignore[operator]
+
+
+def codes_of(clips: Clips, folder: Path, tokenizer: str) -> np.ndarray:
+    """The codes of all clips, int16 [layers, frames], frame by frame beside them; made once, and kept in `folder` under
+    the id of the tokenizer. Raises UsageError where its frames are not those of the clips."""
+    speech = load_tokenizer(tokenizer)
+    path, shape = folder / f"codes-{speech.spec.id}.npy", (speech.spec.num_codebooks, len(clips.labels))
+    if (speech.spec.sample_rate, speech.spec.hop_length) != (clips.sample_rate, clips.hop):
+        raise UsageError(
+            f"{folder}: {clips.sample_rate} Hz in frames of {clips.hop} samples, and {tokenizer} takes "
+            f"{speech.spec.sample_rate} Hz in frames of {speech.spec.hop_length}: make the data anew"
+        )
+    if path.is_file():
+        kept = np.load(path, allow_pickle=False)
+        if kept.shape == shape and kept.dtype == np.int16:
+            return kept
+    codes_lt = np.zeros(shape, np.int16)
+    from tqdm import tqdm
+
+    for first in tqdm(range(0, len(clips), _ENCODED_AT_ONCE), desc="codes", mininterval=10):
+        places = range(first, min(len(clips), first + _ENCODED_AT_ONCE))
+        sounds = [Audio(clips.clip(place)[0], clips.sample_rate) for place in places]
+        for place, codes in zip(places, speech.encode_batch(sounds), strict=True):
+            start = clips.items[place]["start"]
+            codes_lt[:, start : start + codes.num_frames] = codes.values
+    aside = path.with_suffix(".part.npy")
+    np.save(aside, codes_lt)
+    aside.replace(path)
+    return codes_lt
