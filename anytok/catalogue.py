@@ -1,4 +1,4 @@
-"""The tokenizers and voices that come with anytok: their published Specs, what loads them, and which belong together."""
+"""The tokenizers and voices that come with anytok: published Specs, what loads them, and which belong together."""
 
 from __future__ import annotations
 

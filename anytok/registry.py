@@ -1,4 +1,4 @@
-"""Names → tokenizers, ours and other packages', and voices. Engines are named by strings and imported when one is loaded.
+"""Names → tokenizers, ours and other packages', and voices. Engines are named by strings and imported on loading.
 
 Another package adds a tokenizer by an entry point in the group `anytok.tokenizers`: its name is the tokenizer's, its
 value "module:Class", and the class is a `Tokenizer` with a `spec` and a classmethod `load`.
@@ -25,7 +25,10 @@ from .spec import Spec
 from .tokenizer import Tokenizer
 from .voice import Voice
 
-__all__ = ["ENTRY_POINT_GROUP", "Entry", "find", "list_tokenizers", "list_voices", "load_tokenizer", "load_voice", "option_names"]
+__all__ = [
+    "ENTRY_POINT_GROUP", "Entry", "find", "list_tokenizers", "list_voices", "load_tokenizer", "load_voice",
+    "option_names",
+]  # fmt: skip
 
 ENTRY_POINT_GROUP = "anytok.tokenizers"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Clip", "Prompt", "Voice"]
 
 # A voice prompt: codes of all layers, or a recording.
-Prompt: TypeAlias = Union[Codes, Media]
+Prompt: TypeAlias = Codes | Media
 
 _PROMPT_MIX = "mean-after"  # AnyGPT, infer/voice_clone.py: resampled, then the mean of the channels
 
@@ -149,7 +149,8 @@ class Voice:
             )
         if codes.spec.codebook_size != self._engine.codebook_size:
             raise CodesError(
-                f"{what} of a tokenizer with {codes.spec.codebook_size} codes: {self.id} has {self._engine.codebook_size}"
+                f"{what} of a tokenizer with {codes.spec.codebook_size} codes: {self.id} has "
+                f"{self._engine.codebook_size}"
             )
 
     def _prompts(self, prompts: Any, count: int) -> list[np.ndarray]:
@@ -168,8 +169,8 @@ class Voice:
         if codes.first_codebook or codes.num_codebooks < self.num_layers:
             last = codes.first_codebook + codes.num_codebooks
             raise CodesError(
-                f"a prompt of layers {codes.first_codebook + 1} to {last}: expected layers 1 to {self.num_layers}, or a "
-                "recording; a tokenizer that was loaded with fewer codebooks gives fewer"
+                f"a prompt of layers {codes.first_codebook + 1} to {last}: expected layers 1 to {self.num_layers}, or "
+                "a recording; a tokenizer that was loaded with fewer codebooks gives fewer"
             )
         return codes.values[: self.num_layers]
 

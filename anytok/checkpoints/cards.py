@@ -153,8 +153,8 @@ CARDS: dict[str, Card] = {
                 ),
             ),
             "none stated: the model card is without metadata",
-            "USLM's, by SpeechTokenizer's authors (LibriSpeech). That it belongs to the hubert_avg model is inferred from "
-            "its date: the file does not say.",
+            "USLM's, by SpeechTokenizer's authors (LibriSpeech). That it belongs to the hubert_avg model is inferred "
+            "from its date: the file does not say.",
             {_USLM: ("OpenMOSS-Team/USLM",)},
         ),
         _encodec(

@@ -151,8 +151,8 @@ def _sizes(state: State, config: Mapping[str, Any], source: Path) -> SoundStormS
     for key, rows in expected.items():
         if key in state and len(state[key]) != rows:
             raise CheckpointError(
-                f"{source}: {key} has {len(state[key])} rows, and {levels} levels of {codes} codes need {rows}: grouped "
-                "quantizers, or ids for padding, cannot be run"
+                f"{source}: {key} has {len(state[key])} rows, and {levels} levels of {codes} codes need {rows}: "
+                "grouped quantizers, or ids for padding, cannot be run"
             )
     hidden, channels, kernel = shapes["hidden"][0], shapes["depthwise"][0], shapes["depthwise"][2]
     if hidden % width or channels % width or kernel % 2 == 0:
@@ -167,8 +167,8 @@ def _heads(config: Mapping[str, Any], inner: int, source: Path) -> int:
     heads = conformer.get("heads", _HEADS) if isinstance(conformer, Mapping) else None
     if type(heads) is not int or heads < 1 or inner % heads or inner // heads % 2:
         raise CheckpointError(
-            f"{source}: heads {heads!r}: expected a whole number that cuts {inner} into even widths, under conformer in "
-            f"config.json beside it; without one there are {_HEADS}, as published"
+            f"{source}: heads {heads!r}: expected a whole number that cuts {inner} into even widths, under conformer "
+            f"in config.json beside it; without one there are {_HEADS}, as published"
         )
     return heads
 

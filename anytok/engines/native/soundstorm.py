@@ -106,8 +106,8 @@ class FastSoundStorm:
         logits_rqk = self._network(codes_rq, content_r, padded)[: sum(lengths)].float()
         if not math.isfinite(logits_rqk.sum()):
             raise CheckpointError(
-                f"{self.load_report.source}: the network gives NaN or infinity: its weights are damaged, or overflow in "
-                "this precision: try dtype='float32'"
+                f"{self.load_report.source}: the network gives NaN or infinity: its weights are damaged, or overflow "
+                "in this precision: try dtype='float32'"
             )
         return list(logits_rqk.split(lengths))
 
