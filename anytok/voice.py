@@ -127,11 +127,11 @@ class Voice:
 
         from .torch_settings import products
 
-        clips = [
-            Clip(torch.tensor(item.values[0]), torch.tensor(prompt_lp), seed)
-            for item, prompt_lp, seed in zip(items, prompts, seeds, strict=True)
-        ]
         with torch.inference_mode(), products(self._engine.float32_precision):
+            clips = [
+                Clip(torch.tensor(item.values[0]), torch.tensor(prompt_lp), seed)
+                for item, prompt_lp, seed in zip(items, prompts, seeds, strict=True)
+            ]
             filled = self._engine.fill(clips, steps=steps, greedy=greedy) if clips else []
         return [
             Codes(layers_lt.numpy(), _at_least(item.spec, self.num_layers), item.num_samples)
