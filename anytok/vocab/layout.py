@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -20,12 +19,10 @@ import numpy as np
 from ..arguments import whole
 from ..errors import CodesError, VocabularyError
 from ..spec import Codes, Spec
+from .checks import MAX_IDS, check_layout
 from .patterns import FLAT, flat_cells
-from .spelling import ambiguity
 
 __all__ = ["Layout", "Segment", "build_layout", "segment_of"]
-
-_MOST_IDS = 2**24  # far beyond any language model, and tables of this size still fit into memory
 
 
 @dataclass(frozen=True)
@@ -90,6 +87,11 @@ class Segment:
         """The text of one code: `text_of(12)` is "<👀12>"."""
         return self.code.replace("{}", str(number).zfill(self.digits))
 
+    def texts(self, code: str = "") -> list[str]:
+        """The text of every code in the order of their numbers, as `code` or an alias of it spells them."""
+        before, after = (code or self.code).split("{}")
+        return [f"{before}{number:0{self.digits}d}{after}" for number in range(self.num_ids)]
+
     def summary(self) -> str:
         """One line for tables: "<🎶0> … <🎶8191>  encodec-32khz, 4 layers, frame-major"."""
         layers = f"{self.num_codebooks} layers, {self.pattern}" if self.num_codebooks > 1 else "1 layer"
@@ -98,7 +100,7 @@ class Segment:
 
     def tokens(self) -> Iterator[tuple[int, str]]:
         """Every id of the segment with its text."""
-        yield from ((self.first_id + number, self.text_of(number)) for number in range(self.num_ids))
+        yield from enumerate(self.texts(), self.first_id)
         yield from ((self.start_id, self.start), (self.end_id, self.end))
 
     def numbers(self, codes: Codes) -> np.ndarray:
@@ -166,9 +168,7 @@ class Layout:
     def __post_init__(self) -> None:
         object.__setattr__(self, "specials", tuple((token, number) for token, number in self.specials))
         object.__setattr__(self, "segments", tuple(self.segments))
-        _check_names(self)
-        _check_tiling(self)
-        _check_texts(self)
+        check_layout(self)
 
     def tokens(self) -> list[str]:
         """The text of every id from text_size on, in id order: what is added to the text tokenizer."""
@@ -230,7 +230,7 @@ def build_layout(name: str, text_size: int, items: Sequence[str | Segment], rese
     A segment takes its codes, then its start marker, then its end marker. `reserved` more special tokens,
     `<reserved_0>` …, keep ids free for later.
     """
-    whole("reserved", reserved, 0, _MOST_IDS, error=VocabularyError)
+    whole("reserved", reserved, 0, MAX_IDS, error=VocabularyError)
     specials: list[tuple[str, int]] = []
     segments: list[Segment] = []
     next_id = text_size
@@ -243,51 +243,6 @@ def build_layout(name: str, text_size: int, items: Sequence[str | Segment], rese
             segments.append(replace(item, first_id=next_id, start_id=end, end_id=end + 1))
             next_id = end + 2
     return Layout(name, text_size, tuple(specials), tuple(segments), next_id)
-
-
-def _check_names(layout: Layout) -> None:
-    """No tokenizer has two segments: codes carry its name, which says where their ids are."""
-    names = Counter(segment.tokenizer.partition("@")[0] for segment in layout.segments)
-    for name, count in names.items():
-        if count > 1:
-            raise VocabularyError(
-                f"layout {layout.name}: {count} segments of {name}; expected one for each tokenizer, since codes say "
-                f"only whose they are: keep the one with most codebooks"
-            )
-
-
-def _check_tiling(layout: Layout) -> None:
-    """Every id has exactly one owner."""
-    expected = 0
-    for first, last, owner in layout.stretches():
-        if first != expected or last < first:
-            problem = "overlap what comes before" if first < expected else "leave a gap before them"
-            raise VocabularyError(
-                f"layout {layout.name}: ids {first} to {last - 1} ({owner}) {problem}; expected {expected}"
-            )
-        expected = last
-    if expected != layout.total:
-        raise VocabularyError(f"layout {layout.name}: total is {layout.total}, but its parts end at {expected}")
-    if layout.total > _MOST_IDS:
-        raise VocabularyError(f"layout {layout.name}: {layout.total} ids; expected at most {_MOST_IDS}")
-
-
-def _check_texts(layout: Layout) -> None:
-    """No two tokens are spelled alike, and those of media can be told apart, so text parses in one way only."""
-    texts = Counter(token for token, _ in layout.specials)
-    for segment in layout.segments:
-        texts.update([segment.start, segment.end])
-        for form in (segment.code, *segment.aliases):
-            texts.update(replace(segment, code=form).text_of(number) for number in range(segment.num_ids))
-    doubled = [text for text, count in texts.items() if count > 1]
-    if doubled or "" in texts:
-        raise VocabularyError(f"layout {layout.name}: {doubled[:5] or 'an empty text'} names more than one thing")
-    forms = [form for segment in layout.segments for form in (segment.code, *segment.aliases)]
-    markers = [marker for segment in layout.segments for marker in (segment.start, segment.end)]
-    if problem := ambiguity(forms, markers):
-        raise VocabularyError(
-            f"layout {layout.name}: {problem}, so that it could be read in two ways; spell them otherwise"
-        )
 
 
 def _typed(kind: Any, record: Mapping[str, Any]) -> Any:

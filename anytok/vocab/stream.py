@@ -11,9 +11,8 @@ import numpy as np
 from ..errors import UsageError
 from ..spec import Codes, Spec
 from .grammar import CODE, START, TEXT, Grammar
-from .parts import TextIds
 from .patterns import PATTERNS
-from .runs import POLICIES, Report, codes_grid, legal_length, read_symbols
+from .runs import POLICIES, Report, TextIds, codes_grid, legal_length, read_symbols
 
 __all__ = ["Frames", "Stream"]
 
