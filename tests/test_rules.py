@@ -13,6 +13,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # Imports point to a smaller number; parts with the same number are siblings and do not know each other.
 RANK = {
+    "atomic": 0,
     "errors": 0,
     "torch_settings": 0,
     "arguments": 1,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from anytok import atomic
 from anytok.errors import CheckpointError, DiskError, UsageError
 from anytok.training import train
 from anytok.training.config import RunConfig
@@ -86,8 +87,9 @@ def test_some_bad_batches_stop_nothing(tmp_path: Path) -> None:
     optimize(line, replace(RUN, steps=250), tmp_path)
 
 
-def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.part").symlink_to("/dev/full")
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "aside").symlink_to("/dev/full")
+    monkeypatch.setattr(atomic, "aside_name", lambda folder: folder / "aside")
     with pytest.raises(DiskError, match=r"checkpoint\.pt: cannot be written at step 10 .*same command again"):
         optimize(Line(), RUN, tmp_path)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoints.text import load_text_tokenizer
+from ..checkpoints.around_torchaudio import load_text_tokenizer
 from ..errors import UsageError
 from ..multimodal import Image, Multimodal, Music, Speech, load_multimodal
 from ..vocab import ByteTokenizer, Message, Parts, Special, Vocabulary

@@ -10,7 +10,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from .commit import Store, aside_name
+from ..atomic import replacing
+from .commit import Store
 from .config import JobConfig
 from .sinks import SINKS
 
@@ -45,10 +46,8 @@ def link(source: Path, target: Path) -> None:
     """Make `target` another name of `source`, or a copy where the file system has no such names."""
     if target.exists() and target.samefile(source):
         return
-    aside = aside_name(target.parent)
-    try:
-        os.link(source, aside)
-    except OSError:
-        shutil.copyfile(source, aside)
-    os.replace(aside, target)
-    aside.unlink(missing_ok=True)  # a rename onto itself leaves the old name
+    with replacing(target) as aside:
+        try:
+            os.link(source, aside)
+        except OSError:
+            shutil.copyfile(source, aside)

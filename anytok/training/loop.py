@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, DiskError, UsageError
+from ..atomic import replacing, sweep
+from ..errors import CheckpointError, DiskError, UsageError, first_line
 from .config import RunConfig
 
 __all__ = ["Recipe", "learning_rate", "optimize", "plot_losses"]
@@ -59,6 +60,7 @@ def optimize(recipe: Recipe, run: RunConfig, folder: Path) -> None:
 
     torch.set_num_threads(run.threads)
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     checkpoint = folder / "checkpoint.pt"
     parameters = [p for p in recipe.state.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, run.learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
@@ -114,17 +116,13 @@ def _step(
 
 
 def _save(path: Path, recipe: Recipe, optimizer: torch.optim.Optimizer, step: int) -> None:
-    aside = path.with_suffix(".part")
     try:
-        torch.save({"state": recipe.state.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, aside)
-        aside.replace(path)
+        with replacing(path) as aside:
+            torch.save({"state": recipe.state.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, aside)
     except (OSError, RuntimeError) as error:  # torch's own where the disk is full
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        reason = str(error).strip().splitlines()[0]
         raise DiskError(
-            f"{path}: cannot be written at step {step} ({reason}). Make room, and give the same command again: it goes "
-            "on from the one before"
+            f"{path}: cannot be written at step {step} ({first_line(error)}). Make room, and give the same command "
+            "again: it goes on from the one before"
         ) from error
 
 
@@ -137,10 +135,9 @@ def _resume(path: Path, recipe: Recipe, optimizer: torch.optim.Optimizer) -> int
         optimizer.load_state_dict(package["optimizer"])
         return int(package["step"])
     except Exception as error:  # torch raises half a dozen types
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path}: training cannot go on from it ({reason}): it is damaged, or of another model. Delete it to begin "
-            "anew, or give `out` another folder"
+            f"{path}: training cannot go on from it ({first_line(error)}): it is damaged, or of another model. "
+            "Delete it to begin anew, or give `out` another folder"
         ) from error
 
 
