@@ -16,9 +16,7 @@ ASIDE = ".*~*.tmp"  # matches the names that `aside_name` makes
 
 
 @contextmanager
-def replacing(
-    path: Path | Callable[[], Path], *, durable: bool = False, first_wins: bool = False
-) -> Iterator[Path]:
+def replacing(path: Path | Callable[[], Path], *, durable: bool = False, first_wins: bool = False) -> Iterator[Path]:
     """A fresh name to write a file or a link under, which becomes `path` at the end of the block.
 
     Where the block raises, or leaves nothing there, `path` stays as it was. A function gives a path that only what

@@ -86,7 +86,7 @@ def test_layouts_that_do_not_hold() -> None:
     with pytest.raises(VocabularyError, match="exactly once"):
         replace(SOUND, code="<m>")
     for fields in ({"codebook_size": 0}, {"num_codebooks": 0}, {"num_frames": 0}, {"num_frames": -1}):
-        with pytest.raises(VocabularyError, match="at least 1"):
+        with pytest.raises(VocabularyError, match=f"{next(iter(fields))}=.*: expected a whole number, 1 to"):
             replace(SOUND, **fields)
 
 

@@ -12,21 +12,31 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..atomic import ASIDE, owner_mark, replacing, sweep, sync
 from ..errors import JobError
+from ..records import Count, build
 
 __all__ = ["Store", "sha256_of", "write_aside"]
 
 RECORD = "record.json"
-# What others go by in a record.
-FIELDS: dict[str, Any] = {
-    "plan": str, "read": int, "written": int, "failures": list, "files": dict, "seconds": (int, float),
-}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What others go by in the record of a shard."""
+
+    plan: str
+    read: Count
+    written: Count
+    failures: tuple[Mapping[str, Any], ...]
+    files: Mapping[str, Mapping[str, Any]]
+    seconds: float
 
 
 class Store:
@@ -82,10 +92,10 @@ class Store:
         path = self.path(shard) / RECORD
         try:
             record = json.loads(path.read_bytes())
-            if not (isinstance(record, dict) and all(isinstance(record.get(name), FIELDS[name]) for name in FIELDS)):
-                raise ValueError(f"{RECORD} is no record of a shard")
+            known = {one.name for one in fields(_Record)}
+            build(_Record, {name: record[name] for name in record if name in known}, RECORD, JobError)
             return record
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, JobError) as error:
             raise JobError(f"shard {shard} is damaged ({error}): delete {path.parent} and run the job again") from error
 
     def inflight(self, shard: int) -> Path:

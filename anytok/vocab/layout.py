@@ -10,19 +10,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ..arguments import whole
 from ..errors import CodesError, VocabularyError
+from ..records import Within, build, check
 from ..spec import Codes, Spec
 from .checks import MAX_IDS, check_layout
 from .patterns import FLAT, flat_cells
 
 __all__ = ["Layout", "Segment", "build_layout", "segment_of"]
+
+
+_Number = Annotated[int, Within(1, MAX_IDS)]
+_Id = Annotated[int, Within(-1, MAX_IDS)]
 
 
 @dataclass(frozen=True)
@@ -37,22 +42,22 @@ class Segment:
 
     tokenizer: str
     modality: str
-    num_codebooks: int
-    codebook_size: int
+    num_codebooks: _Number
+    codebook_size: _Number
     code: str
     start: str
     end: str
-    digits: int = 0
+    digits: Annotated[int, Within(0, 20)] = 0
     aliases: tuple[str, ...] = ()
     pattern: str = "frame-major"
-    num_frames: int | None = None
+    num_frames: _Number | None = None
     frame_rate: float | None = None
-    first_id: int = -1  # -1: not placed yet
-    start_id: int = -1
-    end_id: int = -1
+    first_id: _Id = -1  # -1: not placed yet
+    start_id: _Id = -1
+    end_id: _Id = -1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "aliases", tuple(self.aliases))
+        check(self, VocabularyError)
         if self.pattern not in FLAT:
             raise VocabularyError(
                 f"{self.tokenizer}: pattern {self.pattern!r} does not fit a line of ids; "
@@ -60,10 +65,6 @@ class Segment:
             )
         if any(form.count("{}") != 1 for form in (self.code, *self.aliases)):
             raise VocabularyError(f"{self.tokenizer}: the text of a code, {self.code!r}, needs '{{}}' exactly once")
-        if min(self.num_codebooks, self.codebook_size, 1 if self.num_frames is None else self.num_frames) < 1:
-            raise VocabularyError(f"{self.tokenizer}: codebooks, their size and frames must be at least 1")
-        if not 0 <= self.digits <= 20:
-            raise VocabularyError(f"{self.tokenizer}: {self.digits} digits; expected 0 to 20")
 
     @property
     def num_ids(self) -> int:
@@ -166,8 +167,7 @@ class Layout:
     total: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "specials", tuple((token, number) for token, number in self.specials))
-        object.__setattr__(self, "segments", tuple(self.segments))
+        check(self, VocabularyError)
         check_layout(self)
 
     def tokens(self) -> list[str]:
@@ -215,13 +215,7 @@ class Layout:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Layout:
         """A layout from `to_dict`'s output; raises VocabularyError on anything else."""
-        try:
-            segments = tuple(_typed(Segment, segment) for segment in record["segments"])
-            return _typed(cls, {**record, "segments": segments})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, VocabularyError):
-                raise
-            raise VocabularyError(f"not a layout ({error}): expected the JSON of Vocabulary.save") from error
+        return build(cls, record, "not a layout of Vocabulary.save", VocabularyError)
 
 
 def build_layout(name: str, text_size: int, items: Sequence[str | Segment], reserved: int = 0) -> Layout:
@@ -243,13 +237,3 @@ def build_layout(name: str, text_size: int, items: Sequence[str | Segment], rese
             segments.append(replace(item, first_id=next_id, start_id=end, end_id=end + 1))
             next_id = end + 2
     return Layout(name, text_size, tuple(specials), tuple(segments), next_id)
-
-
-def _typed(kind: Any, record: Mapping[str, Any]) -> Any:
-    """A dataclass from a mapping, refusing values of the wrong type: a layout file may come from anywhere."""
-    wanted = {field.name: str(field.type).split(" |")[0].split("[")[0] for field in fields(kind)}
-    plain: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "tuple": (list, tuple)}
-    for key, value in record.items():
-        if key in wanted and value is not None and type(value) not in plain[wanted[key]]:
-            raise VocabularyError(f"a layout with {key}={value!r}: expected {wanted[key]}")
-    return kind(**record)
