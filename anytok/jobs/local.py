@@ -50,7 +50,7 @@ class LocalRunner:
                 except (EOFError, OSError):
                     self._replace(worker, schedule)
                 else:
-                    worker.hear(kind, content, schedule, tell)
+                    worker.receive(kind, content, schedule, tell)
 
     def _feed(self, worker: _Handle, schedule: Schedule) -> None:
         enough = AHEAD if schedule.num_waiting > len(self._workers) else 1
@@ -105,7 +105,7 @@ class _Handle:
             return content
         raise _no_start(how)
 
-    def hear(self, kind: str, content: Any, schedule: Schedule, tell: Listener) -> None:
+    def receive(self, kind: str, content: Any, schedule: Schedule, tell: Listener) -> None:
         if kind == "stop":
             raise content
         if kind == "ready":

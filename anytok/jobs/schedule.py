@@ -20,8 +20,8 @@ RETRY_SECONDS = 0.2  # until a shard that another process has is looked at again
 
 
 class Schedule:
-    """Hands out Tasks, the same for every runner. A shard leaves it when it is done; `found` hears of those that are
-    there though nobody said so: done by another process, or by a worker with its last breath."""
+    """Hands out Tasks, the same for every runner. A shard leaves it when it is done; `found` is told of those that are
+    there though no worker reported them: done by another process, or by a worker that died just after."""
 
     def __init__(self, store: Store, shards: Iterable[int], found: Callable[[int], None] = lambda shard: None) -> None:
         self._store, self._found = store, found

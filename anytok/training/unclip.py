@@ -103,16 +103,16 @@ class UnclipRecipe:
 
     @torch.no_grad()
     def prepare(self, rng: np.random.Generator) -> None:
-        """Let the embedding be heard, and places be told apart, from the start.
+        """Give the picture's embedding and the place in the picture an influence from the first step on.
 
         By default the embedding's small numbers vanish beside the time, and layout is learned last. Strong biases in
         the first convolution meet the zero padding of all later ones, which is all a UNet knows about places.
         """
         width = len(self.std_e)
-        heard = self.unet.class_embedding
-        heard.linear_1.weight[:, :width] *= 2 / self.std_e
-        heard.linear_1.weight[:, width:] = 0  # the noise level, always the same
-        heard.linear_2.weight *= 2
+        embedding = self.unet.class_embedding
+        embedding.linear_1.weight[:, :width] *= 2 / self.std_e
+        embedding.linear_1.weight[:, width:] = 0  # the noise level, always the same
+        embedding.linear_2.weight *= 2
         nn.init.normal_(self.unet.conv_in.bias)
         for name, parameter in self.unet.named_parameters():
             if name.endswith("time_emb_proj.weight"):
