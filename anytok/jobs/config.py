@@ -7,12 +7,11 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ..arguments import choice
-from ..errors import MissingExtraError, UsageError
+from ..errors import UsageError
 from ..records import Share, Text, Within, build, check
 from .urls import is_pattern, is_url
 
@@ -155,13 +154,6 @@ class JobConfig:
             raise UsageError(f"a job has no {', '.join(sorted(unknown))}; a run has {', '.join(sorted(of_run))}")
         run = dataclasses.replace(self.run, **{key: changes.pop(key) for key in of_run & set(changes)})
         return dataclasses.replace(self, **{"run": run, **changes})
-
-    def check_packages(self) -> None:
-        """Raise MissingExtraError, before any work is done, where tables are read or written without pyarrow."""
-        tables = [f"the sink {sink.kind!r}" for sink in self.sinks if sink.kind in ("parquet", "hf")]
-        tables += [f"the source {source.path!r}" for source in self.sources if ".parquet" in source.path]
-        if tables and find_spec("pyarrow") is None:
-            raise MissingExtraError("pyarrow", "jobs", tables[0])
 
     def spelled_as(self, planned: Mapping[str, Any]) -> JobConfig:
         """The same job, with local paths of sources as a plan's `work` spells them: `in/` and `./in` are `in`."""

@@ -44,7 +44,8 @@ class JobStats:
 
 
 def job_stats(output: str | Path, *, picture: bool = True) -> JobStats:
-    """Count what the job in `output` has written so far; leaves OUT/stats.json and, with matplotlib, OUT/stats.png.
+    """Count what the job in `output` has written so far; leaves OUT/stats.json and, unless `picture` is False,
+    OUT/stats.png.
 
     Computed anew from the shards, never carried on from an earlier count. Raises JobError if there is no job.
     """
@@ -113,12 +114,8 @@ def perplexity(counts: np.ndarray) -> float:
 
 def draw(counts: Mapping[str, _Count], specs: Mapping[str, Any], path: Path) -> None:
     """A row for each modality: lengths, codes by how often they occur, perplexity of each codebook."""
-    from ..errors import MissingExtraError
+    from matplotlib.figure import Figure
 
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("matplotlib", "eval", "a picture of the statistics (or picture=False)") from error
     shown = {modality: count for modality, count in counts.items() if count.frames.sum()} or dict(counts)
     figure = Figure(figsize=(13, 3.4 * len(shown)), layout="constrained")
     for row, (modality, count) in zip(figure.subplots(len(shown), 3, squeeze=False), shown.items(), strict=True):

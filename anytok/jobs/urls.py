@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import IO, Any
 
-from ..errors import JobError, MissingExtraError, UsageError
+from ..errors import JobError, UsageError
 from .items import Input, fingerprint, version
 
 __all__ = ["input_of", "is_pattern", "is_url", "list_files", "open_url", "size_and_stamp", "version_of"]
@@ -87,10 +87,8 @@ def open_url(path: str) -> IO[bytes]:
 
 
 def _file_system(path: str) -> tuple[Any, str]:
-    try:
-        import fsspec
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("fsspec", "jobs", "a pattern or a URL as source") from error
+    import fsspec
+
     try:
         return fsspec.core.url_to_fs(path)
     except (ImportError, ValueError) as error:  # it names the package that is wanted, or the protocol it does not know

@@ -159,12 +159,10 @@ def _records(log: Path) -> list[dict[str, Any]]:
     return records
 
 
-def plot_losses(folder: Path) -> Path | None:
-    """Draw `losses.jsonl`, smoothed, to `losses.png`; without matplotlib (extra `eval`) there is no picture."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError:
-        return None
+def plot_losses(folder: Path) -> Path:
+    """Draw `losses.jsonl`, smoothed, to `losses.png`."""
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
