@@ -26,6 +26,7 @@ RANK = {
     "kernels": 4,
     "checkpoints": 4,
     "vocab": 4,
+    "metrics.codes": 4,
     "tokenizer": 5,
     "engines.native": 6,
     "engines.reference": 6,

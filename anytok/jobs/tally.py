@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..metrics.codes import count
 from .shard import Row
 
 __all__ = ["TALLY", "digest", "write_tally"]
@@ -24,14 +25,10 @@ def write_tally(path: Path, rows: Sequence[Row]) -> None:
         of_one = [row for row in rows if row.item.modality == modality]
         arrays[f"frames_{modality}"] = np.array([row.values.shape[1] for row in of_one], np.int32)
         arrays[f"seconds_{modality}"] = np.array([row.seconds or 0.0 for row in of_one])
-        arrays[f"usage_{modality}"] = usage((row.values for row in of_one), of_one[0].spec.codebook_size)
+        arrays[f"usage_{modality}"] = count(
+            np.concatenate([row.values for row in of_one], axis=1), of_one[0].spec.codebook_size
+        )
     np.savez_compressed(path, **arrays)
-
-
-def usage(values: Iterable[np.ndarray], codebook_size: int) -> np.ndarray:
-    """How often each code occurs: int64 [K, codebook_size]."""
-    columns = np.concatenate(list(values), axis=1)
-    return np.stack([np.bincount(layer, minlength=codebook_size) for layer in columns]).astype(np.int64)
 
 
 def digest(values: np.ndarray) -> int:
