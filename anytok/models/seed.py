@@ -105,7 +105,9 @@ class Seed(nn.Module):
 
     def query(self, image_bme: Tensor) -> Tensor:
         """Image features [b, m, e] to the Q-Former's output queries [b, t, d]."""
-        attended_1td = self.attended_1td if self.attended_1td is not None else self.qformer.attend_queries(self.query_tokens)
+        attended_1td = self.attended_1td
+        if attended_1td is None:
+            attended_1td = self.qformer.attend_queries(self.query_tokens)
         return self.qformer(attended_1td, image_bme)
 
     def latents(self, pixels_bchw: Tensor) -> Tensor:
