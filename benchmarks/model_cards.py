@@ -1,14 +1,11 @@
-"""Write the model cards of the small tokenizers (anytok/weights/NAME/README.md) from what was measured.
+"""The model cards of the small tokenizers (anytok/weights/NAME/README.md), from what `quality.py` measured.
 
-python benchmarks/quality.py …      # measures
-python benchmarks/model_cards.py    # writes the cards; --check compares and exits 1 where one is out of date
+`make docs` writes them (benchmarks/report.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,21 +112,7 @@ def card(name: str, result: dict[str, Any]) -> str:
     return template.format(**values) + "\n" + _LICENCE + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
+def cards() -> dict[Path, str]:
+    """Every card, by the file it belongs into."""
     result = json.loads(RESULT.read_text("utf-8"))
-    stale = []
-    for name in ("speech-mini", "music-mini", "seed-mini"):
-        path, text = WEIGHTS / name / "README.md", card(name, result)
-        if check and (not path.is_file() or path.read_text("utf-8") != text):
-            stale.append(name)
-        elif not check:
-            path.write_text(text, "utf-8")
-    if stale:
-        sys.exit(f"out of date: the cards of {', '.join(stale)}; run python benchmarks/model_cards.py")
-
-
-if __name__ == "__main__":
-    main()
+    return {WEIGHTS / name / "README.md": card(name, result) for name in ("speech-mini", "music-mini", "seed-mini")}

@@ -63,6 +63,12 @@ MAX_LINES = 310  # a longer file is two ideas
 MAX_FUNCTION = 50
 
 
+def chain() -> str:
+    """The order of imports as tests/README.md shows it: a line a rank, siblings side by side."""
+    ranks = [[part for part in RANK if RANK[part] == rank] for rank in sorted(set(RANK.values()))]
+    return "\n→ ".join(" · ".join(parts) for parts in ranks)
+
+
 def module_of(path: Path) -> str:
     """`anytok/vocab/hf.py` → "vocab.hf"; a package's `__init__.py` is the package."""
     parts = list(path.relative_to(ROOT).with_suffix("").parts)
