@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,15 @@ from anytok.registry import find, list_tokenizers
 from anytok.spec import Spec
 
 ROOT = Path(__file__).parent.parent
+EXTRAS = {  # of pyproject.toml, each with what it is for
+    "media": "m4a, mp4 and webm sound; HEIC pictures; the soxr resampler",
+    "hf": "Hugging Face text tokenizers and language models",
+    "jobs": "tables and data at URLs, in dataset jobs",
+    "ray": "dataset jobs on a Ray cluster",
+    "eval": "plots and perceptual metrics",
+    "reference": "the original packages, as a second engine to compare with",
+    "test": "all of these, and the tools of the tests",
+}
 FOLDERS = ("anytok", "benchmarks", "configs", "tests")  # where documents are, besides the root
 
 
@@ -49,6 +59,12 @@ def commands() -> str:
     return table(("command", "what it does"), _commands(build_parser(), "anytok"))
 
 
+def exit_codes() -> str:
+    """The exit codes, from the help of the command line."""
+    lines = [line.split(maxsplit=1) for line in (build_parser().epilog or "").splitlines()]
+    return table(("code", "meaning"), [(code, meaning) for code, meaning in lines if code.isdecimal()])
+
+
 def _commands(parser: argparse.ArgumentParser, name: str) -> Rows:
     """A row a command, those below it included."""
     rows: Rows = []
@@ -58,6 +74,12 @@ def _commands(parser: argparse.ArgumentParser, name: str) -> Rows:
                 called = f"{name} {choice.dest}"
                 rows += [(f"`{called}`", str(choice.help)), *_commands(action.choices[choice.dest], called)]
     return rows
+
+
+def extras() -> str:
+    """The optional dependencies; raises KeyError on one that nobody has described."""
+    optional = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    return table(("extra", "for"), [(f"`{name}`", EXTRAS[name]) for name in optional])
 
 
 def checkpoints() -> str:
@@ -122,6 +144,8 @@ def imports() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "exact": exact,
+    "exit-codes": exit_codes,
+    "extras": extras,
     "faults": faults,
     "footprint": footprint,
     "headline": headline,
