@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model_cards import cards
-from report_cpu import footprint, profile, speed_amx, speed_cpu, speed_in_short
+from report_cpu import footprint, profile, speed_amx, speed_cpu, speed_in_short, speed_others
 from report_exact import exact, headline, parity
 from report_gpu import speed_gpu
 from report_others import faults, job_costs, language_models, long, measurements, small_models
@@ -161,6 +161,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed-cpu": speed_cpu,
     "speed-gpu": speed_gpu,
     "speed-in-short": speed_in_short,
+    "speed-others": speed_others,
     "tokenizers": tokenizers,
 }
 

@@ -7,6 +7,8 @@ import statistics
 from report_tables import Row, Rows, labelled, measured_on, missing, notice, older, results, table, where
 
 PROFILES = ("profile", "profile-bfloat16", "profile-amx", "profile-amx-bfloat16")
+SPEEDS = ("speed", "speed-amx", "speed-zen3", "speed-zen5")
+IN_SHORT = ("alone", "in a batch", "bfloat16, alone", "bfloat16, in a batch")
 SETTINGS = (("float32", False), ("float32", True), ("bfloat16", False), ("bfloat16", True))  # whether in a batch
 
 Groups = dict[tuple[str, str], dict[str, Row]]
@@ -17,14 +19,34 @@ def speed_in_short() -> str:
     measured = results("speed")
     if measured is None:
         return missing("Speed", "speed")
-    groups = _groups(measured).values()
-    shown = []
-    for kind, batch in SETTINGS:
-        ratios = [_native(engines, kind, batch)["ratio"] for engines in groups]
-        shown.append(f"{statistics.median(ratios):.1f} × ({min(ratios):.1f} to {max(ratios):.1f})")
-    head = ("", "alone", "in a batch", "bfloat16, alone", "bfloat16, in a batch")
+    shown = _ratios(measured)
+    head = ("", *IN_SHORT)
     said = f"{where(measured['machine'])}; median, least and most of all published tokenizers and both ways."
     return f"{table(head, [('times as fast as the original', *shown)])}\n\n{' '.join([said, older(measured)]).strip()}"
+
+
+def speed_others() -> str:
+    """The same of each kind of CPU that has been measured."""
+    found = {name: measured for name in SPEEDS if (measured := results(name))}
+    rows: Rows = [
+        (
+            f"[{name}](results/{name}.json), {where(measured['machine'])}",
+            f"{len(_groups(measured))}",
+            *_ratios(measured),
+            older(measured) or "today's kernels",
+        )
+        for name, measured in found.items()
+    ]
+    return table(("results", "rows", *IN_SHORT, ""), rows)
+
+
+def _ratios(measured: Row) -> list[str]:
+    """The median of the ratios of all rows, the least and the most, in each of SETTINGS."""
+    shown = []
+    for setting in SETTINGS:
+        found = [row["ratio"] for engines in _groups(measured).values() if (row := _native(engines, *setting))]
+        shown.append(f"{statistics.median(found):.1f} × ({min(found):.1f} to {max(found):.1f})" if found else "")
+    return shown
 
 
 def speed_cpu() -> str:
@@ -46,14 +68,22 @@ def cpu_table(measured: Row) -> str:
             labelled(measured, engines.values(), f"`{tokenizer}`"),
             way,
             f"{engines['original']['median_s'] * 1000:.0f} ms",
-            *(f"{_native(engines, kind, batch)['ratio']:.2f} ×" for kind, batch in SETTINGS),
+            *(f"{row['ratio']:.2f} ×" if (row := _native(engines, *setting)) else "" for setting in SETTINGS),
             _least_equal(engines),
         )
         for (tokenizer, way), engines in groups.items()
     ]
     head = ("tokenizer", "", "original", "alone", "in a batch", "bfloat16, alone", "in a batch", "its equal codes")
-    said = f"{measured_on(measured)} {measured['threads']} threads. {_equal(groups)}"
+    said = f"{measured_on(measured)} {measured['threads']} threads; {_clips(measured)}. {_equal(groups)}"
     return f"{notice(measured)}{table(head, rows)}\n\n{said}"
+
+
+def _clips(measured: Row) -> str:
+    """How long a clip is, and how many are in a batch."""
+    clips = [row for row in measured["rows"] if "times_realtime" in row]
+    lengths = sorted({round(row["median_s"] * row["times_realtime"]) for row in clips})
+    sizes = sorted({row["items"] for row in clips if row["items"] > 1})
+    return f"clips of {' and '.join(map(str, lengths))} s, batches of {' and '.join(map(str, sizes))}"
 
 
 def _groups(measured: Row) -> Groups:
@@ -63,15 +93,16 @@ def _groups(measured: Row) -> Groups:
     return groups
 
 
-def _native(engines: dict[str, Row], kind: str, batch: bool) -> Row:
+def _native(engines: dict[str, Row], kind: str, batch: bool) -> Row | None:
+    """The row of this precision; None on a CPU that does not have it."""
     found = [row for name, row in engines.items() if name.startswith(f"native {kind}")]
-    return next(row for row in found if (row["items"] > 1) == batch and "layer 1" not in row["engine"])
+    return next((row for row in found if (row["items"] > 1) == batch and "layer 1" not in row["engine"]), None)
 
 
 def _least_equal(engines: dict[str, Row]) -> str:
     """The share of equal codes in bfloat16, of the worst codebook."""
     row = _native(engines, "bfloat16", True)
-    return f"{min(row['equal']):.1%}" if "equal" in row else ""
+    return f"{min(row['equal']):.1%}" if row and "equal" in row else ""
 
 
 def _equal(groups: Groups) -> str:
