@@ -13,7 +13,7 @@ from seeded_seed import write_seed_checkpoint
 from speed import ALONE, GPU_POLICIES, Row, Run, kept_checkpoint, measured
 
 import anytok
-from anytok.media import prepare_batch
+from anytok.media import prepare_each
 from anytok.torch_settings import products
 
 CALIBRATION_CROPS, CODEBOOK_CROPS = 4, 32
@@ -56,7 +56,7 @@ def seed_rows(folder: Path | None, rounds: int, device: str, kept: Path | None =
         fast = "native bfloat16"
         encode = natives[fast].encode_batch
         runs[f"{fast}, from JPEG, batch of {len(jpegs)}"] = len(jpegs), lambda: encode(jpegs)
-        runs["only reading JPEG and resizing"] = len(jpegs), lambda: prepare_batch(jpegs, natives[fast].spec)
+        runs["only reading JPEG and resizing"] = len(jpegs), lambda: list(prepare_each(jpegs, natives[fast].spec))
     return [row | found.get(row["engine"], {}) for row in measured("seed-2", "encode", runs, rounds, None)]
 
 

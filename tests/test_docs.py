@@ -7,16 +7,15 @@ import re
 import shlex
 import sys
 import tomllib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from contract import picture
 
 from anytok.checkpoints.around_torchaudio import around_torchaudio
 from anytok.cli import build_parser
 from anytok.cli.vocab import spelled_out
+from anytok.testing import picture
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -28,8 +27,7 @@ PROMISE = re.compile(r"# → (.+)$")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 GENERATED = re.compile(r"<!-- begin: ([\w-]+) -->.*?<!-- end: \1 -->", re.DOTALL)
-TESTING = pytest.mark.xfail(find_spec("anytok.testing") is None, reason="anytok.testing is not there yet", strict=True)
-MARKS = {"anytok/engines/README.md": (pytest.mark.reference, TESTING)}
+MARKS = {"anytok/engines/README.md": pytest.mark.reference}
 
 
 def blocks(language: str) -> dict[str, list[str]]:

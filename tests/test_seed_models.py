@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
-from anytok.engines.native import seed
 from anytok.engines.native.seed import SeedTokenizer
 from anytok.errors import MediaError, UsageError
-from anytok.media import prepare, prepare_batch
+from anytok.media import prepare, prepare_each
 from anytok.models.seed import Seed, normalize
 from anytok.models.vit import VisionTransformer
 from anytok.registry import load_tokenizer
@@ -117,15 +116,6 @@ def test_the_model_sees_one_shape_only(pictures: list[Image.Image]) -> None:
     assert seen == {(4, 3, 224, 224)}
 
 
-def test_pictures_are_prepared_many_at_a_time_however_few_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And in whole batches: what fills up the last one is computed for nothing."""
-    asked: list[int] = []
-    monkeypatch.setattr(seed, "prepare_batches", lambda media, spec, size: asked.append(size) or [])
-    for batch_size in (1, 20, 33):
-        assert load(batch_size=batch_size).encode_batch([]) == []
-    assert asked == [32, 40, 33]
-
-
 def test_bfloat16_is_close_and_says_so(tokenizer: SeedTokenizer, pictures: list[Image.Image]) -> None:
     """The agreement on this small model is measured here, not promised: 97 % when this was written."""
     half = load(dtype="bfloat16")
@@ -199,9 +189,9 @@ def test_files_are_prepared_side_by_side_and_in_order(tmp_path: Path) -> None:
     for index, picture in enumerate(pictures):
         picture.save(tmp_path / f"{index}.png")
         files.append(tmp_path / f"{index}.png" if index % 3 else picture)
-    found = [np.asarray(each) for each in prepare_batch([*files, *files], spec)]
+    found = [np.asarray(each) for each in prepare_each([*files, *files], spec)]
     expected = [np.asarray(prepare(picture, spec)) for picture in pictures]
     np.testing.assert_array_equal(found, [*expected, *expected])
     (tmp_path / "7.png").write_bytes(b"broken")
     with pytest.raises(MediaError, match=r"7\.png"):
-        prepare_batch([*files, tmp_path / "absent.png"], spec)
+        list(prepare_each([*files, tmp_path / "absent.png"], spec))
