@@ -4,7 +4,7 @@
     python benchmarks/report.py           # writes
     python benchmarks/report.py --check   # says what is out of date, and exits 1
 
-The tables come from the registry, the cards of weights, the command line, the rule of imports and
+The tables come from the catalogue, the cards of weights, the command line, the rule of imports and
 `benchmarks/results/*.json`, so no number in them is typed by hand. Results that were measured with other kernel sources
 than today's are marked as older. A test compares (tests/test_docs.py), so a stale document fails.
 """
@@ -25,9 +25,9 @@ from report_gpu import speed_gpu
 from report_others import faults, job_costs, language_models, long, measurements, small_models
 from report_tables import Rows, table
 
+from anytok.catalogue import BUILT_IN
 from anytok.checkpoints.cards import CARDS, Card, RemoteFile
 from anytok.cli import build_parser
-from anytok.registry import find, list_tokenizers
 from anytok.spec import Spec
 
 ROOT = Path(__file__).parent.parent
@@ -44,9 +44,8 @@ FOLDERS = ("anytok", "benchmarks", "configs", "tests")  # where documents are, b
 
 
 def tokenizers() -> str:
-    """The table of tokenizers, from the registry."""
-    specs = [find(name).spec for name in list_tokenizers() if find(name).engines["native"].startswith("anytok.")]
-    specs.sort(key=lambda spec: (spec.name not in CARDS, spec.modality, spec.name))
+    """The table of tokenizers, from the catalogue."""
+    specs = sorted((spec for spec, _ in BUILT_IN.values()), key=lambda s: (s.name not in CARDS, s.modality, s.name))
     origin = {True: "published", False: "ours, small"}
     rows: Rows = [
         (f"`{spec.name}`", spec.modality, _takes(spec), _gives(spec), origin[spec.name in CARDS]) for spec in specs
