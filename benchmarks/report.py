@@ -46,7 +46,7 @@ FOLDERS = ("anytok", "benchmarks", "configs", "tests")  # where documents are, b
 def tokenizers() -> str:
     """The table of tokenizers, from the catalogue."""
     specs = sorted((spec for spec, _ in BUILT_IN.values()), key=lambda s: (s.name not in CARDS, s.modality, s.name))
-    origin = {True: "published", False: "ours, small"}
+    origin = {True: "published, fetched once", False: "small, in the package"}
     rows: Rows = [
         (f"`{spec.name}`", spec.modality, _takes(spec), _gives(spec), origin[spec.name in CARDS]) for spec in specs
     ]
@@ -89,12 +89,13 @@ def checkpoints() -> str:
 def _takes(spec: Spec) -> str:
     if spec.modality == "image":
         return f"{spec.image_size} × {spec.image_size} pixels"
-    return f"{spec.sample_rate} Hz {'stereo' if spec.channels == 2 else 'mono'}"
+    return f"{spec.sample_rate:,} Hz, {'stereo' if spec.channels == 2 else 'mono'}"
 
 
 def _gives(spec: Spec) -> str:
-    length = f"{spec.num_frames}" if spec.num_frames else f"{spec.frame_rate} a second"
-    return f"{spec.num_codebooks} × {length}, {spec.codebook_size} codes"
+    if spec.num_frames:
+        return f"{spec.num_frames} codes of {spec.codebook_size:,}"
+    return f"{spec.frame_rate} frames a second, of {spec.num_codebooks} codes of {spec.codebook_size:,}"
 
 
 _CHECKPOINTS_HEAD = """<!-- Generated from anytok/checkpoints/cards.py: change the cards, then `make docs`. -->
