@@ -134,13 +134,6 @@ def test_pictures(options: dict[str, Any]) -> None:
         assert places(tokenizer._model) == {"cuda"}  # type: ignore[attr-defined]
 
 
-def test_compile_reaches_the_blocks_of_the_encoder() -> None:
-    with pretended_gpu():
-        blocks = [load("seed-mini", compile=asked)._model.visual_encoder.blocks for asked in (True, False)]  # type: ignore[attr-defined]
-    compiled, plain = ([block._compiled_call_impl is not None for block in each] for each in blocks)
-    assert all(compiled) and not any(plain)
-
-
 @pytest.mark.parametrize("has_cudnn", [True, False])
 def test_weights_of_an_lstm_are_flattened_by_cudnn_alone(has_cudnn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """AMD's GPUs are "cuda", too, and have MIOpen in its place; the call fails there."""

@@ -67,7 +67,8 @@ class SeedTokenizer(Tokenizer):
 
         `interpolation`: "bicubic" is AnyGPT's, "bilinear" that of SEED's scripts; their codes differ.
         `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing, 32 on a
-        GPU). With our own kernels it changes no bit of the latents; on GPUs it may. Decoding: see `Painter`.
+        GPU). With our own kernels it changes no bit of the latents; on GPUs it may. `compile` and the rest are for
+        decoding: see `Painter`.
         """
         on_cpu = torch.device(device).type == "cpu"
         _check(interpolation, compile, on_cpu)
