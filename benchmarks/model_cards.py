@@ -26,7 +26,7 @@ does not have. Its codes mean nothing to AnyGPT.
 `configs/train/speech_mini.toml` with `anytok.training`: multi-scale mel and time losses, no adversary, and phone labels
 of the synthesisers on the first layer where SpeechTokenizer has HuBERT.
 
-## Has heard
+## Trained on
 Sentences of a small grammar of our own, read by eSpeak NG (15 accents and languages, 17 voice variants) and three flite
 voices; 18 LJSpeech clips (public domain) at three speeds; the spoken digits of four speakers (Free Spoken Digit
 Dataset, CC BY-SA 4.0). About 2.3 hours.
@@ -53,7 +53,7 @@ The architecture of EnCodec 32 kHz at a quarter of its width: music to {num_code
 ## Made by
 `configs/train/music_mini.toml` with `anytok.training`: multi-scale mel and time losses, no adversary.
 
-## Has heard
+## Trained on
 450 pieces of about half a minute that `anytok.training.compose` wrote, played by FluidSynth with the sound font
 FluidR3 GM (MIT).
 
@@ -78,7 +78,7 @@ through a small unCLIP. It is small: colours and layout come back, what is in th
 image embedding, this one learns a picture's lowest frequencies (`anytok.training.descriptor`): its codes say how a
 picture looks, not what it means.
 
-## Has seen
+## Trained on
 771 small photographs, cut and coloured anew each time, and drawn shapes.
 
 ## Quality

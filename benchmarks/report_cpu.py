@@ -8,7 +8,7 @@ from report_tables import Row, Rows, labelled, measured_on, missing, notice, old
 
 PROFILES = ("profile", "profile-bfloat16", "profile-amx", "profile-amx-bfloat16")
 SPEEDS = ("speed", "speed-amx", "speed-zen3", "speed-zen5")
-IN_SHORT = ("alone", "in a batch", "bfloat16, alone", "bfloat16, in a batch")
+IN_SHORT = ("float32, alone", "float32, in a batch", "bfloat16, alone", "bfloat16, in a batch")
 SETTINGS = (("float32", False), ("float32", True), ("bfloat16", False), ("bfloat16", True))  # whether in a batch
 
 Groups = dict[tuple[str, str], dict[str, Row]]
@@ -73,7 +73,7 @@ def cpu_table(measured: Row) -> str:
         )
         for (tokenizer, way), engines in groups.items()
     ]
-    head = ("tokenizer", "", "original", "alone", "in a batch", "bfloat16, alone", "in a batch", "its equal codes")
+    head = ("tokenizer", "", "original", *IN_SHORT, "equal codes in bfloat16")
     said = f"{measured_on(measured)} {measured['threads']} threads; {_clips(measured)}. {_equal(groups)}"
     return f"{notice(measured)}{table(head, rows)}\n\n{said}"
 
@@ -157,5 +157,5 @@ def footprint() -> str:
         label = labelled(measured, engines.values(), f"`{name}`")
         rows.append((label, f"{pair[0]['file_mb']:,.0f} MB", *(f"{one['load_s']:.2f} s" for one in pair), *sizes))
     kinds = ("loading", "memory when loaded", "at the peak")
-    head = ("tokenizer", "files", *(f"{kind}, {whose}" for kind in kinds for whose in ("original", "ours")))
+    head = ("tokenizer", "files", *(f"{kind}, {whose}" for kind in kinds for whose in ("original", "anytok")))
     return f"{notice(measured)}{table(head, rows)}\n\n{measured_on(measured)}"

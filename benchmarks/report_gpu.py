@@ -41,7 +41,7 @@ def _encoded(measured: Row, rows: list[Row]) -> str:
     lone = [row for row in rows if row["items"] == 1 and row["engine"].startswith("native")]
     full = [row["ratio"] for row in lone if not row["engine"].endswith("at a time")]
     said += (
-        " A lone item fills its batch up with silence, so as to get the same codes: at "
+        " A lone item is padded to a full batch with silence, so that it gets the same codes: at "
         f"{min(full):.2f} of the original's speed or more; a smaller `batch_size` wastes less."
     )
     few = [row for row in lone if row["engine"].endswith(", 1 at a time")]
@@ -70,7 +70,7 @@ def _faster_originals(groups: dict[tuple[str, str], dict[str, Row]]) -> str:
         rounded = engines.get("original, TF32")
         if rounded and rounded["ratio"] > 4:
             said.append(f"`{tokenizer}` {way} {_rate(rounded)}")
-    return f" Originals that cuDNN holds up in full float32, with TF32: {', '.join(said)}." if said else ""
+    return f" Originals that cuDNN slows down in full float32, with TF32: {', '.join(said)}." if said else ""
 
 
 def _rate(row: Row) -> str:

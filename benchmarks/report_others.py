@@ -146,7 +146,7 @@ def small_models() -> str:
         f"{seed['retrieved']} of {seed['pictures']} pictures are nearest to their own original (by chance "
         f"{seed['by_chance']}); PSNR {seed['psnr']:.1f} dB", "",
     ))  # fmt: skip
-    return table(("model", "on media that training left out", "on recordings from elsewhere"), rows)
+    return table(("model", "on media kept out of training", "on recordings from elsewhere"), rows)
 
 
 def measurements() -> str:

@@ -68,7 +68,7 @@ MAX_FUNCTION = 50
 
 def chain() -> str:
     """The order of imports as tests/README.md shows it: a line a rank, siblings side by side."""
-    ranks = [[part for part in RANK if RANK[part] == rank] for rank in sorted(set(RANK.values()))]
+    ranks = [[part for part in RANK if RANK[part] == rank] for rank in sorted({*RANK.values()} - {RANK["__main__"]})]
     return "\n→ ".join(" · ".join(parts) for parts in ranks)
 
 
