@@ -64,7 +64,7 @@ def _batches(groups: dict[tuple[str, str], dict[str, Row]]) -> str:
 
 
 def _faster_originals(groups: dict[tuple[str, str], dict[str, Row]]) -> str:
-    """Those that are held up in full float32: one convolution of cuDNN's may take as long as a thousand others."""
+    """Those that are slow in full float32: one convolution of cuDNN's may take as long as a thousand others."""
     said = []
     for (tokenizer, way), engines in groups.items():
         rounded = engines.get("original, TF32")
