@@ -138,7 +138,7 @@ def imports() -> str:
     sys.path.insert(0, str(ROOT / "tests"))
     from test_rules import chain
 
-    return f"```text\n{chain()}\n```"
+    return "```text\n{}\n```".format(chain().replace(" → ", "\n→ "))
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

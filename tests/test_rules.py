@@ -67,9 +67,9 @@ MAX_FUNCTION = 50
 
 
 def chain() -> str:
-    """The order of imports as tests/README.md shows it: a line a rank, siblings side by side."""
+    """RANK in one line, for documents: "errors → arguments → { jobs · metrics } → cli"; parts in braces are siblings."""
     ranks = [[part for part in RANK if RANK[part] == rank] for rank in sorted({*RANK.values()} - {RANK["__main__"]})]
-    return "\n→ ".join(" · ".join(parts) for parts in ranks)
+    return " → ".join(parts[0] if len(parts) == 1 else f"{{ {' · '.join(parts)} }}" for parts in ranks)
 
 
 def module_of(path: Path) -> str:
