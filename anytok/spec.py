@@ -1,4 +1,4 @@
-"""Codes and their identity card: the two nouns that everything else speaks.
+"""Codes, and the Spec of the tokenizer that made them.
 
 Legend: K codebooks, T frames.
 """
@@ -22,10 +22,10 @@ _LARGEST = 1 << 40  # of a Spec's numbers
 
 @dataclass(frozen=True)
 class Spec:
-    """The identity card of a tokenizer: what it eats, what it emits, and which weights it holds.
+    """What a tokenizer takes, what it gives, and which weights it has.
 
     `id` is `name@hash-of-the-weights`, with `+dtype` behind it where a lower precision changes codes.
-    An id that is only the name (a layout on paper, no weights at hand) fits every tokenizer of that name.
+    An id that is only the name (of a vocabulary without weights) fits every tokenizer of that name.
     `preprocessing` names the recipe by which media become model input; see `anytok.recipes`.
     Raises CodesError on numbers that are no whole ones above 0, and on other things in the place of text.
     """
