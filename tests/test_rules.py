@@ -67,7 +67,7 @@ MAX_FUNCTION = 50
 
 
 def chain() -> str:
-    """RANK in one line, for documents: "errors → arguments → { jobs · metrics } → cli"; parts in braces are siblings."""
+    """RANK in one line, as documents have it: "errors → spec → { jobs · metrics } → cli"; siblings are in braces."""
     ranks = [[part for part in RANK if RANK[part] == rank] for rank in sorted({*RANK.values()} - {RANK["__main__"]})]
     return " → ".join(parts[0] if len(parts) == 1 else f"{{ {' · '.join(parts)} }}" for parts in ranks)
 
