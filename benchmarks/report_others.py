@@ -164,7 +164,7 @@ def measurements() -> str:
             ", ".join(f"`{commit}`" for commit in commits),
             "older" if all(before) else "some rows older" if any(before) else "today's",
         ))  # fmt: skip
-    head = ("results", "script", "machine", "commits", "kernels")
+    head = ("results", "script", "machine", "commits", "kernels and models")
     return table(head, rows)
 
 
