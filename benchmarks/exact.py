@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=(*CODECS, "seed-mini"), default=(*CODECS, "seed-mini"))
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    rows = [row for row in rows_before(options.out) if row["tokenizer"] not in options.only]
+    rows = rows_before(options.out, lambda row: row["tokenizer"] not in options.only)
     for name in options.only:
         folder = options.speech if name.startswith("speech") else options.music
         picture = name == "seed-mini"

@@ -114,7 +114,7 @@ def main() -> None:
         return
     from machine import machine, rows_before
 
-    rows = [row for row in rows_before(options.out) if row["tokenizer"] not in options.only]
+    rows = rows_before(options.out, lambda row: row["tokenizer"] not in options.only)
     for name in options.only:
         for row in rows_of(name):
             print(json.dumps(row), flush=True)

@@ -6,12 +6,14 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
+Row = dict[str, Any]
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("torch", "transformers", "diffusers", "encodec", "speechtokenizer", "numpy")
 # What decides codes and speed, besides torch: the models, the native engines and their kernels, and how C is compiled.
@@ -20,7 +22,7 @@ KERNEL_FILES = ("hatch_build.py",)
 SUFFIXES = (".c", ".h", ".py")
 
 
-def machine() -> dict[str, object]:
+def machine() -> Row:
     """Processor, cores, whether anytok's kernels are there and the hash of their sources, load, versions of what is
     compared, and the commit."""
     import torch
@@ -52,21 +54,31 @@ def kernel_sources(root: Path = ROOT) -> str:
     return xxhash.xxh3_64_hexdigest(b"".join(each))
 
 
-def rows_before(path: Path) -> list[dict[str, Any]]:
-    """The rows of a result file, or none where it is missing, each with the commit and sources it was measured at.
+def rows_before(path: Path, keep: Callable[[Row], bool]) -> list[Row]:
+    """The rows of a result file that are kept beside those measured anew, each with what it was measured with.
 
-    A run that measures some rows anew keeps the others, which must not pass for measured at its own commit.
+    They must not pass for measured at today's commit, with today's torch; and another machine's rows do not belong into
+    the same table at all, so they end the program. None where there is no file.
     """
-    if not path.exists():
-        return []
-    record = json.loads(path.read_text("utf-8"))
-    return [provenance(record["machine"], row) | row for row in record["rows"]]
+    record = json.loads(path.read_text("utf-8")) if path.exists() else {"machine": {}, "rows": []}
+    kept = [provenance(record["machine"], row) | row for row in record["rows"] if keep(row)]
+    theirs, ours = where(record["machine"]), where(machine())
+    if kept and theirs != ours:
+        raise SystemExit(f"{path} has {len(kept)} rows of {theirs}, and this is {ours}: measure all, or give --out")
+    return kept
 
 
-def provenance(machine: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-    """The commit and the hash of kernel sources that a row was measured at; the hash is None where nobody noted it."""
+def provenance(machine: Row, row: Row) -> Row:
+    """The commit, the hash of kernel sources and the torch that a row was measured with; the hash is None where nobody
+    noted it."""
     noted = row if "commit" in row else machine
-    return {"commit": noted["commit"], "kernel_sources": noted.get("kernel_sources")}
+    torch = row.get("torch", machine.get("versions", {}).get("torch"))
+    return {"commit": noted["commit"], "kernel_sources": noted.get("kernel_sources"), "torch": torch}
+
+
+def where(machine: Row) -> str:
+    """The GPU, or the processor and its cores."""
+    return machine.get("gpu") or f"{machine.get('processor')}, {machine.get('cores')} cores"
 
 
 def _processor() -> str:

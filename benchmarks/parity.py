@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="tokenizers to compare (default: all)")
     options = parser.parse_args()
     chosen = options.only or (*SPEECH, *MUSIC, "seed-2")
-    kept = [row for row in rows_before(RESULT) if row["tokenizer"] not in chosen]
+    kept = rows_before(RESULT, lambda row: row["tokenizer"] not in chosen)
     rows = []
     for name in chosen:
         if name == "seed-2":

@@ -7,13 +7,11 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from machine import kernel_sources, provenance
+from machine import Row, kernel_sources, provenance, where
 
 RESULTS = Path(__file__).parent / "results"
 
-Row = dict[str, Any]
 Rows = list[tuple[str, ...]]
 
 today = cache(kernel_sources)
@@ -67,13 +65,11 @@ def labelled(measured: Row, rows: Iterable[Row], label: str) -> str:
 def measured_on(measured: Row) -> str:
     """The machine, the versions and the commits of a measurement, with its notes."""
     machine = measured["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    commits = dict.fromkeys(provenance(machine, row)["commit"] for row in measured["rows"])
+    found = [provenance(machine, row) for row in measured["rows"]]
+    commits = dict.fromkeys(one["commit"] for one in found)
+    torches = dict.fromkeys(one["torch"] for one in found if one["torch"])
+    others = {name: version for name, version in machine["versions"].items() if name != "torch"}
+    versions = ", ".join([*(f"torch {version}" for version in torches), *(" ".join(one) for one in others.items())])
     made = f"commit{'s' if len(commits) > 1 else ''} {', '.join(f'`{commit}`' for commit in commits)}"
     said = [f"Measured on {where(machine)}; {versions}; {made}. Weights are seeded, in the published forms."]
     return " ".join([*said, *measured.get("notes", [])])
-
-
-def where(machine: Row) -> str:
-    """The GPU, or the processor and its cores."""
-    return machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores"

@@ -213,7 +213,7 @@ def main() -> None:
     options.batch = options.batch or (16 if options.device == "cpu" else 64)
     options.only = options.only or (CHOICES[:-1] if options.device == "cpu" else CHOICES)
     torch.set_num_threads(options.threads)
-    rows = [row for row in rows_before(options.out) if choice(row) not in options.only]
+    rows = rows_before(options.out, lambda row: choice(row) not in options.only)
     for name in options.only:
         found = rows_of(name, options)
         for row in found:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 
@@ -93,21 +95,34 @@ def test_rows_older_than_the_kernels_are_marked() -> None:
     assert "| `b` (older) | encode |" in said and "| `a` | encode |" in said
 
 
-def test_rows_that_stay_keep_where_they_were_measured(tmp_path: Path) -> None:
+def test_rows_that_stay_keep_what_they_were_measured_with(tmp_path: Path) -> None:
     """A later run that measures some rows anew writes its own machine over theirs."""
-    from machine import provenance, rows_before
+    from machine import machine, provenance, rows_before
+    from report_tables import measured_on
 
     path = tmp_path / "speed.json"
-    assert rows_before(path) == []
-    rows = [{"a": 1}, {"a": 2, "commit": "first"}, {"a": 3, "commit": "second", "kernel_sources": "x"}]
-    path.write_text(json.dumps({"machine": {"commit": "third", "kernel_sources": "y"}, "rows": rows}))
-    kept = rows_before(path)
+    assert rows_before(path, lambda row: True) == []
+    now = {**machine(), "commit": "third", "kernel_sources": "y", "versions": {"torch": "2.12"}}
+    rows = [{"a": 1}, {"a": 2, "commit": "first"}, {"a": 3, "commit": "second", "kernel_sources": "x", "torch": "2.11"}]
+    path.write_text(json.dumps({"machine": now, "rows": [*rows, {"a": 4}]}))
+    kept = rows_before(path, lambda row: row["a"] < 4)
     assert [one["a"] for one in kept] == [1, 2, 3]
-    later = {"commit": "fourth", "kernel_sources": "z"}
-    found = [provenance(later, one) for one in [*kept, {"a": 4}]]
-    assert [(one["commit"], one["kernel_sources"]) for one in found] == [
-        ("third", "y"), ("first", None), ("second", "x"), ("fourth", "z")
+    later = {"machine": {**now, "commit": "fourth", "kernel_sources": "z", "versions": {"torch": "2.13"}}}
+    later["rows"] = [*kept, {"a": 4}]
+    assert [tuple(provenance(later["machine"], one).values()) for one in later["rows"]] == [
+        ("third", "y", "2.12"), ("first", None, "2.12"), ("second", "x", "2.11"), ("fourth", "z", "2.13")
     ]  # fmt: skip
+    assert "torch 2.12, torch 2.11, torch 2.13; commits `third`, `first`, `second`, `fourth`." in measured_on(later)
+
+
+def test_rows_of_another_machine_do_not_stay(tmp_path: Path) -> None:
+    from machine import machine, rows_before
+
+    path = tmp_path / "speed.json"
+    path.write_text(json.dumps({"machine": {**machine(), "gpu": "another GPU"}, "rows": [{"a": 1}]}))
+    with pytest.raises(SystemExit, match=r"1 rows of another GPU, and this is .*: measure all, or give --out"):
+        rows_before(path, lambda row: True)
+    assert rows_before(path, lambda row: False) == []
 
 
 def test_the_hash_of_the_kernels_follows_their_contents(tmp_path: Path) -> None:
