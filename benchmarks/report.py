@@ -36,7 +36,7 @@ EXTRAS = {  # of pyproject.toml, each with what it is for
     "hf": "Hugging Face text tokenizers and language models",
     "jobs": "tables and data at URLs, in dataset jobs",
     "ray": "dataset jobs on a Ray cluster",
-    "eval": "plots and perceptual metrics",
+    "eval": "STOI, a measure of how intelligible speech is",
     "reference": "the original packages, as a second engine to compare with",
     "test": "all of these, and the tools of the tests",
 }

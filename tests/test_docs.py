@@ -18,6 +18,7 @@ import pytest
 from anytok.checkpoints.around_torchaudio import around_torchaudio
 from anytok.cli import build_parser
 from anytok.cli.vocab import spelled_out
+from anytok.errors import UsageError
 from anytok.testing import picture
 
 ROOT = Path(__file__).parent.parent
@@ -198,12 +199,16 @@ def test_toml_is_what_it_is_read_as(page: str, tmp_path: Path) -> None:
 
 
 def test_all_kinds_of_sources_and_outputs_are_told() -> None:
-    from anytok.jobs.config import SINK_KINDS, SOURCE_KINDS
+    from anytok.jobs.config import SinkConfig, SourceConfig
 
     text = PAGES["configs/README.md"]
     sources, outputs = text[text.index("### Sources") :].split("### Outputs")
-    for part, kinds in ((sources, SOURCE_KINDS), (outputs.partition("\n## ")[0], SINK_KINDS)):
-        assert set(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)) - {"kind"} == set(kinds)
+    for part, make in ((sources, lambda: SourceConfig("a", "none")), (outputs, lambda: SinkConfig("none"))):
+        told = re.findall(r"^\| `(\w+)` \|", part.partition("\n## ")[0], re.MULTILINE)
+        with pytest.raises(UsageError) as caught:
+            make()
+        known = re.findall(r"\w+", re.split("known: |expected ", str(caught.value))[1])
+        assert set(told) - {"kind"} == set(known)
 
 
 def anchors(text: str) -> set[str]:
