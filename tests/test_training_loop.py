@@ -293,7 +293,7 @@ kind = "music"
 data = "{folder}"
 out = "{folder}/run"
 [run]
-steps = 100000
+steps = {steps}
 batch_size = 2
 learning_rate = {rate}
 save_every = 1000000
@@ -305,6 +305,7 @@ num_codebooks = 1
 codebook_size = 2
 frames = 5
 windows = [128]
+quantize_from = 0
 """
 
 
@@ -314,7 +315,7 @@ def test_the_command_ends_by_ctrl_c_in_one_line_and_says_what_it_would_change(
     noise = np.random.default_rng(0).normal(0, 0.1, 16000)
     write_clips(tmp_path / "train", [Clip(noise, "a", "0", np.zeros(50))], 24000, 320)
     config, log = tmp_path / "a.toml", tmp_path / "run" / "losses.jsonl"
-    config.write_text(MUSIC.format(folder=tmp_path, rate=1e-3), "utf-8")
+    config.write_text(MUSIC.format(folder=tmp_path, rate=1e-3, steps=100000), "utf-8")
     child = subprocess.Popen(
         [sys.executable, "-m", "anytok", "train", str(config)], stderr=subprocess.PIPE, text=True, env=os.environ
     )
@@ -326,6 +327,10 @@ def test_the_command_ends_by_ctrl_c_in_one_line_and_says_what_it_would_change(
     assert child.returncode == 130 and "Traceback" not in said
     assert said.rstrip().splitlines()[-1].startswith(f"anytok: stopped after step {done} of 100000, saved to ")
     assert len(log.read_text("utf-8").splitlines()) == done >= 1
-    config.write_text(MUSIC.format(folder=tmp_path, rate=2e-3), "utf-8")
+    config.write_text(MUSIC.format(folder=tmp_path, rate=2e-3, steps=done), "utf-8")
     assert main(["train", str(config)]) == 2
     assert "run.learning_rate was 0.001, is 0.002" in capsys.readouterr().err
+    assert main(["train", "--allow-changes", str(config)]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'run' / 'weights'}\n"
+    assert err.startswith("anytok: ") and "run.learning_rate was 0.001, is 0.002" in err.splitlines()[0]
