@@ -12,6 +12,7 @@ class ByteTokenizer:
     tokens; those are the layout's."""
 
     bos_token = "<s>"
+    eos_token = "</s>"
     pad_token_id: int | None = None
 
     all_special_tokens: tuple[str, ...] = ()

@@ -45,3 +45,7 @@ class Parts(list[Any]):
     def __init__(self, parts: Sequence[Any], report: Report) -> None:
         super().__init__(parts)
         self.report = report
+
+    def __radd__(self, text: str) -> Parts:
+        """What a text-generation pipeline does with its prompt."""
+        return Parts([text, *self], self.report)
