@@ -1,4 +1,4 @@
-"""Codes and their identity card: the two nouns that everything else speaks.
+"""Codes, and the Spec of the tokenizer that made them.
 
 Legend: K codebooks, T frames.
 """
@@ -22,16 +22,16 @@ _LARGEST = 1 << 40  # of a Spec's numbers
 
 @dataclass(frozen=True)
 class Spec:
-    """The identity card of a tokenizer: what it eats, what it emits, and which weights it holds.
+    """What a tokenizer takes, what it gives, and which weights it has.
 
     `id` is `name@hash-of-the-weights`, with `+dtype` behind it where a lower precision changes codes.
-    An id that is only the name (a layout on paper, no weights at hand) fits every tokenizer of that name.
-    `preprocessing` names how media become model input; `anytok.media.prepare` follows it.
+    An id that is only the name (of a vocabulary without weights) fits every tokenizer of that name.
+    `preprocessing` names the recipe by which media become model input; see `anytok.recipes`.
     Raises CodesError on numbers that are no whole ones above 0, and on other things in the place of text.
     """
 
     name: str
-    modality: str  # "image" | "speech" | "music"
+    modality: str  # "image", "speech", "music", or what another package's tokenizer is for
     num_codebooks: int  # K of what encode returns
     codebook_size: int
     num_frames: int | None = None  # T, where it is fixed (images)
@@ -51,6 +51,11 @@ class Spec:
             raise CodesError(f"a spec with {self.frame_rate} frames a second of {self.sample_rate} samples")
         if not self.id:
             object.__setattr__(self, "id", self.name)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether media are pictures; otherwise they are sound. Modalities have names of any kind, so sizes tell."""
+        return self.num_frames is not None or self.image_size is not None
 
     @property
     def hop_length(self) -> int:
@@ -79,6 +84,10 @@ class Spec:
         other_name, _, other_weights = other.id.partition("@")
         unknown = not weights or not other_weights
         return name == other_name and (unknown or weights.split("+")[0] == other_weights.split("+")[0])
+
+    def with_id(self, identity: str) -> Spec:
+        """The same Spec under another id; see `Tokenizer.identified`."""
+        return dataclasses.replace(self, id=identity)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON, without the fields that are None."""

@@ -154,7 +154,7 @@ def wild_quality(folder: Path) -> list[dict[str, Any]]:
     for modality, name in (("speech", "speech-mini"), ("music", "music-mini")):
         tokenizer, untrained = anytok.load_tokenizer(name), fresh_codec(name)
         for path in sorted(folder.glob(f"{modality}/*")):
-            wave = anytok.media.prepare_batch([path], tokenizer.spec)[0].wave[0]
+            wave = anytok.media.prepare(path, tokenizer.spec).wave[0]
             row, _ = compare(tokenizer, untrained, wave, tokenizer.spec.sample_rate or 0)
             rows.append({"file": path.name, "tokenizer": name} | means([row]))
     return rows

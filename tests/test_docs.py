@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract import picture
 
 from anytok.checkpoints.around_torchaudio import around_torchaudio
 from anytok.cli import build_parser
+from anytok.testing import picture
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))

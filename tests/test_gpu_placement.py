@@ -19,10 +19,7 @@ from torch import nn
 
 import anytok
 from anytok import Audio, Codes, Tokenizer, UsageError
-from anytok.engines.native.fused_mlp import FusedMlp
 from anytok.engines.native.recurrent import _flatten
-from anytok.engines.native.seed import _quicken
-from anytok.models.vit import Mlp
 
 GOLDEN = Path(__file__).parent / "golden"
 CODECS = {
@@ -137,20 +134,6 @@ def test_pictures(options: dict[str, Any]) -> None:
         assert places(tokenizer._model) == {"cuda"}  # type: ignore[attr-defined]
 
 
-def test_compile_reaches_the_blocks_of_the_encoder() -> None:
-    with pretended_gpu():
-        blocks = [load("seed-mini", compile=asked)._model.visual_encoder.blocks for asked in (True, False)]  # type: ignore[attr-defined]
-    compiled, plain = ([block._compiled_call_impl is not None for block in each] for each in blocks)
-    assert all(compiled) and not any(plain)
-
-
-@pytest.mark.parametrize(("dtype", "fused"), [("float32", False), ("tf32", False), ("bfloat16", True)])
-def test_gelu_is_part_of_a_product_in_half_precision_alone(dtype: str, fused: bool) -> None:
-    with pretended_gpu():
-        blocks = load("seed-mini", dtype=dtype)._model.visual_encoder.blocks  # type: ignore[attr-defined]
-    assert {isinstance(block.mlp, FusedMlp) for block in blocks} == {fused}
-
-
 @pytest.mark.parametrize("has_cudnn", [True, False])
 def test_weights_of_an_lstm_are_flattened_by_cudnn_alone(has_cudnn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """AMD's GPUs are "cuda", too, and have MIOpen in its place; the call fails there."""
@@ -161,18 +144,6 @@ def test_weights_of_an_lstm_are_flattened_by_cudnn_alone(has_cudnn: bool, monkey
     monkeypatch.setattr(torch.backends.cudnn.rnn, "get_cudnn_mode", lambda mode: 2)
     _flatten(MagicMock(parameters=lambda: [MagicMock(is_cuda=True)], mode="LSTM"))
     assert calls.called == has_cudnn
-
-
-def test_gelu_stays_apart_where_torch_has_no_such_product() -> None:
-    model: Any = anytok.load_tokenizer("seed-mini")._model  # type: ignore[attr-defined]
-    _quicken(model, torch.bfloat16, "mps", compile=False)
-    assert {type(block.mlp) for block in model.visual_encoder.blocks} == {Mlp}
-
-
-@torch.inference_mode()
-def test_the_fused_mlp_is_the_mlp() -> None:
-    mlp, tokens_btd = Mlp(32, 64), torch.randn(2, 5, 32) * 3
-    assert (FusedMlp(mlp)(tokens_btd) - mlp(tokens_btd)).abs().max() < 0.005
 
 
 def test_the_original_pictures(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ unpickler, which builds tensors and plain containers and nothing else.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import struct
@@ -19,9 +18,8 @@ from torch import Tensor
 from xxhash import xxh3_128
 
 from ..errors import CheckpointError
-from ..spec import Spec
 
-__all__ = ["MAX_HEADER_BYTES", "MAX_TENSORS", "fingerprint", "read_config", "read_package", "read_tensors", "with_id"]
+__all__ = ["MAX_HEADER_BYTES", "MAX_TENSORS", "fingerprint", "read_config", "read_package", "read_tensors"]
 
 State = dict[str, Tensor]
 
@@ -97,12 +95,6 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
         digest.update(memoryview(tensor.flatten().view(torch.uint8).numpy()))  # type: ignore[arg-type]
         digests.append(digest.digest())
     return xxh3_128(b"".join(digests)).hexdigest()[:12]
-
-
-def with_id(spec: Spec, fingerprint: str, dtype: str = "float32") -> Spec:
-    """The Spec that also says which weights these are, and the arithmetic where that changes codes."""
-    suffix = "" if dtype == "float32" else f"+{dtype}"
-    return dataclasses.replace(spec, id=f"{spec.name}@{fingerprint}{suffix}")
 
 
 def _read_torch(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..spec import Spec
 from .fetch import fetch, published
-from .read import fingerprint, read_config, read_tensors, with_id
+from .read import read_config, read_tensors
 
 __all__ = ["SIZES", "SeedFiles", "read_seed"]
 
@@ -80,21 +80,23 @@ class SeedFiles:
             fetch(self.fetched_as)
         return folder
 
-    def spec(self, spec: Spec, *, dtype: str, interpolation: str) -> Spec:
-        """`spec` with this model's sizes and identity.
-
-        The hash leaves the ViT out, so that codes made with it can be decoded where it is absent. The ViT is
-        frozen in training: a Q-Former belongs to exactly one.
-        """
-        meaning = {key: value.float() for key, value in self.state.items() if _MEANING.fullmatch(key)}
-        card = dataclasses.replace(
+    def card(self, spec: Spec, *, interpolation: str) -> Spec:
+        """`spec` with the sizes of this model, but for the id."""
+        return dataclasses.replace(
             spec,
             codebook_size=self.sizes["codebook_size"],
             num_frames=self.sizes["queries"],
             image_size=self.sizes["image_size"],
             preprocessing=interpolation,
         )
-        return with_id(card, fingerprint(meaning), dtype)
+
+    def identity(self) -> dict[str, Tensor]:
+        """The weights that the id names: all that codes and embeddings depend on, but for the ViT.
+
+        So codes made with it can be decoded where it is absent. It is frozen in training: a Q-Former belongs to exactly
+        one.
+        """
+        return {key: value.float() for key, value in self.state.items() if _MEANING.fullmatch(key)}
 
 
 def read_seed(name: str, checkpoint: str | Path | None) -> SeedFiles:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import JobError, MediaError
+from ..errors import MediaError
 from ..spec import Codes, Spec
 from ..tokenizer import Tokenizer
 from .reading import Failure
@@ -75,7 +75,7 @@ class Encoder:
     def encode(self, media: Sequence[Any]) -> list[Codes | Failure]:
         """Codes of each medium, or its Failure. A batch that fails is halved until the culprit is alone."""
         try:
-            codes = self.tokenizer.encode_batch(media)
+            codes = self.tokenizer.encode_prepared(media)
         except Exception as error:
             if "CUDA error" in str(error):  # the device is lost to this process; let a new one try
                 raise
@@ -87,8 +87,6 @@ class Encoder:
                 return [_failure(error, memory)]
             half = len(media) // 2
             return self.encode(media[:half]) + self.encode(media[half:])
-        if len(codes) != len(media):
-            raise JobError(f"{self.tokenizer!r} gave {len(codes)} codes for {len(media)} items: a fault of its own")
         return list(codes)
 
 
