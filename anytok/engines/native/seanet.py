@@ -32,9 +32,9 @@ from .audio_stream import AudioStream
 from .fast_codec import DecoderStream, FastCodec
 from .heap import trim
 from .precision import codec_dtypes, products_of
-from .segment_codec import SEGMENTS, SegmentCodec
-from .tiled_codec import TiledCodec
-from .tiles import BATCH_SIZE as TILES
+from .gpu.segments import SEGMENTS, SegmentCodec
+from .gpu.codec import TiledCodec
+from .gpu.tiles import BATCH_SIZE as TILES
 
 __all__ = ["SeanetCodec"]
 

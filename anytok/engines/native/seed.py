@@ -26,7 +26,7 @@ from ...tokenizer import Tokenizer
 from ...torch_settings import full_float32, skeleton
 from .packed_modules import linear_weights, pack_linears
 from .precision import products_of, torch_dtype
-from .recorded import Recorded
+from .gpu.graph import Recorded
 from .seed_painter import Painter
 
 __all__ = ["SeedTokenizer"]
