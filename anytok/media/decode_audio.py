@@ -12,7 +12,7 @@ from . import formats, headers
 from .limits import Limits
 from .mpeg import find_frames
 from .ogg import read_ogg
-from .source import Window
+from .source import window
 from .tags import end_of_tags, start_of_tags
 from .wave import Audio
 
@@ -37,7 +37,7 @@ _FULL_SCALE = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "s64": 2**63, "flt": 1, "
 def decode_audio(stream: IO[bytes], limits: Limits) -> Audio:
     """Decode a recording; see `load_audio`. Tags, container, format and so the decoder are told by content."""
     size = stream.seek(0, os.SEEK_END)
-    content = Window(stream, end_of_tags(stream), size)
+    content = window(stream, end_of_tags(stream), size)
     form = formats.sniff(content, "sound")
     try:
         if form is formats.MP3:
@@ -45,7 +45,7 @@ def decode_audio(stream: IO[bytes], limits: Limits) -> Audio:
         if form is formats.OGG:
             return _decode_ogg(content, limits)
         if form in _ENDS:
-            content = Window(content, 0, _ENDS[form](content))
+            content = window(content, 0, _ENDS[form](content))
         blocks = _decode_soundfile(content, form, limits) if form.decoder == "soundfile" else None
         return (blocks or _decode_av(content, form, limits)).finish()
     except AnytokError:
@@ -67,7 +67,7 @@ def _decode_ogg(stream: IO[bytes], limits: Limits) -> Audio:
 
 
 def _decode_mp3(stream: IO[bytes], limits: Limits) -> Audio:
-    """libsndfile where it reads every frame; FFmpeg where the file's own header, or libsndfile's guess, is too short."""
+    """libsndfile where it reads every frame; FFmpeg where the file's own header or libsndfile's guess is too short."""
     sound = find_frames(stream, start_of_tags(stream))
     if sound.announced is not None and sound.frames + 1 < sound.announced:  # some encoders count their header, too
         raise MediaError("truncated", f"{sound.frames} of {sound.announced} frames: the end of the file is missing")
@@ -128,7 +128,10 @@ def _decode_soundfile(stream: IO[bytes], form: formats.Format, limits: Limits, p
         file.seek(0)
         file.seekable = lambda: False
         blocks = _Blocks(file.samplerate, file.channels, file.frames if promised < 0 else promised, limits)
-        while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+        while blocks.num_samples < file.frames:  # beyond, libsndfile takes a tag behind FLAC for sound
+            block = file.read(min(_BLOCK, file.frames - blocks.num_samples), dtype="float32", always_2d=True)
+            if not len(block):
+                break
             blocks.add(block.T)
     return blocks
 

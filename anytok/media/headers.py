@@ -28,10 +28,13 @@ _UNKNOWN_SIZE = 0x7FFFF000
 
 def check_wav(stream: IO[bytes]) -> int:
     """Raise MediaError unless this WAV (or RF64) file is whole and holds plain samples of one recording."""
+    stream.seek(4)
+    end = 8 + int.from_bytes(stream.read(4), "little")
     has_format, long_size = False, None
     for name, size, left in _chunks(stream, "little"):
-        if name == b"ds64":  # RF64: sizes of 8 bytes; the second one is that of the samples
-            long_size = int.from_bytes(stream.read(16)[8:], "little")
+        if name == b"ds64":  # RF64: sizes of 8 bytes, of the file and of the samples
+            end = 8 + int.from_bytes(stream.read(8), "little")
+            long_size = int.from_bytes(stream.read(8), "little")
         elif name == b"fmt ":
             has_format = True
             _check_wav_codec(stream.read(min(size, 40)), "WAV")
@@ -43,7 +46,7 @@ def check_wav(stream: IO[bytes]) -> int:
             if not has_format:
                 raise MediaError("broken", "a WAV file whose samples come before their format")
             _check_size(size, left, "WAV")
-            return _alone(stream, "little", "WAV")
+            return _alone(stream, end + end % 2, "WAV")
     raise MediaError("broken", "a WAV file without samples: it has no 'data' chunk")
 
 
@@ -63,6 +66,8 @@ def check_w64(stream: IO[bytes]) -> int:
             if not has_format:
                 raise MediaError("broken", "a W64 file whose samples come before their format")
             _check_size(0 if size >= 2**62 else size - 24, end - position - 24, "W64")
+            stream.seek(16)
+            _alone(stream, int.from_bytes(stream.read(8), "little"), "W64")
             return position + size
         position += size + -size % 8
     raise MediaError("broken", "a W64 file without samples: it has no 'data' chunk")
@@ -70,6 +75,8 @@ def check_w64(stream: IO[bytes]) -> int:
 
 def check_aiff(stream: IO[bytes]) -> int:
     """Raise MediaError unless this AIFF or AIFC file is whole and holds plain samples of one recording."""
+    stream.seek(4)
+    end = 8 + int.from_bytes(stream.read(4), "big")
     for name, size, left in _chunks(stream, "big"):
         if name == b"COMM" and size >= 22:
             codec = stream.read(22)[18:]
@@ -77,7 +84,7 @@ def check_aiff(stream: IO[bytes]) -> int:
                 raise MediaError("unsupported_codec", f"AIFF with codec {codec!r}: convert it to WAV or FLAC")
         elif name == b"SSND":
             _check_size(size - 8, left - 8, "AIFF")
-    return _alone(stream, "big", "AIFF")
+    return _alone(stream, end + end % 2, "AIFF")
 
 
 def check_flac(stream: IO[bytes]) -> int:
@@ -108,11 +115,11 @@ def check_mp4(stream: IO[bytes]) -> int:
     return end
 
 
-def _alone(stream: IO[bytes], order: Literal["little", "big"], name: str) -> int:
-    """The end of the file, unless another one follows what its header says is its size."""
+def _alone(stream: IO[bytes], end: int, name: str) -> int:
+    """The end of the file, unless another one like it begins where the header says that this one ends."""
     stream.seek(0)
-    magic, size = stream.read(4), int.from_bytes(stream.read(4), order)
-    stream.seek(8 + size + size % 2)
+    magic = stream.read(4)
+    stream.seek(end)
     if stream.read(4) == magic:
         raise _several(name)
     return stream.seek(0, os.SEEK_END)
@@ -120,7 +127,7 @@ def _alone(stream: IO[bytes], order: Literal["little", "big"], name: str) -> int
 
 def _several(name: str) -> MediaError:
     return MediaError(
-        "unsupported_format", f"several recordings one after another in one {name} file: split or join them first"
+        "unsupported_format", f"several recordings one after another in one {name} file: split them first"
     )
 
 
@@ -131,7 +138,7 @@ def _chunks(stream: IO[bytes], order: Literal["little", "big"]) -> Iterator[tupl
     for _ in range(_MAX_CHUNKS):
         stream.seek(position)
         header = stream.read(8)
-        if len(header) < 8:
+        if len(header) < 8 or header[:4] == bytes(4):  # the end, or padding behind it
             return
         size = int.from_bytes(header[4:], order)
         yield header[:4], size, end - position - 8

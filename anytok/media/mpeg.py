@@ -10,7 +10,7 @@ import io
 from dataclasses import dataclass
 from typing import IO
 
-from .source import Window
+from .source import window
 from .tags import tag_at
 
 __all__ = ["MpegSound", "find_frames", "frame_size"]
@@ -80,7 +80,7 @@ def find_frames(stream: IO[bytes], end: int) -> MpegSound:
 
 def _joined(stream: IO[bytes], runs: list[list[int]]) -> IO[bytes]:
     if len(runs) == 1:
-        return Window(stream, *runs[0])
+        return window(stream, *runs[0])
     joined = io.BytesIO()
     for start, end in runs:
         stream.seek(start)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from ..errors import MediaError
-from .source import Window
+from .source import window
 
 __all__ = ["OggSound", "read_ogg"]
 
@@ -92,7 +92,7 @@ def read_ogg(stream: IO[bytes]) -> OggSound:
         flagged = last.data[:5] + bytes([last.flags | _LAST]) + last.data[6:]
         data[last.start : last.start + len(flagged)] = flagged[:22] + _checksum(flagged) + flagged[26:]
         return OggSound(codec, len(codecs) == 1, io.BytesIO(data))
-    return OggSound(codec, len(codecs) == 1, Window(stream, 0, end))
+    return OggSound(codec, len(codecs) == 1, window(stream, 0, end))
 
 
 def _pages(stream: IO[bytes]) -> Iterator[_Page]:

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from ..errors import MediaError
 
-__all__ = ["Window", "key_of", "naming", "open_source"]
+__all__ = ["key_of", "naming", "open_source", "window"]
 
 
 def key_of(source: Any) -> str | None:
@@ -30,11 +30,13 @@ def naming(key: str | None) -> Iterator[None]:
         raise error.with_key(key) from error.__cause__
 
 
-class Window(io.RawIOBase):
-    """The bytes [start, end) of a binary stream, as a stream of their own.
+def window(stream: IO[bytes], start: int, end: int) -> IO[bytes]:
+    """The bytes [start, end) of a binary stream, as a stream of their own."""
+    return io.BufferedReader(_Window(stream, start, end))
 
-    Seeking in front of its start, as libsndfile does on broken files, leaves it where it stands.
-    """
+
+class _Window(io.RawIOBase):
+    """Seeking in front of its start, as libsndfile does on broken files, leaves it where it stands."""
 
     def __init__(self, stream: IO[bytes], start: int, end: int) -> None:
         self._stream, self._start, self._size, self._position = stream, start, max(0, end - start), 0
@@ -44,9 +46,6 @@ class Window(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
-
-    def tell(self) -> int:
-        return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]

@@ -87,8 +87,8 @@ def check_finite(audio: Audio) -> None:
         )
 
 
-# 30 dB above full scale. Masters clip at 1, decoded MP3 and AAC exceed it by a factor of 2, floats that were recorded or
-# mixed too loud by 4 or 8; a wave in the range of int16 stays below 32 only where it is quieter than -60 dB.
+# 30 dB above full scale. Masters clip at 1, decoded MP3 and AAC exceed it by a factor of 2, floats that were recorded
+# or mixed too loud by 4 or 8; a wave in the range of int16 stays below 32 only where it is quieter than -60 dB.
 _LOUDEST = 32
 
 
@@ -103,7 +103,7 @@ def check_scale(audio: Audio) -> None:
         return
     if peak > _LOUDEST or np.array_equal(audio.wave, np.rint(audio.wave)):
         scale = next((scale for scale in (128, 32768, 8388608, 2147483648) if peak <= scale), None)
-        advice = f"if the values are those of {scale.bit_length()}-bit integers, divide by {scale}" if scale else "scale it"
+        advice = f"those of int{scale.bit_length()} become wave / {scale}" if scale else "scale the recording"
         raise MediaError("too_loud", f"samples up to {peak:.6g}: expected floats in [-1, 1]; {advice}")
 
 
