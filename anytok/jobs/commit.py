@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobError
+from ..errors import DiskError, JobError
 
-__all__ = ["Store", "aside_name", "sha256_of", "write_aside"]
+__all__ = ["Store", "aside_name", "disk_error", "sha256_of", "write_aside"]
 
 RECORD = "record.json"
 # What others go by in a record.
@@ -88,7 +88,7 @@ class Store:
                 raise ValueError(f"{RECORD} is no record of a shard")
             return record
         except (OSError, ValueError) as error:
-            raise JobError(f"shard {shard} is damaged ({error}): delete {path.parent} and run the job again") from error
+            raise JobError(f"shard {shard} is damaged ({error}): run the job again, it makes the shard anew") from error
 
     def inflight(self, shard: int) -> Path:
         """Where a worker notes which items of a shard are in the model just now."""
@@ -118,6 +118,11 @@ class Store:
             raise
         _sync(self._shards)
         return True
+
+    def discard(self, shard: int) -> None:
+        """Take a damaged shard away, so that it is made anew."""
+        with self.staging(shard) as aside:
+            os.rename(self.path(shard), aside / "damaged")
 
     @contextmanager
     def claim(self, shard: int) -> Iterator[bool]:
@@ -166,6 +171,14 @@ def _link(aside: Path, path: Path) -> None:
     except OSError:  # no hard links here: a short race is left, in which equal plans replace each other
         if not path.exists():
             os.replace(aside, path)
+
+
+def disk_error(error: OSError, output: str) -> DiskError:
+    """What to say when the output folder takes no more."""
+    return DiskError(
+        f"cannot write to {output} ({error.strerror or error}). What is committed is safe: "
+        "free some space or give it leave to write, and run the same command again"
+    )
 
 
 def sha256_of(path: Path) -> str:

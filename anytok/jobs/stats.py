@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .commit import write_aside
+from .shard import TALLY
 from .status import open_failures, open_job
-from .tally import TALLY
 
 __all__ = ["JobStats", "ModalityStats", "job_stats"]
 
