@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import machine
+from machine import machine, rows_before
 from seeded import write_checkpoint
 from sounds import real_waves, synthetic_waves
 from torch import Tensor
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="tokenizers to compare (default: all)")
     options = parser.parse_args()
     chosen = options.only or (*SPEECH, *MUSIC, "seed-2")
-    before = json.loads(RESULT.read_text())["rows"] if options.only and RESULT.exists() else []
+    kept = rows_before(RESULT, lambda row: row["tokenizer"] not in chosen)
     rows = []
     for name in chosen:
         if name == "seed-2":
@@ -133,7 +133,6 @@ def main() -> None:
         for row in found:
             print(json.dumps(row), flush=True)
         rows += found
-        kept = [row for row in before if row["tokenizer"] not in chosen]
         RESULT.write_text(json.dumps({"machine": machine(), "rows": kept + rows}, indent=1) + "\n")
     verdict(rows)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import machine
+from machine import machine, rows_before
 from seeded import write_checkpoint
 from sounds import real_waves, synthetic_waves
 from speed_rows import ALONE, GPU_POLICIES, Row, kept_checkpoint, measured
@@ -178,13 +178,12 @@ def main() -> None:
     options.batch = options.batch or (16 if options.device == "cpu" else 64)
     options.only = options.only or (CHOICES[:-1] if options.device == "cpu" else CHOICES)
     torch.set_num_threads(options.threads)
-    before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-    rows = [row for row in before if choice(row) not in options.only]
+    rows = rows_before(options.out, lambda row: choice(row) not in options.only)
     for name in options.only:
         found = rows_of(name, options)
         for row in found:
             print(line(row), flush=True)
-        rows += [row | {"commit": machine()["commit"]} for row in found]  # rows of other runs stay
+        rows += found
         record = {"machine": machine(), "threads": options.threads, "device": options.device, "rows": rows}
         options.out.write_text(json.dumps(record, indent=1) + "\n")
     print(f"-> {options.out}")

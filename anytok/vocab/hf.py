@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import MissingExtraError, VocabularyError
 from .layout import Layout, Segment
 
-__all__ = ["ByteTokenizer", "byte_ids", "decode_text", "encode_text", "extend", "look_up"]
+__all__ = ["ByteTokenizer", "byte_ids", "check_ids", "decode_text", "encode_text", "extend", "look_up"]
 
 
 class ByteTokenizer:
@@ -21,6 +21,7 @@ class ByteTokenizer:
     text and no special tokens; those are the layout's."""
 
     bos_token = "<s>"
+    eos_token = "</s>"
     pad_token_id: int | None = None
 
     all_special_tokens: tuple[str, ...] = ()
@@ -71,6 +72,21 @@ def extend(tokenizer: Any, layout: Layout) -> int:
         if vocab.get(token) != number:
             raise VocabularyError(f"the tokenizer has {token} at id {vocab.get(token)}, {layout.name} at {number}")
     return len(tokens) - len(present)
+
+
+def check_ids(tokenizer: Any, layout: Layout) -> None:
+    """Raise VocabularyError unless a tokenizer has the layout's text ids alone, or all of its tokens at their ids."""
+    size = len(tokenizer)
+    if size == layout.text_size:
+        return
+    vocab = tokenizer.get_vocab() if size > layout.text_size else {}
+    for number, token in enumerate(layout.tokens(), layout.text_size):
+        if vocab.get(token) != number:
+            found = f" and {token} at id {vocab[token]}" if token in vocab else ""
+            raise VocabularyError(
+                f"the text tokenizer has {size} ids{found}; {layout.name} is laid out for {layout.text_size} text ids, "
+                f"{token} at {number}: give it its own base tokenizer, or that one extended"
+            )
 
 
 def look_up(tokenizer: Any, wanted: Layout) -> Layout:

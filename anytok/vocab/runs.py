@@ -102,6 +102,10 @@ class Parts(list[Any]):
         super().__init__(parts)
         self.report = report
 
+    def __radd__(self, text: str) -> Parts:
+        """What a text-generation pipeline does with its prompt."""
+        return Parts([text, *self], self.report)
+
 
 def read_symbols(
     grammar: Grammar, symbols: np.ndarray, policy: str, where: Callable[[int], int], unit: str

@@ -128,7 +128,8 @@ class Vocabulary:
 
     @classmethod
     def from_file(cls, path: str | Path, text_tokenizer: Any = None) -> Vocabulary:
-        """A Vocabulary that `save` wrote; raises VocabularyError if the file was changed since."""
+        """A Vocabulary that `save` wrote; raises VocabularyError if the file was changed since, or if the text
+        tokenizer is neither the base that it was laid out for, nor that one extended."""
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
             stated = record.pop("hash")
@@ -137,6 +138,10 @@ class Vocabulary:
         layout = Layout.from_dict(record)
         if layout.hash != stated:
             raise VocabularyError(f"{path} was changed since it was written: its hash is {layout.hash}, not {stated}")
+        if text_tokenizer is not None:
+            from .hf import check_ids
+
+            check_ids(text_tokenizer, layout)
         return cls(layout, text_tokenizer)
 
     def save(self, path: str | Path) -> None:

@@ -55,12 +55,15 @@ def muxed(container: str, codec: str, *, pipe: bool = False, seconds: float = 1.
 def _mux(target: object, container: str, codec: str, seconds: float, options: dict[str, str]) -> None:
     with av.open(target, "w", format=container, options=options) as out:
         track = out.add_stream(codec, rate=RATE, layout="mono")
-        resampler = av.AudioResampler(format=track.format, layout="mono", rate=RATE)
+        track.codec_context.open()
+        size = track.codec_context.frame_size or 0  # samples of a frame, where the codec has a fixed number
+        resampler = av.AudioResampler(format=track.format, layout="mono", rate=RATE, frame_size=size)
         frame = av.AudioFrame.from_ndarray(tone(int(seconds * RATE)), format="fltp", layout="mono")
         frame.sample_rate = RATE
-        for piece in resampler.resample(frame):
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
             out.mux(track.encode(piece))
-        out.mux(track.encode(None))
+        # FLAC ends with a packet that only corrects its header, which Ogg cannot take.
+        out.mux([packet for packet in track.encode(None) if packet.size or container != "ogg"])
 
 
 def _video() -> bytes:

@@ -1,0 +1,122 @@
+"""The pages of an Ogg file (RFC 3533), checked before a decoder sees them: libsndfile passes over damaged and missing
+pages, and takes the first of several recordings for all of it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from ..errors import MediaError
+from .source import window
+
+__all__ = ["OggSound", "read_ogg"]
+
+# The first packet of each stream names its codec.
+_SOUND = {
+    b"OpusHead": "Opus",
+    b"\x01vorbis": "Vorbis",
+    b"\x7fFLAC": "FLAC",
+    b"Speex   ": "Speex",
+    b"PCM     ": "PCM",
+    b"CELT    ": "CELT",
+}
+_FIRST, _LAST = 2, 4  # flags of a page: beginning and end of stream
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+@dataclass(frozen=True)
+class OggSound:
+    """The codec of the first stream of sound, whether it is alone in the file, and the bytes up to its last page."""
+
+    codec: str | None
+    is_alone: bool
+    stream: IO[bytes]
+
+
+@dataclass(frozen=True)
+class _Page:
+    start: int
+    data: bytes
+
+    @property
+    def flags(self) -> int:
+        return self.data[5]
+
+    @property
+    def granule(self) -> int:
+        return int.from_bytes(self.data[6:14], "little", signed=True)
+
+    @property
+    def serial(self) -> bytes:
+        return self.data[14:18]
+
+    @property
+    def number(self) -> int:
+        return int.from_bytes(self.data[18:22], "little")
+
+    @property
+    def body(self) -> bytes:
+        return self.data[27 + self.data[26] :]
+
+
+def read_ogg(stream: IO[bytes]) -> OggSound:
+    """What an Ogg file holds. Raises MediaError unless it is whole and holds one recording."""
+    codecs: dict[bytes, str | None] = {}
+    before: dict[bytes, _Page] = {}
+    for page in _pages(stream):
+        previous = before.get(page.serial)
+        if page.flags & _FIRST:
+            if any(not other.flags & _FIRST for other in before.values()):
+                raise MediaError(
+                    "unsupported_format", "several recordings one after another in one Ogg file: split them first"
+                )
+            codecs[page.serial] = next((name for mark, name in _SOUND.items() if page.body.startswith(mark)), None)
+        # A recording of a broadcast begins anywhere: pages may be missing behind the headers, but not later.
+        elif previous and previous.granule > 0 and page.number != (previous.number + 1) % 2**32:
+            raise MediaError("broken", f"page {previous.number} of the Ogg file is followed by page {page.number}")
+        before[page.serial] = page
+    sounds = [serial for serial, codec in codecs.items() if codec]
+    if not sounds:
+        return OggSound(None, False, stream)
+    last, codec = before[sounds[0]], codecs[sounds[0]]
+    end = max(page.start + len(page.data) for page in before.values())
+    stream.seek(0)
+    if codec == "Opus" and not last.flags & _LAST:
+        # libsndfile wants the flag that a cut or streamed recording lacks; nothing of the sound depends on it.
+        data = bytearray(stream.read(end))
+        flagged = last.data[:5] + bytes([last.flags | _LAST]) + last.data[6:]
+        data[last.start : last.start + len(flagged)] = flagged[:22] + _checksum(flagged) + flagged[26:]
+        return OggSound(codec, len(codecs) == 1, io.BytesIO(data))
+    return OggSound(codec, len(codecs) == 1, window(stream, 0, end))
+
+
+def _pages(stream: IO[bytes]) -> Iterator[_Page]:
+    end, position = stream.seek(0, os.SEEK_END), 0
+    while position < end:
+        stream.seek(position)
+        header = stream.read(27)
+        if header[:4] != b"OggS":
+            stream.seek(position)
+            if b"OggS" in stream.read():
+                raise MediaError("broken", f"no page at byte {position} of the Ogg file, but more of them behind it")
+            return  # a foreign tag behind the last page
+        sizes = stream.read(header[26]) if len(header) == 27 else b""
+        data = header + sizes + stream.read(sum(sizes))
+        if len(header) < 27 or len(data) < 27 + header[26] + sum(sizes):
+            raise MediaError("truncated", "the last page of the Ogg file is not complete: its end is missing")
+        if _checksum(data) != data[22:26]:
+            raise MediaError("broken", f"the page at byte {position} of the Ogg file has another checksum than it says")
+        yield _Page(position, data)
+        position += len(data)
+
+
+def _checksum(page: bytes) -> bytes:
+    """CRC-32 with zlib's polynomial, but with the highest bit first and without inversion (RFC 3533, section 6)."""
+    blank = page[:22] + bytes(4) + page[26:]
+    crc = ~zlib.crc32(blank.translate(_REVERSED), 0xFFFFFFFF) & 0xFFFFFFFF
+    return crc.to_bytes(4, "big").translate(_REVERSED)
