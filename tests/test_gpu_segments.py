@@ -14,8 +14,8 @@ from torch import Tensor
 import anytok
 from anytok.checkpoints.report import load_state
 from anytok.checkpoints.seanet import model_state, read_codec
-from anytok.engines.native.precision import products_of, torch_dtype
 from anytok.engines.native.gpu.segments import SEGMENTS, SegmentCodec
+from anytok.engines.native.precision import products_of, torch_dtype
 from anytok.errors import MediaError
 from anytok.models.codec import Codec
 from anytok.torch_settings import products

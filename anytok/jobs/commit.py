@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import ASIDE, owner_mark, replacing, sweep, sync
-from ..errors import JobError
+from ..errors import DiskError, JobError
 from ..records import Count, build
 
-__all__ = ["Store", "sha256_of", "write_aside"]
+__all__ = ["Store", "disk_error", "sha256_of", "write_aside"]
 
 RECORD = "record.json"
 
@@ -96,7 +96,7 @@ class Store:
             build(_Record, {name: record[name] for name in record if name in known}, RECORD, JobError)
             return record
         except (OSError, ValueError, TypeError, JobError) as error:
-            raise JobError(f"shard {shard} is damaged ({error}): delete {path.parent} and run the job again") from error
+            raise JobError(f"shard {shard} is damaged ({error}): run the job again, it makes the shard anew") from error
 
     def inflight(self, shard: int) -> Path:
         """Where a worker notes which items of a shard are in the model just now."""
@@ -127,6 +127,11 @@ class Store:
         sync(self._shards)
         return True
 
+    def discard(self, shard: int) -> None:
+        """Take a damaged shard away, so that it is made anew."""
+        with self.staging(shard) as aside:
+            os.rename(self.path(shard), aside / "damaged")
+
     @contextmanager
     def claim(self, shard: int) -> Iterator[bool]:
         """Whether this process may work on the shard; the lock goes when the process does."""
@@ -156,6 +161,14 @@ def write_aside(folder: Path, name: str, chunks: Iterable[bytes], first_wins: bo
             digest.update(chunk)
             stream.write(chunk)
     return path().name, digest.hexdigest()
+
+
+def disk_error(error: OSError, output: str) -> DiskError:
+    """What to say when the output folder takes no more."""
+    return DiskError(
+        f"cannot write to {output} ({error.strerror or error}). What is committed is safe: "
+        "free some space or give it leave to write, and run the same command again"
+    )
 
 
 def sha256_of(path: Path) -> str:

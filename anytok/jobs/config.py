@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from ..arguments import choice
 from ..errors import UsageError
 from ..records import Share, Text, Within, build, check
+from ..registry import find
 from .urls import is_pattern, is_url
 
 __all__ = ["JobConfig", "RunConfig", "SinkConfig", "SourceConfig", "TokenizerConfig", "load_config"]
 
-MODALITIES = ("image", "speech", "music")
 NEEDS_VOCABULARY = ("megatron", "litdata", "anygpt")
 
 AtLeastOne = Annotated[int, Within(1, 10**9)]
@@ -48,8 +47,6 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.modality:
-            choice("modality", self.modality, MODALITIES)
         object.__setattr__(self, "kind", self.kind or self.guess())
 
     def guess(self) -> SourceKind:
@@ -119,8 +116,13 @@ class JobConfig:
         check(self)
         if not self.sources or not self.tokenizers or not self.sinks:
             raise UsageError("a job needs at least one of each: [[sources]], [tokenizers.<modality>], [[sinks]]")
-        for modality in self.tokenizers:
-            choice("a modality under tokenizers", modality, MODALITIES)
+        for modality, tokenizer in self.tokenizers.items():
+            published = find(tokenizer.name).published
+            if published and published.modality != modality:
+                raise UsageError(
+                    f"[tokenizers.{modality}]: {tokenizer.name} is for {published.modality}: expected it under "
+                    f"[tokenizers.{published.modality}]"
+                )
         for source in self.sources:
             if source.modality and source.modality not in self.tokenizers:
                 raise UsageError(f"source {source.path!r} holds {source.modality}: add [tokenizers.{source.modality}]")
@@ -139,8 +141,6 @@ class JobConfig:
 
         `checkpoint`, `device`, `dtype` and `engine` go to the tokenizer, the rest is as in `override`.
         """
-        from ..registry import find
-
         named = {key: overrides.pop(key) for key in ("checkpoint", "device", "dtype", "engine") if key in overrides}
         modality = find(tokenizer).spec.modality
         tokenizers = {modality: TokenizerConfig(tokenizer, **named)}

@@ -13,8 +13,9 @@ from typing import Any
 
 from ..errors import AnytokError, JobError, MissingExtraError
 from ..spec import Spec
+from .commit import disk_error
 from .config import JobConfig
-from .local import Listener, disk_error
+from .local import Listener
 from .schedule import RETRY_SECONDS, Schedule
 from .worker import Task, Worker
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..metrics.codes import perplexity_of, used
 from .commit import write_aside
+from .shard import TALLY
 from .status import open_failures, open_job
-from .tally import TALLY
 
 __all__ = ["JobStats", "ModalityStats", "job_stats"]
 

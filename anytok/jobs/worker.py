@@ -28,9 +28,8 @@ from .config import JobConfig
 from .items import Item
 from .plan import Plan, load_plan
 from .reading import Failure, Readers, Reading
-from .shard import Row, Shard
+from .shard import TALLY, Row, Shard, write_tally
 from .sinks import SINKS
-from .tally import TALLY, write_tally
 
 if TYPE_CHECKING:
     from ..vocab import Vocabulary
