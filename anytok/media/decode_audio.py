@@ -57,15 +57,16 @@ def decode_audio(stream: IO[bytes], limits: Limits) -> Audio:
 
 
 def _decode_ogg(stream: IO[bytes], limits: Limits) -> Audio:
-    """libsndfile for Vorbis and Opus; FFmpeg for FLAC, and where other streams are beside the sound."""
+    """The sound alone, whatever is beside it: libsndfile for Vorbis and Opus, FFmpeg for FLAC."""
     sound = read_ogg(stream)
+    if sound.codec == "FLAC":
+        return _decode_av(sound.stream, formats.OGG_FLAC, limits)
     if sound.codec is None:
         raise MediaError("no_sound", "this Ogg file holds no sound of a known codec")
-    if sound.codec not in ("Vorbis", "Opus", "FLAC"):
+    audio = _decode_soundfile(sound.stream, formats.OGG, limits) if sound.codec in ("Vorbis", "Opus") else None
+    if audio is None:
         raise MediaError("unsupported_codec", f"Ogg with codec {sound.codec}: convert it to WAV or FLAC")
-    if sound.is_alone and sound.codec != "FLAC" and (audio := _decode_soundfile(sound.stream, formats.OGG, limits)):
-        return audio
-    return _decode_av(sound.stream, formats.OGG_OTHERS, limits)
+    return audio
 
 
 def _decode_mp3(stream: IO[bytes], limits: Limits) -> Audio:
