@@ -50,7 +50,6 @@ _BEGINNINGS = (
     (b"II*\0", _picture("TIFF")),
     (b"MM\0*", _picture("TIFF")),
     (b"II+\0", _picture("TIFF")),
-    (b"MM\0+", _picture("TIFF")),
     (b"\0\0\0\x0cjP  \r\n\x87\n", _picture("JPEG2000")),
     (b"\xff\x4f\xff\x51", _picture("JPEG2000")),
     (b"qoif", _picture("QOI")),
@@ -61,6 +60,7 @@ _BEGINNINGS = (
 )
 # Known, to say what came; no decoder is promised for them.
 _NOT_READ = (
+    (b"MM\0+", "big-endian BigTIFF"),
     (b"8BPS", "PSD"),
     (b"%PDF", "PDF"),
     (b"%!PS", "EPS"),

@@ -187,7 +187,7 @@ SOUNDS: dict[str, tuple[Callable[[], bytes], str]] = {
     "WAV with a NaN": (lambda: _with(_put(np.nan)), "not_finite"),
     "WAV with an infinity": (lambda: _with(_put(-np.inf)), "not_finite"),
     "WAV of denormals": (lambda: encoded("WAV", "FLOAT", tone() * np.float32(1e-42)), "ok"),
-    "WAV a hundred times too loud": (lambda: encoded("WAV", "FLOAT", tone() * 100), "ok"),
+    "WAV a hundred times too loud": (lambda: encoded("WAV", "FLOAT", tone() * 100), "too_loud"),
     "silence": (lambda: wav(), "ok"),
     "WAV with IMA ADPCM": (lambda: encoded("WAV", "IMA_ADPCM"), "unsupported_codec"),
     "WAV with MS ADPCM": (lambda: encoded("WAV", "MS_ADPCM"), "unsupported_codec"),
