@@ -157,14 +157,14 @@ def test_published_sizes_are_said_twice_and_alike() -> None:
 
 
 CONFIGS: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
-    (lambda config: config.pop("queries"), "lacks queries"),
-    (lambda config: config.clear(), "lacks image_size, patch_size"),
-    (lambda config: config.update(vision_layers=0), "vision_layers is 0"),
-    (lambda config: config.update(vision_layers="2"), "vision_layers is '2'"),
-    (lambda config: config.update(vision_layers=True), "vision_layers is True"),
-    (lambda config: config.update(vision_width=1 << 30), "vision_width is 1073741824"),
-    (lambda config: config.update(vision_heads=3), "vision_width 88 is no multiple of vision_heads 3"),
-    (lambda config: config.update(image_size=225), "image_size 225 is no multiple of patch_size 14"),
+    (lambda config: config.pop("queries"), "missing 'queries'"),
+    (lambda config: config.clear(), "missing 'image_size', 'patch_size'"),
+    (lambda config: config.update(vision_layers=0), "vision_layers=0: expected a whole number, 1 to 999"),
+    (lambda config: config.update(vision_layers="2"), "vision_layers='2'"),
+    (lambda config: config.update(vision_layers=True), "vision_layers=True"),
+    (lambda config: config.update(vision_width=1 << 30), "vision_width=1073741824"),
+    (lambda config: config.update(vision_heads=3), "vision_width=88: expected a multiple of vision_heads, 3"),
+    (lambda config: config.update(image_size=225), "image_size=225: expected a multiple of patch_size, 14"),
 ]
 
 

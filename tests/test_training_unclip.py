@@ -70,7 +70,7 @@ def test_a_painter_is_trained_from_its_config_and_again_from_the_same_pairs(
     made = (tmp_path / "run" / "pairs.safetensors").stat().st_mtime_ns
     train(tmp_path / "a.toml")
     assert (tmp_path / "run" / "pairs.safetensors").stat().st_mtime_ns == made
-    assert not list((tmp_path / "run").glob("*.part"))
+    assert not list((tmp_path / "run").glob(".*"))
 
 
 @pytest.mark.parametrize("key", ["tokenizer", "vae"])

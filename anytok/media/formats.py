@@ -12,7 +12,7 @@ from typing import IO
 from ..errors import MediaError
 from .mpeg import frame_size
 
-__all__ = ["Format", "sniff"]
+__all__ = ["Format", "kind_of", "sniff"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,21 @@ _CONTENTS = {
 }
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+
+
+# What files of these formats are called: a job's folders are read by it, while `sniff` looks at what they hold.
+_SUFFIXES = {
+    "picture": """.png .apng .jpg .jpeg .jpe .jfif .jif .gif .bmp .dib .tif .tiff .webp .jp2 .j2k .j2c .jpc .jpf .jpx
+        .qoi .ppm .pgm .pbm .pnm .avif .avifs .heic .heif .hif""",
+    "sound": """.wav .wave .bwf .rf64 .aif .aiff .aifc .flac .ogg .oga .ogx .opus .mp3 .mpga .aac .adts .m4a .m4b .mp4
+        .m4v .mov .3gp .3g2 .webm .mka .mkv""",
+}
+_KINDS = {suffix: kind for kind, names in _SUFFIXES.items() for suffix in names.split()}
+
+
+def kind_of(suffix: str) -> str | None:
+    """Of which kind files with this suffix, in lower case, are: "picture", "sound", or None if they cannot be read."""
+    return _KINDS.get(suffix)
 
 
 def sniff(stream: IO[bytes], wanted: str) -> Format:

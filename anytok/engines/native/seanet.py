@@ -30,11 +30,11 @@ from ...tokenizer import Tokenizer
 from ...torch_settings import skeleton
 from .audio_stream import AudioStream
 from .fast_codec import DecoderStream, FastCodec
+from .gpu.codec import TiledCodec
+from .gpu.segments import SEGMENTS, SegmentCodec
+from .gpu.tiles import BATCH_SIZE as TILES
 from .heap import trim
 from .precision import codec_dtypes, products_of
-from .segment_codec import SEGMENTS, SegmentCodec
-from .tiled_codec import TiledCodec
-from .tiles import BATCH_SIZE as TILES
 
 __all__ = ["SeanetCodec"]
 

@@ -24,9 +24,9 @@ from ...models.unclip import Unclip
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ...torch_settings import full_float32, skeleton
+from .gpu.graph import Recorded
 from .packed_modules import linear_weights, pack_linears
 from .precision import products_of, torch_dtype
-from .recorded import Recorded
 from .seed_painter import Painter
 
 __all__ = ["SeedTokenizer"]

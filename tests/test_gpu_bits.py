@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from anytok.checkpoints.codec_sizes import CodecSizes, encodec_sizes, speech_sizes
+from anytok.engines.native.gpu.codec import TiledCodec
 from anytok.engines.native.precision import products_of, torch_dtype
-from anytok.engines.native.tiled_codec import TiledCodec
 from anytok.models.codec import Codec
 from anytok.torch_settings import products
 

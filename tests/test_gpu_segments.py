@@ -14,8 +14,8 @@ from torch import Tensor
 import anytok
 from anytok.checkpoints.report import load_state
 from anytok.checkpoints.seanet import model_state, read_codec
+from anytok.engines.native.gpu.segments import SEGMENTS, SegmentCodec
 from anytok.engines.native.precision import products_of, torch_dtype
-from anytok.engines.native.segment_codec import SEGMENTS, SegmentCodec
 from anytok.errors import MediaError
 from anytok.models.codec import Codec
 from anytok.torch_settings import products
@@ -125,7 +125,7 @@ def test_a_gpu_gives_the_codes_of_the_cpu(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16", "float16"])
 @torch.inference_mode()
 def test_a_segment_has_the_same_bits_in_any_place(dtype: str, batch_size: int) -> None:
-    from test_gpu_tiles import drawn, published
+    from test_gpu_bits import drawn, published
 
     kind, codec = torch_dtype(dtype, "cuda"), drawn(published("encodec-48khz"), "cuda")
     engine = SegmentCodec(codec, HOP, kind, kind, RATE, batch_size=batch_size)

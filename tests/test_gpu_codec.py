@@ -19,10 +19,12 @@ import anytok
 from anytok.checkpoints.codec_sizes import CodecSizes
 from anytok.checkpoints.report import load_state
 from anytok.checkpoints.seanet import model_state, read_codec
-from anytok.engines.native import tiled_codec, tiled_layers, tiles
 from anytok.engines.native.fast_codec import DecoderStream
-from anytok.engines.native.tiled_codec import TiledCodec
-from anytok.engines.native.tiled_layers import Form, TiledConv
+from anytok.engines.native.gpu import codec as tiled_codec
+from anytok.engines.native.gpu import tile_layers as tiled_layers
+from anytok.engines.native.gpu import tiles
+from anytok.engines.native.gpu.codec import TiledCodec
+from anytok.engines.native.gpu.tile_layers import Form, TiledConv
 from anytok.errors import UsageError
 from anytok.models.codec import Codec
 from anytok.models.seanet import Activation

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, padding, unfolded
-from .normed import moments
-from .packed_conv import Weights
-from .packing import up_weights
-from .recurrent import single_layers
+from ....models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, padding, unfolded
+from ..normed import moments
+from ..packed_conv import Weights
+from ..packing import up_weights
+from ..recurrent import single_layers
 
 __all__ = ["SegmentStack"]
 

@@ -15,10 +15,10 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from ...models.codec import Codec
-from ...torch_settings import full_float32
-from .precision import check_latents
-from .recorded import Recorded
+from ....models.codec import Codec
+from ....torch_settings import full_float32
+from ..precision import check_latents
+from .graph import Recorded
 from .segment_layers import SegmentStack
 
 __all__ = ["SEGMENTS", "SegmentCodec"]

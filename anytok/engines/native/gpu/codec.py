@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...models.codec import Codec
-from ...models.seanet import Lstm, fold_weight_norm
-from ...torch_settings import full_float32
-from .fast_codec import FastCodec
-from .precision import check_latents
-from .recurrent import single_layers
+from ....models.codec import Codec
+from ....models.seanet import Lstm, fold_weight_norm
+from ....torch_settings import full_float32
+from ..fast_codec import FastCodec
+from ..precision import check_latents
+from ..recurrent import single_layers
 from .tiles import BATCH_SIZE, TiledStack
 
 __all__ = ["TiledCodec"]

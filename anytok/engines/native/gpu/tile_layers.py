@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...models.seanet import Activation, Conv, ResidualBlock, UpConv, padding
+from ....models.seanet import Activation, Conv, ResidualBlock, UpConv, padding
 
 __all__ = ["Edge", "Form", "Place", "halo", "tiled"]
 

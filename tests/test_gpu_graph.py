@@ -13,7 +13,7 @@ import torch
 from pretended_gpu import pretended_gpu
 from torch import Tensor
 
-from anytok.engines.native.recorded import Recorded
+from anytok.engines.native.gpu.graph import Recorded
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...models.seanet import Conv, UpConv
-from .tiled_layers import Edge, Form, halo, tiled
+from ....models.seanet import Conv, UpConv
+from .tile_layers import Edge, Form, halo, tiled
 
 __all__ = ["TiledStack"]
 
