@@ -18,6 +18,7 @@ RANK = {
     "arguments": 1,
     "spec": 2,
     "media": 3,
+    "kernels": 3,
     "models": 3,
     "checkpoints": 3,
     "vocab": 3,

@@ -29,8 +29,8 @@ from ...models.segments import normalize, overlap_add
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ...torch_settings import full_float32, own_products, shielded, skeleton
-from .fast_codec import DecoderStream, FastCodec
-from .heap import trim
+from .cpu.codec import DecoderStream, FastCodec
+from .cpu.spill import malloc_trim
 from .precision import codec_dtypes, products_of
 from .segment_codec import SEGMENTS, SegmentCodec
 from .tiled_codec import TiledCodec
@@ -97,7 +97,7 @@ class SeanetCodec(Tokenizer):
             tensor_cores = dtype not in ("float32", "mixed")
             fast = TiledCodec(plain, files.sizes.hop_length, *dtypes, tensor_cores, compile, batch_size)
         del plain
-        trim()  # packing leaves up to 170 MB of holes between the weights
+        malloc_trim()  # packing leaves up to 170 MB of holes between the weights
         kind = SeanetCodec if files.sizes.norm else StreamingCodec
         return kind(card, fast, files.sizes, report, products_of(dtype))
 
