@@ -18,6 +18,14 @@ def threads(request):
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def thread_counts():
+    """1, 2 and 3, each set as it is taken; afterwards as many as before."""
+    before = torch.get_num_threads()
+    yield (count for count in (1, 2, 3) if torch.set_num_threads(count) is None)
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(params=builds())
 def build(request):
     """Each implementation of the kernels that serves on this machine, in turn."""

@@ -11,7 +11,7 @@ half_kernels = pytest.mark.skipif(
 
 
 def builds(*names: str) -> list[object]:
-    """Parameters: the builds of those names, all by default; those that cannot serve here are skipped with the reason."""
+    """Parameters: the builds of those names, by default all; what cannot serve here is skipped with the reason."""
     return [
         pytest.param(name, marks=pytest.mark.skipif(why is not None, reason=f"no {name} kernels: {why}"))
         for name in names or kernels.BUILDS

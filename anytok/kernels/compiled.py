@@ -30,8 +30,8 @@ _TILE = 32  # bfloat16 inputs that AMX takes at a time
 
 
 class Compiled:
-    """One build. Tensors lie on the CPU and are float32 or bfloat16; what is neither is refused by an assertion, since C
-    would read it as something else. Biases, gains and cells are float32. Threads are torch's.
+    """One build. Tensors lie on the CPU and are float32 or bfloat16; what is neither is refused by an assertion, since
+    C would read it as something else. Biases, gains and cells are float32. Threads are torch's.
 
     A row of a result depends on its own inputs alone: neither on the rows beside it nor on the number of threads.
     """
@@ -73,7 +73,7 @@ class Compiled:
         numbers_oi = padded_oi.view(torch.int32) if weight_oi.dtype == torch.bfloat16 else padded_oi  # pairs
         whole = outputs // self.block * self.block
         blocks = numbers_oi[:whole].view(-1, self.block, numbers_oi.shape[1]).transpose(1, 2).flatten()
-        if missing:
+        if whole < outputs:
             blocks = torch.cat([blocks, numbers_oi[whole:].T.flatten()])
         return blocks.view(weight_oi.dtype).view(padded_oi.shape)
 

@@ -1,7 +1,8 @@
 """A SEANet codec for CPUs: convolutions as streams over short stretches, LSTMs in lockstep over clips.
 
-Clips share nothing but the reading of weights, so a clip's codes do not depend on the others in a batch; short stretches
-keep the working set in the cache and the memory bounded, however long the clip. The same code decodes streams on GPUs.
+Clips share nothing but the reading of weights, so a clip's codes do not depend on the others in a batch; short
+stretches keep the working set in the cache and the memory bounded, however long the clip. On GPUs the same code decodes
+streams.
 
 Legend: c channels, s samples, k codebooks, t frames, d latent dimension.
 """
@@ -37,7 +38,8 @@ class FastCodec:
 
     def __init__(self, codec: Codec, hop_length: int, dtype: torch.dtype, lstm_dtype: torch.dtype) -> None:
         self.hop_length, self.dtype = hop_length, dtype
-        self._whole = any(isinstance(module, nn.GroupNorm) for module in codec.modules())  # their statistics need all of it
+        # The statistics of a norm need the whole signal.
+        self._whole = any(isinstance(module, nn.GroupNorm) for module in codec.modules())
         self.codebooks_knd = codec.quantizer.codebooks_knd
         self._search = Search(self.codebooks_knd)
         builder = Builder(self.codebooks_knd.device, dtype)

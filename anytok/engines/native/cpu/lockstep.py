@@ -1,10 +1,10 @@
 """Lockstep batching: clips that are encoded at the same time take their LSTM steps as one batch.
 
-A clip alone reads a layer's 17 MB of weights at every step; clips in lockstep share that reading, and each gets the very
-bits that it would get alone. So a clip's work is a generator (`Work`) that computes what concerns the clip alone. Where
-an LSTM layer is needed it yields an `LstmRequest`; `lockstep` collects the requests of all clips, lets `run_layer`
-compute those for one layer together, and sends each generator its result. The arithmetic is `kernels.layers.Lstm`'s.
-A lone clip, a stream and a batch take the same way.
+A clip alone reads a layer's 17 MB of weights at every step; clips in lockstep share that reading, and each gets the
+very bits that it would get alone. So a clip's work is a generator (`Work`) that computes what concerns the clip alone.
+Where an LSTM layer is needed it yields an `LstmRequest`; `lockstep` collects the requests of all clips, lets
+`run_layer` compute those for one layer together, and sends each generator its result. The arithmetic is in
+`kernels.layers.Lstm`. A lone clip, a stream and a batch take the same way.
 
 Legend: t time, b clips, c channels.
 """
@@ -119,7 +119,7 @@ class StatefulLstm:
 
 
 def bidirectional(layers: Sequence[Sequence[Lstm]], signal: SpillBuffer) -> Work[Iterator[Tensor]]:
-    """A two-directional LSTM plus its input twice side by side: pieces [t, c] → pieces [t, 2 c], made as they are taken.
+    """A two-directional LSTM plus its input twice side by side: pieces [t, c] → [t, 2 c], made as they are taken.
 
     Each layer takes both directions of the one below, so each goes over the whole clip, forwards and backwards.
     """

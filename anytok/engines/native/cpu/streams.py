@@ -27,8 +27,8 @@ Activate = Callable[[Tensor, Tensor], Tensor]
 
 class Stream(Protocol):
     def push(self, signal_tc: Tensor, last: bool) -> Tensor:
-        """Take the next samples [t, c] and return all that can be computed now [t', c'], maybe nothing; `last` says that
-        they end the clip."""
+        """Take the next samples [t, c] and return all that can be computed now [t', c'], maybe nothing; `last` says
+        that they end the clip."""
         ...
 
 
@@ -50,9 +50,7 @@ class ConvStream:
     `_kept` holds past samples, the first `_used` of which only serve to be mirrored at the right edge.
     """
 
-    def __init__(
-        self, conv: Conv, activate: Activate, kernel: int, dilation: int, causal: bool, pad_mode: str
-    ) -> None:
+    def __init__(self, conv: Conv, activate: Activate, kernel: int, dilation: int, causal: bool, pad_mode: str) -> None:
         self._conv, self._activate, self._mode = conv, activate, pad_mode
         self._shape = (kernel, conv.stride, dilation, causal)
         self._left, _ = padding(0, *self._shape)
