@@ -1,7 +1,8 @@
-"""Whether this CPU and this torch keep what batches, tiles and threads rest on; `anytok doctor` asks.
+"""Whether layers have the same bits in any batch and on any number of threads on this CPU, tried out; `anytok doctor`
+asks.
 
-In which order oneDNN sums a row differs between CPUs and between releases of torch: 2.10 and 2.11 let it depend on the
-rows beside it. So the layers that oneDNN or our own kernels compute are tried out, in sizes of the published models.
+Compiled kernels keep that by construction. Portable ones rest on torch's product of one shape, whose order of summation
+differs between CPUs and releases. So layers are computed in sizes of the published models, whole and in parts.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...torch_settings import full_float32
-from .packed import linear
-from .packed_conv import PackedConv, Weights
-from .recurrent import Sweep, layers_of
+from ..torch_settings import full_float32
+from .layers import Conv, Linear, Lstm
+from .weights import Weights
 
 __all__ = ["unsteady"]
 
@@ -25,19 +25,19 @@ _CONVOLUTIONS = (  # channels in and out, kernel, stride
 )  # fmt: skip
 _LSTMS = (128, 512, 1024)
 _ROWS, _CLIPS = 130, 16
-_THREADS = (1, 2, 3)  # oneDNN was seen to split sums among three, and not among two
+_THREADS = (1, 2, 3)  # sums were seen to be split among three, and not among two
 _PARTS = ((0, 1), (0, 2), (7, 14), (1, 16), (3, 36), (70, 130), (69, 130), (1, 130))
 
-# The outputs from one place to another, computed by themselves.
+# The outputs from number `begin` to number `end`, computed by themselves.
 Compute = Callable[[int, int], Tensor]
 
 
 @torch.inference_mode()
 @full_float32()
 def unsteady(dtype: torch.dtype) -> list[str]:
-    """The layers, in words, whose outputs on this CPU change with what is computed beside them, or with threads.
+    """The layers, in words, whose outputs on this CPU change with the rows beside them or with the number of threads.
 
-    There should be none. `dtype` is float32, or bfloat16 on CPUs that have kernels for it. Takes a second or two.
+    There should be none. `dtype` is float32 or bfloat16. Takes a second or two, and longer without compiled kernels.
     """
     return [name for name, count, compute in _layers(dtype) if not _is_steady(compute, count)]
 
@@ -67,28 +67,27 @@ def _layers(dtype: torch.dtype) -> Iterator[tuple[str, int, Compute]]:
         return torch.randn(*shape, generator=numbers, dtype=torch.float32)
 
     for c_in, c_out in _PRODUCTS:
-        product = linear(random(c_out, c_in).to(dtype), random(c_out).to(dtype))
+        product = Linear(random(c_out, c_in).to(dtype), random(c_out).to(dtype))
         yield f"product {c_in} → {c_out}", _ROWS, _by_rows(product, random(_ROWS, c_in).to(dtype))
     for c_in, c_out, kernel, stride in _CONVOLUTIONS:
-        conv = PackedConv(Weights(random(c_out, c_in, kernel)), random(c_out).to(dtype), stride)
+        conv = Conv(Weights(random(c_out, c_in, kernel)), random(c_out).to(dtype), stride)
         signal = random((_ROWS - 1) * stride + conv.span, c_in).to(dtype)
         yield f"convolution {c_in} → {c_out} of {kernel}, stride {stride}", _ROWS, _by_windows(conv, signal)
     for width in _LSTMS:
-        lstm = nn.LSTM(width, width, dtype=torch.float32, device="cpu")
-        clips = [random(5, width) for _ in range(_CLIPS)]
-        yield f"LSTM of {width}", _CLIPS, _by_clips(lstm.requires_grad_(False).to(dtype), clips)
+        sizes = ((4 * width, width), (4 * width, width), (4 * width,), (4 * width,))
+        lstm = Lstm(*((random(*size) / width**0.5).to(dtype) for size in sizes))
+        yield f"LSTM of {width}", _CLIPS, _by_clips(lstm, random(5, _CLIPS, width).to(dtype))
 
 
 def _by_rows(product: Callable[[Tensor], Tensor], rows_tc: Tensor) -> Compute:
     return lambda begin, end: product(rows_tc[begin:end])
 
 
-def _by_windows(conv: PackedConv, signal_tc: Tensor) -> Compute:
+def _by_windows(conv: Conv, signal_tc: Tensor) -> Compute:
     return lambda begin, end: conv(signal_tc[begin * conv.stride : (end - 1) * conv.stride + conv.span])
 
 
-def _by_clips(lstm: nn.LSTM, clips: list[Tensor]) -> Compute:
-    [[layer]] = layers_of(lstm)
-    return lambda begin, end: torch.stack(
-        [out for out, _ in layer.run([Sweep(layer, one) for one in clips[begin:end]])]
-    )
+def _by_clips(lstm: Lstm, inputs_tbc: Tensor) -> Compute:
+    zeros_bc = torch.zeros(_CLIPS, lstm.units)
+    states = (zeros_bc.to(lstm.dtype), zeros_bc)
+    return lambda begin, end: lstm(inputs_tbc[:, begin:end], *(one[begin:end] for one in states))[0].transpose(0, 1)

@@ -7,17 +7,17 @@ import copy
 import numpy as np
 import pytest
 import torch
-from marks import compiled_only, half_kernels, packed_only
+from marks import half_kernels
 from PIL import Image
 from torch import nn
 
 import anytok
 from anytok.checkpoints.report import load_state
-from anytok.engines.native.packed_modules import linear_weights, pack_linears
+from anytok.engines.native.cpu.linears import linear_weights, pack_linears
 from anytok.models.seed import normalize
 from anytok.models.vit import Block
 
-DTYPES = [torch.float32, pytest.param(torch.bfloat16, marks=[half_kernels, packed_only])]
+DTYPES = [torch.float32, pytest.param(torch.bfloat16, marks=half_kernels)]
 
 
 def model_of(dtype: torch.dtype, stored: torch.dtype) -> nn.Sequential:
@@ -30,22 +30,20 @@ def model_of(dtype: torch.dtype, stored: torch.dtype) -> nn.Sequential:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16])
 @torch.inference_mode()
-def test_packed_layers_compute_what_plain_ones_do(dtype, stored, compiled):
+def test_packed_layers_compute_what_plain_ones_do(dtype, stored, build):
     model = model_of(dtype, stored)
     assert model[0].weight.dtype == stored and model[0].bias.dtype == model[4].weight.dtype == dtype
     plain = copy.deepcopy(model).float()
     pack_linears(model)
-    left = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    assert bool(left) != (compiled or dtype == torch.bfloat16)
+    assert not [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     some = torch.randn(2, 37, 30).to(dtype)
     within = 1e-5 if dtype == torch.float32 else 0.05
     torch.testing.assert_close(model(some).float(), plain(some.float()), atol=within, rtol=0)
 
 
-@compiled_only
-def test_weights_stored_in_float16_stay_so():
+def test_weights_stored_in_float16_stay_so(compiled):
     model = model_of(torch.float32, torch.float16)
     pack_linears(model)
     assert model[0]._product._weight.dtype == torch.float16
@@ -78,7 +76,6 @@ def pictures(count: int) -> list[Image.Image]:
     return [Image.fromarray(picture) for picture in levels]
 
 
-@packed_only
 @half_kernels
 def test_half_precision_gives_much_the_same_codes():
     half, plain = anytok.load_tokenizer("seed-mini", dtype="bfloat16"), anytok.load_tokenizer("seed-mini")
@@ -86,11 +83,9 @@ def test_half_precision_gives_much_the_same_codes():
     assert np.mean([np.mean(one.values == other.values) for one, other in zip(codes, others, strict=True)]) > 0.7
 
 
-@compiled_only
-@packed_only
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @torch.inference_mode()
-def test_a_picture_has_the_same_latents_in_any_batch(dtype, threads, own_half):
+def test_a_picture_has_the_same_latents_in_any_batch(dtype, threads, compiled):
     """In every bit: an almost equal code must not win in one batch, and lose in another."""
     model = anytok.load_tokenizer("seed-mini", dtype=dtype)._model
     levels = torch.randint(0, 256, (5, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -1,7 +1,8 @@
-"""The fast form of a SEANet codec: packed convolutions, streamed in tiles, and LSTMs that serve many clips at once.
+"""A SEANet codec for CPUs: convolutions as streams over short stretches, LSTMs in lockstep over clips.
 
-Clips share nothing but the reading of weights, so a clip's codes cannot depend on its neighbours; tiles keep the
-working set in cache and the memory flat, however long the clip.
+Clips share nothing but the reading of weights, so a clip's codes do not depend on the others in a batch; short
+stretches keep the working set in the cache and the memory bounded, however long the clip. On GPUs the same code decodes
+streams.
 
 Legend: c channels, s samples, k codebooks, t frames, d latent dimension.
 """
@@ -13,38 +14,40 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from ...models.codec import Codec
-from ...torch_settings import full_float32
-from .abreast import Carried, Work, abreast, both_ways
-from .packing import Packer
-from .pieces import Pieces
-from .precision import check_latents
-from .recurrent import layers_of
-from .search import search
+from ....kernels.layers import Search
+from ....models.codec import Codec
+from ....torch_settings import full_float32
+from ..precision import check_latents
+from .build import Builder, lstm_layers
+from .lockstep import StatefulLstm, Work, bidirectional, lockstep
+from .spill import SpillBuffer
 from .streams import Chain
 
 __all__ = ["DecoderStream", "FastCodec"]
 
-# Convolutions: a second at 50 Hz stays in cache; half precision computes so fast that each call's price shows.
+# Frames that the convolutions take at a time: a second at 50 Hz stays in the cache; bfloat16 computes so fast that the
+# price of a call shows.
 TILE_FRAMES, HALF_TILE_FRAMES = 50, 200
-CHUNK_FRAMES = 1000  # LSTMs: each call has a price
+CHUNK_FRAMES = 1000  # that the LSTMs take at a time
 _ALL = 1 << 40
 
 
 class FastCodec:
-    """Encode and decode with the weights of a plain `Codec`, which it does not keep."""
+    """Encode and decode with the weights of a plain `Codec`, which it does not keep; `dtype` is the convolutions',
+    `lstm_dtype` the LSTMs', the search is float32."""
 
     def __init__(self, codec: Codec, hop_length: int, dtype: torch.dtype, lstm_dtype: torch.dtype) -> None:
         self.hop_length, self.dtype = hop_length, dtype
-        self._whole = any(isinstance(module, nn.GroupNorm) for module in codec.modules())  # which must hear all at once
+        # The statistics of a norm need the whole signal.
+        self._whole = any(isinstance(module, nn.GroupNorm) for module in codec.modules())
         self.codebooks_knd = codec.quantizer.codebooks_knd
-        self._search = search(self.codebooks_knd)
-        packer = Packer(dtype)
-        self._front, lstm, self._back = packer.pack(codec.encoder)
-        self._first, decoder_lstm, self._up = packer.pack(codec.decoder)
+        self._search = Search(self.codebooks_knd)
+        builder = Builder(self.codebooks_knd.device, dtype)
+        self._front, lstm, self._back = builder.build(codec.encoder)
+        self._first, decoder_lstm, self._up = builder.build(codec.decoder)
         self._bidirectional = lstm.bidirectional
-        self._layers = layers_of(lstm.to(lstm_dtype))
-        self._decoder_layers = [layer for (layer,) in layers_of(decoder_lstm.to(lstm_dtype))]
+        self._layers = lstm_layers(lstm.to(lstm_dtype))
+        self._decoder_layers = [layer for (layer,) in lstm_layers(decoder_lstm.to(lstm_dtype))]
 
     @property
     def tile_frames(self) -> int:
@@ -60,7 +63,7 @@ class FastCodec:
 
     def latents(self, wave_cs: Tensor) -> Tensor:
         """The encoder's output [t, d], float32, before quantization."""
-        return torch.cat(next(abreast([self._encoded(wave_cs, lambda latents_td: latents_td)])))
+        return torch.cat(next(lockstep([self._encoded(wave_cs, lambda latents_td: latents_td)])))
 
     def encode(self, waves: Iterable[Tensor], num_codebooks: int) -> list[Tensor]:
         """Codes [k, t] of each wave [c, s]; waves are asked for as their turn comes."""
@@ -70,34 +73,33 @@ class FastCodec:
             with full_float32():  # the search is, whatever the precision
                 return self._search(latents_td, num_codebooks)
 
-        return [torch.cat(pieces, dim=1) for pieces in abreast(self._encoded(wave_cs, quantize) for wave_cs in waves)]
+        return [torch.cat(pieces, dim=1) for pieces in lockstep(self._encoded(wave_cs, quantize) for wave_cs in waves)]
 
     def decode(self, items: Iterable[tuple[Tensor, int]]) -> Iterator[Tensor]:
         """Wave [c, t * hop] of each item: codes [k, t], and the codebook that row 0 belongs to."""
-        return abreast(self._decoded(*item) for item in items)
+        return lockstep(self._decoded(*item) for item in items)
 
     def _encoded(self, wave_cs: Tensor, keep: Callable[[Tensor], Tensor]) -> Work[list[Tensor]]:
         """What `keep` makes of the latents [t, d], piece by piece."""
         back = Chain([start() for start in self._back])
         kept: list[Tensor] = []
 
-        def put(heard_tc: Tensor, last: bool) -> None:
-            latents_td = back.push(heard_tc, last).float()
+        def put(signal_tc: Tensor, last: bool) -> None:
+            latents_td = back.push(signal_tc, last).float()
             if len(latents_td):
                 kept.append(keep(latents_td))
 
         if not self._bidirectional:
-            lstm = Carried([layer for (layer,) in self._layers])
+            lstm = StatefulLstm([layer for (layer,) in self._layers])
             for piece_tc, last in self._fronts(wave_cs):
                 put((yield from lstm.push(piece_tc)), last)
             return kept
-        pieces = Pieces()
+        pieces = SpillBuffer()
         for piece_tc, _ in self._fronts(wave_cs):
             if len(piece_tc):
-                pieces.append(piece_tc)
-        heard = yield from both_ways(self._layers, pieces)
-        for place in range(len(heard)):
-            put(heard[place], place == len(heard) - 1)
+                pieces[len(pieces)] = piece_tc
+        for number, signal_tc in enumerate((yield from bidirectional(self._layers, pieces))):
+            put(signal_tc, number == len(pieces) - 1)
         return kept
 
     def _decoded(self, codes_kt: Tensor, first: int) -> Work[Tensor]:
@@ -136,19 +138,19 @@ class DecoderStream:
     def __init__(self, codec: FastCodec, first: int = 0) -> None:
         self._codec, self._first_codebook = codec, first
         self._first = Chain([start() for start in codec._first])
-        self._lstm = Carried(codec._decoder_layers)
+        self._lstm = StatefulLstm(codec._decoder_layers)
         self._up = Chain([start() for start in codec._up])
 
     @torch.inference_mode()
     @full_float32()
     def push(self, codes_kt: Tensor, last: bool = False) -> Tensor:
         """Wave [c, samples] that these codes [k, t] settle; with `last`, all that is left."""
-        return next(abreast([self.work(codes_kt, last)]))
+        return next(lockstep([self.work(codes_kt, last)]))
 
     def work(self, codes_kt: Tensor, last: bool) -> Work[Tensor]:
-        """`push` as a clip's work among others'."""
+        """`push` as a work that runs in lockstep with others."""
         codec = self._codec
         latents_td = codec.dequantize(codes_kt.to(codec.codebooks_knd.device), self._first_codebook)
-        heard_tc = yield from self._lstm.push(self._first.push(latents_td.to(codec.dtype), last))
-        tiles = heard_tc.split(codec.tile_frames)
+        signal_tc = yield from self._lstm.push(self._first.push(latents_td.to(codec.dtype), last))
+        tiles = signal_tc.split(codec.tile_frames)
         return torch.cat([self._up.push(tile_tc, last and tile_tc is tiles[-1]) for tile_tc in tiles]).T.float()

@@ -1,10 +1,10 @@
-/* What is done to each number of a signal: activations, and norms with what they measure. */
+/* Elementwise operations: activations, and the mean, variance and scaling of a norm. */
 
 #include "vectors.h"
 
 INLINE void elu_some(const int size, int64_t count, const char *in, char *out) {
     vec x = load(size, count, in);
-    store(size, count, where(x < 0, exp_less_1(x), x), out);
+    store(size, count, blend(x < 0, expm1_(x), x), out);
 }
 
 INLINE void elu_part(const int size, int64_t count, const char *in, char *out) {
@@ -13,26 +13,34 @@ INLINE void elu_part(const int size, int64_t count, const char *in, char *out) {
     elu_some(size, count - whole, in + whole * size, out + whole * size);
 }
 
-/* x, or e^x - 1 where x is below zero, of numbers of `size` bytes; `out` may be `in`. */
+/* ELU (arXiv 1511.07289): x, or e^x - 1 where x is below zero, of numbers of `size` bytes; `out` may be `in`. */
 void elu(int64_t size, int64_t count, const char *in, char *out, int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (count > SMALL)
     for (int64_t i = 0; i < count; i += PART)
         if (size == 4)
-            elu_part(4, least(PART, count - i), in + i * 4, out + i * 4);
+            elu_part(4, smaller(PART, count - i), in + i * 4, out + i * 4);
         else
-            elu_part(2, least(PART, count - i), in + i * 2, out + i * 2);
+            elu_part(2, smaller(PART, count - i), in + i * 2, out + i * 2);
+}
+
+INLINE void snake_some(const int size, int64_t count, const float *alpha, const float *inverse, const char *in,
+                       char *out) {
+    vec x = load(size, count, in);
+    vec wave = sine_squared(x * load(4, count, alpha));
+    store(size, count, wave * load(4, count, inverse) + x, out);
 }
 
 INLINE void snake_row(const int size, int64_t channels, const float *alpha, const float *inverse, const char *in,
                       char *out) {
-    for (int64_t c = 0; c < channels; c += LANES) {
-        vec x = load(size, LANES, in + c * size);
-        vec wave = sine_squared(x * load(4, LANES, alpha + c));
-        store(size, LANES, wave * load(4, LANES, inverse + c) + x, out + c * size);
-    }
+    int64_t whole = channels / LANES * LANES;
+    for (int64_t c = 0; c < whole; c += LANES)
+        snake_some(size, LANES, alpha + c, inverse + c, in + c * size, out + c * size);
+    if (whole < channels)
+        snake_some(size, channels - whole, alpha + whole, inverse + whole, in + whole * size, out + whole * size);
 }
 
-/* x + sin(alpha x)^2 * inverse of [rows][channels], with as many channels as fill whole registers; else as elu. */
+/* Snake (arXiv 2006.08195): x + sin(alpha x)^2 * inverse of [rows][channels], alpha and its inverse per channel; `size`
+   and `out` as for elu. */
 void snake(int64_t size, int64_t rows, int64_t channels, const float *alpha, const float *inverse, const char *in,
            char *out, int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (rows * channels > SMALL)
@@ -48,11 +56,11 @@ INLINE void add_moments(const int size, int64_t count, const char *in, vec *sum,
     *sum += x, *square += x * x;
 }
 
-/* Short sums are floats, and the sums of these doubles. */
+/* Sums of CHUNK numbers are float32, and sums of these float64. */
 INLINE void moments_part(const int size, int64_t count, const char *in, double *sums) {
     sums[0] = sums[1] = 0;
     for (int64_t begin = 0; begin < count; begin += CHUNK) {
-        int64_t end = least(count, begin + CHUNK), whole = begin + (end - begin) / LANES * LANES;
+        int64_t end = smaller(count, begin + CHUNK), whole = begin + (end - begin) / LANES * LANES;
         vec sum = {0}, square = {0};
         for (int64_t i = begin; i < whole; i += LANES) add_moments(size, LANES, in + i * size, &sum, &square);
         if (whole < end) add_moments(size, end - whole, in + whole * size, &sum, &square);
@@ -60,15 +68,15 @@ INLINE void moments_part(const int size, int64_t count, const char *in, double *
     }
 }
 
-/* How many numbers `moments` adds up at once. */
+/* Numbers behind each pair of `moments`. */
 int part(void) { return PART; }
 
-/* The sums of every PART numbers and of their squares, `sums` [parts][2]. */
+/* The sum of every PART numbers and of their squares, `sums` [parts][2]; the caller adds them up, in order. */
 void moments(int64_t size, int64_t count, const char *in, double *sums, int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (count > SMALL)
-    for (int64_t part = 0; part < up(count, PART); part++) {
+    for (int64_t part = 0; part < ceil_div(count, PART); part++) {
         const char *from = in + part * PART * size;
-        int64_t some = least(PART, count - part * PART);
+        int64_t some = smaller(PART, count - part * PART);
         if (size == 4)
             moments_part(4, some, from, sums + 2 * part);
         else
@@ -87,14 +95,14 @@ INLINE void rescale_row(const int size, int64_t count, const float *gain, const 
     if (whole < count) rescale_some(size, count - whole, gain + whole, shift + whole, row + whole * size);
 }
 
-/* x * gain + shift in place of `count` numbers in rows of `width`, of which the last may be cut short; whole registers
-   fill a row. */
+/* x * gain + shift in place, of `count` numbers in rows of `width`, of which the last may be cut short. A width that
+   fills whole registers is fast. */
 void rescale(int64_t size, int64_t count, int64_t width, const float *gain, const float *shift, char *signal,
              int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (count > SMALL)
     for (int64_t begin = 0; begin < count; begin += width)
         if (size == 4)
-            rescale_row(4, least(width, count - begin), gain, shift, signal + begin * 4);
+            rescale_row(4, smaller(width, count - begin), gain, shift, signal + begin * 4);
         else
-            rescale_row(2, least(width, count - begin), gain, shift, signal + begin * 2);
+            rescale_row(2, smaller(width, count - begin), gain, shift, signal + begin * 2);
 }

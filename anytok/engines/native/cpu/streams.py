@@ -1,11 +1,11 @@
-"""SEANet's layers over signals that arrive in pieces; the pieces of the output add up to the whole pass, exactly.
+"""SEANet's layers (EnCodec, arXiv 2210.13438, section 3.1) as streams over signals that arrive in pieces; the pieces of
+the output, joined, are the output of the whole signal, exactly.
 
-Each layer keeps the few samples that its next window still needs, so nothing is computed twice, memory does not grow
-with length, and the edges are the clip's own: left padding when the first samples arrive, right padding when the last
-do. A clip that comes in one piece is only a special case.
+Each stream keeps the few samples that its next window still needs, so nothing is computed twice, memory does not grow
+with length, and padding is the clip's own: left when the first samples arrive, right when the last do. A clip that
+comes in one piece is a special case. A stream serves one clip.
 
-Legend: t time, c channels. A stream's `push(signal_tc, last)` returns whatever has become computable, maybe nothing;
-`last` says that this piece ends the clip. A stream serves one clip.
+Legend: t time, c channels.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...models.seanet import pad, padding
-from .packed_conv import PackedConv
+from ....kernels.layers import Conv
+from ....models.seanet import pad, padding
 
 __all__ = ["Activate", "Chain", "ConvStream", "ResidualStream", "Stream", "UpConvStream"]
 
@@ -26,11 +26,14 @@ Activate = Callable[[Tensor, Tensor], Tensor]
 
 
 class Stream(Protocol):
-    def push(self, signal_tc: Tensor, last: bool) -> Tensor: ...
+    def push(self, signal_tc: Tensor, last: bool) -> Tensor:
+        """Take the next samples [t, c] and return all that can be computed now [t', c'], maybe nothing; `last` says
+        that they end the clip."""
+        ...
 
 
 class Chain:
-    """Streams one behind the other."""
+    """Streams in series."""
 
     def __init__(self, streams: Sequence[Stream]) -> None:
         self._streams = streams
@@ -47,9 +50,7 @@ class ConvStream:
     `_kept` holds past samples, the first `_used` of which only serve to be mirrored at the right edge.
     """
 
-    def __init__(
-        self, conv: PackedConv, activate: Activate, kernel: int, dilation: int, causal: bool, pad_mode: str
-    ) -> None:
+    def __init__(self, conv: Conv, activate: Activate, kernel: int, dilation: int, causal: bool, pad_mode: str) -> None:
         self._conv, self._activate, self._mode = conv, activate, pad_mode
         self._shape = (kernel, conv.stride, dilation, causal)
         self._left, _ = padding(0, *self._shape)
@@ -100,7 +101,7 @@ class ConvStream:
 class UpConvStream:
     """An activation and a transposed convolution, trimmed: t in, t * stride out."""
 
-    def __init__(self, conv: PackedConv, activate: Activate, stride: int, causal: bool) -> None:
+    def __init__(self, conv: Conv, activate: Activate, stride: int, causal: bool) -> None:
         self._conv, self._activate, self._stride = conv, activate, stride
         self._trim = 0 if causal else stride - stride // 2
         self._before: Tensor | None = None
@@ -126,10 +127,13 @@ class UpConvStream:
 
 
 class ResidualStream:
-    """x → act, conv, act, 1x1 conv → added to x (or to a 1x1 conv of x), which waits until its turn."""
+    """Activation, convolution, activation, convolution of kernel 1; plus the input, or a convolution of kernel 1 of it,
+    which waits for the convolutions' output of the same time."""
 
-    def __init__(self, inner: ConvStream, activate: Activate, outer: PackedConv, shortcut: PackedConv | None) -> None:
-        self._inner, self._activate, self._outer, self._shortcut = inner, activate, outer, shortcut
+    def __init__(
+        self, start_inner: Callable[[], ConvStream], activate: Activate, outer: Conv, shortcut: Conv | None
+    ) -> None:
+        self._inner, self._activate, self._outer, self._shortcut = start_inner(), activate, outer, shortcut
         self._waiting: Tensor | None = None
 
     def push(self, signal_tc: Tensor, last: bool) -> Tensor:
