@@ -20,7 +20,7 @@ from typing import Any
 
 from .catalogue import BUILT_IN, VOICES
 from .checkpoints import published
-from .errors import CheckpointError, MissingExtraError, UsageError
+from .errors import CheckpointError, MissingExtraError, UsageError, first_line
 from .spec import Spec
 from .tokenizer import Tokenizer
 from .voice import Voice
@@ -241,5 +241,4 @@ def _check_device(device: str) -> None:
     try:
         torch.zeros(1, dtype=torch.float32, device=wanted).tolist()  # "meta" holds no numbers
     except Exception as error:  # each backend has its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"device {device!r} does not work here ({reason}); use device='cpu'") from error
+        raise UsageError(f"device {device!r} does not work here ({first_line(error)}); use device='cpu'") from error

@@ -10,7 +10,7 @@ import numpy as np
 from pictures import crops, real_pictures, synthetic_pictures
 from PIL import Image
 from seeded_seed import write_seed_checkpoint
-from speed import ALONE, GPU_POLICIES, Row, Run, kept_checkpoint, measured
+from speed_rows import ALONE, GPU_POLICIES, Row, Run, kept_checkpoint, measured
 
 import anytok
 from anytok.media import prepare_each

@@ -47,7 +47,7 @@ def codes(frames: int, layers: int = 1, seed: int = 0, name: str = "speechtokeni
 LENGTHS = (9, 1, 21, 3, 33, 2)
 
 
-def test_a_batch_gives_what_each_clip_gives_alone(compiled, speech) -> None:
+def test_a_batch_gives_what_each_clip_gives_alone(build, speech) -> None:
     voice = load_voice("soundstorm", speech=speech, checkpoint=FILES)
     clips = [codes(frames, seed=place) for place, frames in enumerate(LENGTHS)]
     prompts = [None if place % 3 == 1 else codes(5 + place, 8, seed=place) for place in range(len(clips))]

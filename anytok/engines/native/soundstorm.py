@@ -27,7 +27,7 @@ from ...models.filling import Filling, filling, num_passes
 from ...models.soundstorm import Depthwise, SoundStorm
 from ...torch_settings import skeleton
 from ...voice import Clip
-from .packed_modules import pack_linears
+from .cpu.linears import pack_linears
 from .precision import has_half_kernels, products_of, torch_dtype
 
 __all__ = ["FastSoundStorm"]
