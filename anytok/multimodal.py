@@ -12,10 +12,11 @@ import numpy as np
 from .checkpoints.around_torchaudio import load_text_tokenizer
 from .errors import UsageError
 from .media import Decoded, Media
-from .registry import find, load_tokenizer, option_names
+from .registry import find, load_tokenizer, load_voice, option_names, speech_of
 from .spec import Codes
 from .tokenizer import Tokenizer
 from .vocab import Part, Parts, Segment, Special, TextIds, Vocabulary, load_vocabulary
+from .voice import Voice
 
 __all__ = ["Image", "Medium", "Multimodal", "Music", "Speech", "load_multimodal"]
 
@@ -49,17 +50,28 @@ class Music(Medium):
     modality: str = field(default="music", init=False)
 
 
+# Decode options of speech that are the voice's, and what `Voice.fill_batch` calls them.
+_VOICE_OPTIONS = {f"voice_{name}": name for name in ("steps", "greedy", "seeds")} | {"voice_prompt": "prompts"}
+
 # What people hand in: words, media to be read, or what is read already.
 Source = str | Special | TextIds | Codes | Medium
 
 
 class Multimodal:
-    """Interleaved parts ⇄ ids of `vocabulary`. A tokenizer loads when a part first needs it, and stays."""
+    """Interleaved parts ⇄ ids of `vocabulary`. A tokenizer loads when a part first needs it, and stays; so does the
+    voice, if there is one."""
 
-    def __init__(self, vocabulary: Vocabulary, tokenizers: Mapping[str, Tokenizer], loading: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        tokenizers: Mapping[str, Tokenizer],
+        loading: Mapping[str, Any],
+        voice: Voice | str | None = None,
+    ) -> None:
         self.vocabulary = vocabulary
         self._tokenizers = dict(tokenizers)
-        self._loading = loading
+        self._loading, self._voice = loading, voice
+        self._voiced = voiced_segment(vocabulary, voice) if voice is not None else None
 
     def encode(self, parts: Source | Sequence[Source]) -> np.ndarray:
         """Ids of the parts in order, or of one part, `[N]` of the vocabulary's dtype; no begin-of-text id.
@@ -74,7 +86,8 @@ class Multimodal:
 
         `policy` says what becomes of faulty runs, and `.report` of the result what was wrong; see
         `Vocabulary.from_ids`. `options` go to the tokenizers' decode by modality: `image={"seeds": [1]}`; raises
-        UsageError on those for a modality that the vocabulary does not have.
+        UsageError on those for a modality that the vocabulary does not have. Those of speech that begin with "voice_"
+        go to the voice, if there is one: `speech={"voice_prompt": "me.wav", "voice_seeds": 1}`; see `Voice.fill_batch`.
         """
         parts = self.vocabulary.from_ids(ids, policy)
         return Parts(self.to_media(parts, **options), parts.report)
@@ -106,12 +119,41 @@ class Multimodal:
         for segment in self.vocabulary.layout.segments:
             if segment.spec.name in names:
                 places = [i for i, p in enumerate(parts) if isinstance(p, Codes) and p.spec.name == segment.spec.name]
-                media = self.tokenizer_of(segment).decode_batch(
-                    [done[place] for place in places], **options.get(segment.modality, {})
-                )
+                codes, others = self._spoken(segment, [done[place] for place in places], options)
+                media = self.tokenizer_of(segment).decode_batch(codes, **others)
                 for place, item in zip(places, media, strict=True):
                     done[place] = item
         return done
+
+    def _spoken(
+        self, segment: Segment, codes: list[Codes], options: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[list[Codes], dict[str, Any]]:
+        """The codes of a segment, with a voice where they are to have one, and the options that are the tokenizer's."""
+        given = dict(options.get(segment.modality, {}))
+        for_voice = {_VOICE_OPTIONS[key]: given.pop(key) for key in list(given) if key in _VOICE_OPTIONS}
+        if not self.has_voice(segment):
+            if for_voice:
+                raise UsageError(
+                    f"options for a voice, and {segment.spec.name} is decoded without one: load_multimodal(…, voice=…)"
+                )
+            return codes, given
+        return self.voice.fill_batch(codes, **for_voice), given
+
+    def has_voice(self, segment: Segment) -> bool:
+        """Whether codes of this segment are decoded with a voice."""
+        return segment is self._voiced
+
+    @property
+    def voice(self) -> Voice:
+        """The voice, loaded if it was not; raises UsageError if there is none."""
+        if self._voiced is None:
+            raise UsageError(f"{self!r} has no voice: load_multimodal(…, voice='soundstorm')")
+        if not isinstance(self._voice, Voice):
+            dtype = self._loading["dtype"]
+            given = {"device": self._loading["device"], "dtype": "float32" if dtype == "mixed" else dtype}
+            given["checkpoint"] = self._loading["checkpoints"].get(self._voice)
+            self._voice = load_voice(str(self._voice), speech=self.tokenizer_of(self._voiced), **given)
+        return self._voice
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise UsageError on decode options under anything but a modality of the vocabulary."""
@@ -138,6 +180,7 @@ class Multimodal:
             given = {key: self._loading[key] for key in ("engine", "device", "dtype")}
             given |= {"checkpoint": self._loading["checkpoints"].get(name), **self._loading["options"].get(name, {})}
             fewer = segment.num_codebooks < find(name).spec.num_codebooks
+            fewer = fewer and not self.has_voice(segment)  # a voice prompt has all
             if fewer and "num_codebooks" in option_names(name, given["engine"]):
                 given.setdefault("num_codebooks", segment.num_codebooks)  # others are not written, so not computed
             self._tokenizers[name] = load_tokenizer(name, **given)
@@ -157,6 +200,7 @@ def load_multimodal(
     device: str = "cpu",
     dtype: str = "float32",
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    voice: Voice | str | None = None,
 ) -> Multimodal:
     """Interleaved words and media ⇄ ids: `load_multimodal("anygpt", text_tokenizer=llama)`.
 
@@ -165,7 +209,9 @@ def load_multimodal(
     load on first use, from `checkpoints` (by name) or the hub, with `options` (by name) for their engine.
 
     AnyGPT writes speech as its first layer alone: what is said, without the voice. Decoding that layer gives
-    intelligible speech in nobody's voice; AnyGPT itself fills in the seven other layers with a second model.
+    intelligible speech in nobody's voice. With `voice="soundstorm"`, or another that `load_voice` has loaded, the other
+    layers are filled in first, as AnyGPT does it, with a voice prompt or without; see `Multimodal.decode`. Its weights
+    come from `checkpoints`, too, by its name.
     """
     vocab = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
     if isinstance(text_tokenizer, (str, Path)):
@@ -175,14 +221,28 @@ def load_multimodal(
         layout = vocab.layout
         vocab = Vocabulary(layout, text_tokenizer) if plain else Vocabulary.from_tokenizer(text_tokenizer, layout)
     names = {segment.spec.name for segment in vocab.layout.segments}
+    places = {voice} if isinstance(voice, str) else set()
     given = {"tokenizers": tokenizers or {}, "checkpoints": checkpoints or {}, "options": options or {}}
     for what, mapping in given.items():
-        if not set(mapping) <= names:
+        known = names | places if what == "checkpoints" else names
+        if not set(mapping) <= known:
             raise UsageError(
-                f"{what} for {sorted(set(mapping) - names)}: {vocab.name} speaks {', '.join(sorted(names))}"
+                f"{what} for {sorted(set(mapping) - known)}: {vocab.name} speaks {', '.join(sorted(names))}"
             )
     for name, tokenizer in (tokenizers or {}).items():
         if not vocab.layout.segment(name).spec.accepts(tokenizer.spec):
             raise UsageError(f"the tokenizer given for {name} is {tokenizer.spec.id}")
     loading = {"engine": engine, "device": device, "dtype": dtype, **given}
-    return Multimodal(vocab, tokenizers or {}, loading)
+    return Multimodal(vocab, tokenizers or {}, loading, voice)
+
+
+def voiced_segment(vocabulary: Vocabulary, voice: Voice | str) -> Segment:
+    """The segment of a vocabulary whose speech a voice speaks; raises UsageError if there is none that needs it."""
+    speech_name = voice.speech_name if isinstance(voice, Voice) else speech_of(voice)
+    segment = next((each for each in vocabulary.layout.segments if each.spec.name == speech_name), None)
+    if segment is None or segment.num_codebooks > 1:
+        layers = f"{segment.num_codebooks} layers" if segment else "nothing"
+        raise UsageError(
+            f"a voice for layer 1 of {speech_name}: {vocabulary.name} writes {layers} of it; leave the voice out"
+        )
+    return segment

@@ -27,7 +27,7 @@ from .voice import Voice
 
 __all__ = [
     "ENTRY_POINT_GROUP", "Entry", "find", "list_tokenizers", "list_voices", "load_tokenizer", "load_voice",
-    "option_names",
+    "option_names", "speech_of",
 ]  # fmt: skip
 
 ENTRY_POINT_GROUP = "anytok.tokenizers"
@@ -143,6 +143,13 @@ def list_voices() -> list[str]:
     return sorted(VOICES)
 
 
+def speech_of(voice: str) -> str:
+    """The name of the tokenizer whose layers a voice fills in; raises UsageError listing the known voices."""
+    if not isinstance(voice, str) or voice not in VOICES:
+        raise UsageError(f"no voice is called {voice!r}; known: {', '.join(list_voices())}")
+    return VOICES[voice]
+
+
 def load_voice(
     name: str,
     *,
@@ -162,9 +169,7 @@ def load_voice(
     At the published size ten seconds of speech with a prompt of three take 4.7 TFLOP: some ten seconds to a minute on a
     CPU, whatever is done. Raises UsageError on unknown names, CheckpointError on weights that cannot be used.
     """
-    if not isinstance(name, str) or name not in VOICES:
-        raise UsageError(f"no voice is called {name!r}; known: {', '.join(list_voices())}")
-    speech_name = VOICES[name]
+    speech_name = speech_of(name)
     if speech is not None and (not isinstance(speech, Tokenizer) or speech.spec.name != speech_name):
         found = speech.spec.id if isinstance(speech, Tokenizer) else type(speech).__name__
         raise UsageError(f"speech is {found}: {name} fills in layers of {speech_name}")

@@ -9,7 +9,6 @@ import numpy as np
 from ..media import Audio
 from ..multimodal import Multimodal
 from ..spec import Codes
-from ..tokenizer import Tokenizer
 from ..vocab import Frames
 
 __all__ = ["DecoderStream", "MediaStream"]
@@ -33,9 +32,9 @@ class MediaStream:
     first sound of EnCodec at 32 kHz, SpeechTokenizer and the small models is there once 4 frames are in (of 0.02 s);
     from then on each frame gives a frame of sound.
 
-    `options` go to decode by modality, as in `Multimodal.decode`; sound with options comes at the end of its run.
-    Raises CodesError where the tokenizer is not the one that the vocabulary pins, UsageError on options that do not
-    exist.
+    `options` go to decode by modality, as in `Multimodal.decode`; sound with options, or with a voice, comes at the end
+    of its run. Raises CodesError where the tokenizer is not the one that the vocabulary pins, UsageError on options
+    that do not exist.
     """
 
     def __init__(self, any2any: Multimodal, policy: str = "strict", **options: Any) -> None:
@@ -69,19 +68,20 @@ class MediaStream:
         return [wave for wave in waves if not isinstance(wave, Audio) or wave.num_samples]
 
     def _open(self, piece: Frames) -> DecoderStream:
-        tokenizer = self._any2any.tokenizer_of(self._any2any.vocabulary.layout.segment(piece.spec.name))
+        segment = self._any2any.vocabulary.layout.segment(piece.spec.name)
+        tokenizer = self._any2any.tokenizer_of(segment)
         tokenizer.check(Codes(piece.values, piece.spec))  # a decoder_stream takes bare numbers, whoever made them
-        options = self._options.get(piece.spec.modality, {})
-        if hasattr(tokenizer, "decoder_stream") and not options:
+        is_whole = self._options.get(piece.spec.modality) or self._any2any.has_voice(segment)
+        if hasattr(tokenizer, "decoder_stream") and not is_whole:
             return tokenizer.decoder_stream()
-        return _AtOnce(tokenizer, piece, options)
+        return _AtOnce(self._any2any, piece, self._options)
 
 
 class _AtOnce:
     """A DecoderStream that decodes everything in `finish`: for pictures, and for sound that cannot be cut."""
 
-    def __init__(self, tokenizer: Tokenizer, piece: Frames, options: dict[str, Any]) -> None:
-        self._tokenizer, self._spec, self._options = tokenizer, piece.spec, options
+    def __init__(self, any2any: Multimodal, piece: Frames, options: dict[str, Any]) -> None:
+        self._any2any, self._spec, self._options = any2any, piece.spec, options
         self._codes = [piece.values[:, :0]]
 
     def push(self, codes: np.ndarray) -> Audio:
@@ -90,4 +90,4 @@ class _AtOnce:
 
     def finish(self) -> Any:
         codes = Codes(np.concatenate(self._codes, axis=1), self._spec)
-        return self._tokenizer.decode(codes, **self._options)
+        return self._any2any.to_media([codes], **self._options)[0]
