@@ -120,6 +120,15 @@ class Voice:
         each_prompt = self._prompts(prompts, len(items))
         return self._filled(items, each_prompt, _seeds(seeds, len(items)), steps, greedy)
 
+    def encode_prompt(self, recording: Media) -> Codes:
+        """The codes of a recording as a voice prompt: resampled, then mixed to one channel, as AnyGPT does it, where of
+        other speech it takes the first channel. Raises MediaError."""
+        spec = self.speech.spec
+        resampler = spec.preprocessing.partition(":")[2]
+        sound = prepare(recording, dataclasses.replace(spec, preprocessing=f"{_PROMPT_MIX}:{resampler}"))
+        assert isinstance(sound, Audio)
+        return self.speech.encode_prepared([sound])[0]
+
     def _filled(
         self, items: list[Codes], prompts: list[np.ndarray], seeds: list[int], steps: int, greedy: bool
     ) -> list[Codes]:
@@ -164,7 +173,7 @@ class Voice:
     def _prompt(self, prompt: Any) -> np.ndarray:
         if prompt is None:
             return np.zeros((self.num_layers, 0), np.int64)
-        codes = prompt if isinstance(prompt, Codes) else self._encoded(prompt)
+        codes = prompt if isinstance(prompt, Codes) else self.encode_prompt(prompt)
         self._check(codes, "a prompt")
         if codes.first_codebook or codes.num_codebooks < self.num_layers:
             last = codes.first_codebook + codes.num_codebooks
@@ -173,13 +182,6 @@ class Voice:
                 "a recording; a tokenizer that was loaded with fewer codebooks gives fewer"
             )
         return codes.values[: self.num_layers]
-
-    def _encoded(self, recording: Media) -> Codes:
-        spec = self.speech.spec
-        resampler = spec.preprocessing.partition(":")[2]
-        sound = prepare(recording, dataclasses.replace(spec, preprocessing=f"{_PROMPT_MIX}:{resampler}"))
-        assert isinstance(sound, Audio)
-        return self.speech.encode_prepared([sound])[0]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickled, it is what it was loaded with; there it is loaded again."""

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from llama import llama_tokenizer
 
-from anytok import Audio, Codes, Speech, UsageError, Voice, Vocabulary, load_multimodal, load_tokenizer, load_voice
+from anytok import Audio, Codes, Speech, UsageError, Vocabulary, Voice, load_multimodal, load_tokenizer, load_voice
 from anytok.cli import main
 from anytok.generation import MediaStream, Processor
+from anytok.media.audio import load_audio
 from anytok.multimodal import Multimodal
 from anytok.vocab import build_layout, segment_of
 
@@ -105,3 +106,25 @@ def test_a_voice_that_has_nothing_to_say_is_refused(vocabulary, voice) -> None:
         load_multimodal("seed-llama", voice=voice)
     with pytest.raises(UsageError, match="no voice is called 'nobody'"):
         load_multimodal(vocabulary, voice="nobody")
+
+
+def test_the_command_line_gives_codes_another_s_voice(
+    tmp_path: Path, monkeypatch, capsys, speech, voice, recording
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recording.save("me.wav", "FLOAT")
+    said = [Codes(np.random.default_rng(layers).integers(0, 64, (layers, 9)), speech.spec) for layers in (1, 8)]
+    lines = [json.dumps({"source": f"{place}.wav", **codes.to_dict()}) for place, codes in enumerate(said)]
+    Path("codes.jsonl").write_text("\n".join(lines), "utf-8")
+    decode = ["decode", "codes.jsonl", "--checkpoint", str(SPEECH), "--voice-checkpoint", str(GOLDEN / "soundstorm")]
+    assert main([*decode, "--out", "mine", "--voice-prompt", "me.wav"]) == 0
+    assert "speaks as in me.wav" in capsys.readouterr().err
+    assert main([*decode, "--out", "nobodys", "--voice", "soundstorm"]) == 0
+    for folder, prompt in (("mine", recording), ("nobodys", None)):
+        for place, codes in enumerate(said):
+            whole = speech.decode(voice.fill(codes.layers(0, 1), prompt))
+            made = load_audio(f"{folder}/{place}.wav")
+            assert np.abs(made.wave - whole.wave.clip(-1, 1)).max() <= 1 / 32768
+    assert main([*decode, "--out", "x", "--voice", "voice-mini"]) == 2  # which is for codes of speech-mini
+    assert "a voice for codes of speechtokenizer-snake" in capsys.readouterr().err
+    assert main([*decode, "--out", "x", "--voice", "nobody"]) == 2

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CodesError, UsageError
-from .loading import add_loading, key_values, load, say
+from .loading import add_loading, fetch_missing, key_values, load, say
 
 if TYPE_CHECKING:
     from ..spec import Codes
+    from ..tokenizer import Tokenizer
 
 __all__ = ["register"]
 
@@ -32,6 +34,12 @@ def register(add: Any) -> None:
         metavar="KEY=VALUE",
         help="an option of decoding, such as seeds=1 for pictures; may be repeated",
     )
+    voice = decode.add_argument_group("a voice for speech, of which layer 1 is taken and the others are filled in")
+    voice.add_argument(
+        "--voice-prompt", metavar="FILE", help="a recording of whom it is to sound like, of some seconds"
+    )
+    voice.add_argument("--voice", metavar="NAME", help="the model (default with a prompt: the one for these codes)")
+    voice.add_argument("--voice-checkpoint", metavar="PATH", help="its published file; without it it is fetched once")
     add_loading(decode, checkpoint_help="folder with the weights that made the codes; without it they are fetched once")
 
 
@@ -42,6 +50,7 @@ def _decode(args: argparse.Namespace) -> int:
 
     Example:
       anytok decode codes.jsonl --out decoded
+      anytok decode speech.jsonl --voice-prompt me.wav
     """
     from tqdm import tqdm
 
@@ -54,12 +63,39 @@ def _decode(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.out}: not a folder; choose another --out")
     targets = _targets(items, Path(args.out), args.force)
     tokenizers = {name: load(name, args, decodes=True) for name in names}
+    spoken = _with_voice(args, tokenizers)
     Path(args.out).mkdir(parents=True, exist_ok=True)
     for (_, codes), target in tqdm(list(zip(items, targets, strict=True)), desc="decode", unit="item", disable=None):
+        codes = spoken(codes)
         tokenizers[codes.spec.name].decode(codes, **options).save(target)
         print(target)
     say(f"{len(items)} items decoded into {args.out}")
     return 0
+
+
+def _with_voice(args: argparse.Namespace, tokenizers: Mapping[str, Tokenizer]) -> Callable[[Codes], Codes]:
+    """What gives codes of speech the voice that the options name, if they name one; others it leaves as they are."""
+    from ..catalogue import VOICES
+    from ..registry import load_voice, speech_of
+
+    if not (args.voice or args.voice_prompt or args.voice_checkpoint):
+        return lambda codes: codes
+    wanted = [args.voice] if args.voice else [name for name in VOICES if VOICES[name] in tokenizers]
+    if not wanted or speech_of(wanted[0]) not in tokenizers:
+        known = ", ".join(f"{voice} ({speech})" for voice, speech in VOICES.items())
+        raise UsageError(f"a voice for codes of {', '.join(tokenizers)}: expected speech; voices are {known}")
+    name, speech = wanted[0], tokenizers[speech_of(wanted[0])]
+    if args.voice_checkpoint is None:
+        fetch_missing(name, "--voice-checkpoint")
+    checkpoint = args.voice_checkpoint
+    voice = load_voice(name, speech=speech, checkpoint=checkpoint, device=args.device, dtype=args.dtype)
+    prompt = voice.encode_prompt(args.voice_prompt) if args.voice_prompt else None
+    say(f"{voice.id} speaks" + (f" as in {args.voice_prompt}" if prompt else ", as nobody in particular"))
+
+    def spoken(codes: Codes) -> Codes:
+        return voice.fill(codes.layers(0, 1), prompt) if codes.spec.name == speech.spec.name else codes
+
+    return spoken
 
 
 def _read(path: Path) -> list[tuple[str, Codes]]:

@@ -14,7 +14,7 @@ from ..jobs.items import valid_text
 if TYPE_CHECKING:
     from ..tokenizer import Tokenizer
 
-__all__ = ["Failures", "add_loading", "key_value", "key_values", "load", "say"]
+__all__ = ["Failures", "add_loading", "fetch_missing", "key_value", "key_values", "load", "say"]
 
 
 def say(message: object) -> None:
@@ -74,19 +74,25 @@ def add_loading(parser: argparse.ArgumentParser, *, checkpoint_help: str = "") -
     )
 
 
+def fetch_missing(name: str, option: str, *, optional: bool = True) -> None:
+    """Fetch the published files of a tokenizer or a voice that are not here, and say so beforehand, and which option
+    takes the place of that."""
+    from ..checkpoints.fetch import fetch, missing_files
+
+    if missing := missing_files(name, optional=optional):
+        sizes = ", ".join(f"{file.name} ({file.size})" for file in missing)
+        say(f"fetching {sizes}; {option} PATH uses files that you have")
+        fetch(name, optional=optional)
+
+
 def load(name: str, args: argparse.Namespace, *, decodes: bool = False) -> Tokenizer:
     """The tokenizer that the options name; its load report goes to stderr. What only decoding needs is fetched for a
     command that `decodes`."""
-    from ..checkpoints.fetch import fetch, missing_files
     from ..registry import load_tokenizer
 
     options = key_values(args.option, taken=("name", "engine", "checkpoint", "device", "dtype"))
     if args.checkpoint is None:
-        missing = missing_files(name, optional=decodes)
-        if missing:
-            sizes = ", ".join(f"{file.name} ({file.size})" for file in missing)
-            say(f"fetching {sizes}; --checkpoint PATH uses files that you have")
-            fetch(name, optional=decodes)
+        fetch_missing(name, "--checkpoint", optional=decodes)
     with warnings.catch_warnings():  # torch has opinions on what the original packages use
         warnings.simplefilter("ignore", FutureWarning)
         tokenizer = load_tokenizer(
