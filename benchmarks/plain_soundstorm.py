@@ -1,8 +1,8 @@
 """SoundStorm's network the way the original computes it, from the published file's tensors: what ours is held to.
 
-Written from the description of soundstorm-speechtokenizer's Conformer, operation by operation in its order: attention as
-two products around a softmax, convolutions over channels, torch's own SiLU and GLU, one clip at a time. In float32 it is
-what speed is compared with, in float64 what codes are.
+Written from the description of soundstorm-speechtokenizer's Conformer, operation by operation in its order: attention
+as two products around a softmax, convolutions over channels, torch's own SiLU and GLU, one clip at a time. In float32
+it is what speed is compared with, in float64 what codes are.
 
 Legend: n frames, q levels, k codes, d width, h heads, x width of a head, c channels, f width of a feed-forward layer.
 """

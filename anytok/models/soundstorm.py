@@ -79,10 +79,10 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, rows_rd: Tensor, rotation: tuple[Tensor, Tensor], lengths: Sequence[int]) -> Tensor:
-        rows_rd = rows_rd + 0.5 * self.before(rows_rd)
+        rows_rd = torch.add(rows_rd, self.before(rows_rd), alpha=0.5)
         rows_rd = rows_rd + self.attention(rows_rd, rotation, lengths)
         rows_rd = rows_rd + self.convolution(rows_rd, lengths)
-        rows_rd = rows_rd + 0.5 * self.after(rows_rd)
+        rows_rd = torch.add(rows_rd, self.after(rows_rd), alpha=0.5)
         return self.norm(rows_rd)
 
 
@@ -97,7 +97,7 @@ class FeedForward(nn.Module):
 
     def forward(self, rows_rd: Tensor) -> Tensor:
         hidden_rf = self.fc1(self.norm(rows_rd))
-        return self.fc2(hidden_rf * sigmoid(hidden_rf))
+        return self.fc2(gated(hidden_rf, hidden_rf))
 
 
 class Attention(nn.Module):
@@ -121,9 +121,10 @@ class Depthwise(nn.Conv1d):
     """Each channel's frames [n, c] weighed by its own kernel, with zeros beyond both ends."""
 
     def forward(self, rows_nc: Tensor) -> Tensor:
-        # as a picture one pixel wide, whose channels lie side by side as they do here: nothing is turned around
+        # As a picture one pixel wide in torch's channels_last layout, which is that of rows: six times as fast on CPUs
+        # as to turn rows into columns and back.
         mixed_1cn1 = F.conv2d(
-            rows_nc.T[None, :, :, None], self.weight[..., None], self.bias,
+            rows_nc[None, :, None].permute(0, 3, 1, 2), self.weight[..., None], self.bias,
             padding=(self.kernel_size[0] // 2, 0), groups=self.groups,
         )  # fmt: skip
         return mixed_1cn1[0, :, :, 0].T
@@ -143,11 +144,12 @@ class Convolution(nn.Module):
 
     def forward(self, rows_rd: Tensor, lengths: Sequence[int]) -> Tensor:
         value_rc, gate_rc = self.fc1(self.norm(rows_rd)).chunk(2, dim=-1)
-        mixed_rc = by_clip(self.depthwise, lengths, value_rc * sigmoid(gate_rc))
-        channels_rc = mixed_rc * sigmoid(mixed_rc)
-        variance_r1, mean_r1 = torch.var_mean(channels_rc, dim=-1, keepdim=True, correction=0)
+        mixed_rc = by_clip(self.depthwise, lengths, gated(value_rc, gate_rc))
+        channels_rc = gated(mixed_rc, mixed_rc)
+        centred_rc = channels_rc - channels_rc.mean(-1, keepdim=True)
+        variance_r1 = centred_rc.square().mean(-1, keepdim=True)
         scale_r1 = variance_r1.clamp_min(_LEAST_VARIANCE).rsqrt()  # a floor, and no sum: as published
-        return self.fc2((channels_rc - mean_r1) * scale_r1 * self.gain_c)
+        return self.fc2(centred_rc * scale_r1 * self.gain_c)
 
 
 def rotations(lengths: Sequence[int], head_width: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,10 +166,13 @@ def rotated(heads_rhx: Tensor, cos_r1x: Tensor, sin_r1x: Tensor) -> Tensor:
     return heads_rhx * cos_r1x + torch.cat([-second_rhx, first_rhx], dim=-1) * sin_r1x
 
 
-def sigmoid(signal: Tensor) -> Tensor:
-    """torch's own computes the last few numbers of each thread's share in another way, so that the number of threads
-    would show in the last bits: tests/test_voice.py."""
-    return torch.sigmoid(signal) if signal.is_cuda else 1 / (1 + torch.exp(-signal))
+def gated(value: Tensor, gate: Tensor) -> Tensor:
+    """value · σ(gate), which is SiLU where both are the same, and GLU.
+
+    torch's own sigmoid and SiLU compute the last few numbers of each thread's share in another way, so that the number
+    of threads would show in the last bits: tests/test_voice.py.
+    """
+    return value * torch.sigmoid(gate) if gate.is_cuda else value / (1 + torch.neg(gate).exp_())
 
 
 def by_clip(function: Callable[..., Tensor], lengths: Sequence[int], *rows: Tensor) -> Tensor:

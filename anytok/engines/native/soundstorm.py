@@ -5,7 +5,7 @@ convolution see one clip at a time. So clips of any lengths go through the netwo
 has the codes that it has alone.
 
 Legend: r rows, which are the frames of all clips, one clip behind the other; l layers of the codec, q levels (all
-layers but the first), k codes; n frames of a clip, its prompt's first, t without; c channels, j taps.
+layers but the first), k codes; n frames of a clip, its prompt's first, t without; p frames of the prompt.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ...checkpoints.report import LoadReport, load_state
 from ...checkpoints.soundstorm import read_soundstorm
 from ...errors import CheckpointError, UsageError
 from ...models.filling import Filling, filling, num_passes
-from ...models.soundstorm import Depthwise, SoundStorm
+from ...models.soundstorm import SoundStorm
 from ...torch_settings import skeleton
 from ...voice import Clip
 from .cpu.linears import pack_linears
@@ -62,7 +62,6 @@ class FastSoundStorm:
         if lower != torch.float32:
             _lower(network, lower)
         if on_cpu:
-            _unroll(network)
             pack_linears(network)
         return cls(network.to(device), torch.device(device), report, weights, dtype)
 
@@ -143,38 +142,9 @@ class _Rounded(nn.Module):
         return self.layer(rows_rd.to(self._dtype)).to(self._out)
 
 
-class _Unrolled(nn.Module):
-    """A depthwise convolution as one multiplication and addition of rows per tap: six times as fast as torch's on CPUs,
-    which would have to turn the rows into columns."""
-
-    def __init__(self, conv: Depthwise) -> None:
-        super().__init__()
-        assert conv.bias is not None
-        self.register_buffer("taps_jc", conv.weight.detach()[:, 0].T.contiguous())
-        self.register_buffer("bias_c", conv.bias.detach())
-
-    def forward(self, rows_nc: Tensor) -> Tensor:
-        frames, (taps, _) = len(rows_nc), self.taps_jc.shape  # type: ignore[union-attr, misc]
-        padded_nc = F.pad(rows_nc, (0, 0, taps // 2, taps // 2))
-        mixed_nc = self.bias_c.expand_as(rows_nc).clone()  # type: ignore[operator]
-        for tap, weight_c in enumerate(self.taps_jc):  # type: ignore[arg-type]
-            mixed_nc.addcmul_(padded_nc[tap : tap + frames], weight_c)
-        return mixed_nc
-
-
-def _replaced(module: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    for parent in list(module.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, kind):
-                yield parent, name, layer
-
-
 def _lower(network: SoundStorm, dtype: torch.dtype) -> None:
     """Products in a lower precision, and attention, which gets its inputs in it."""
-    for parent, name, layer in _replaced(network, nn.Linear):
-        setattr(parent, name, _Rounded(layer, dtype, keeps=name == "qkv"))  # type: ignore[arg-type]
-
-
-def _unroll(network: SoundStorm) -> None:
-    for parent, name, layer in _replaced(network, Depthwise):
-        setattr(parent, name, _Unrolled(layer))  # type: ignore[arg-type]
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.Linear):
+                setattr(parent, name, _Rounded(layer, dtype, keeps=name == "qkv"))
