@@ -2,12 +2,12 @@
 
     python benchmarks/soundstorm.py [--parts exact batch speed memory] [--small] [--threads 2] [--device cuda]
 
-`exact`: our loop asks our network, and at each pass a plain twin in float64 (plain_soundstorm.py) is asked the same: how
-far apart are the logits, how many of the choices differ, and by how little. `batch`: clips of 1 frame to 20 seconds,
+`exact`: our loop asks our network, and at each pass a plain float64 twin (plain_soundstorm.py) is asked the same:
+how far apart are the logits, how many of the choices differ, and by how little. `batch`: clips of 1 frame to 20 seconds,
 with and without prompts, one by one and together, until so many codes are compared. `speed`: one pass, and a whole clip
 of ten seconds with a prompt of three, beside the way in which the original computes them; and clips in a batch.
-`memory`: of the loaded model, beside its weights. `--small` takes a network of a hundredth of the size, to try the script. Exits 1 if codes of
-batches differ, or choices do that are no near ties.
+`memory`: of the loaded model, beside its weights. `--small` takes a network of a hundredth of the size, to try the
+script. Exits 1 if codes of batches differ, or choices do that are no near ties.
 """
 
 from __future__ import annotations
@@ -59,6 +59,22 @@ def codes(frames: int, layers: int, seed: int) -> Any:
     return Codes(np.random.default_rng(seed).integers(0, spec.codebook_size, (layers, frames)), spec)
 
 
+class _Recording:
+    """Draws numbers as `fill` does, and keeps the last."""
+
+    def __init__(self, shape: tuple[int, int], seed: int) -> None:
+        import torch
+
+        self._shape, self._generator = shape, torch.Generator().manual_seed(seed)
+        self.calls, self.last = 0, torch.empty(0)
+
+    def __call__(self) -> Any:
+        import torch
+
+        self.calls, self.last = self.calls + 1, torch.rand(self._shape, generator=self._generator)
+        return self.last
+
+
 def exact(voice: Any, plain: Any, clips: list[tuple[int, int]], steps: int) -> Row:
     """Choices of our network and of the twin on the same inputs; a difference is allowed at near ties only."""
     import torch
@@ -68,37 +84,32 @@ def exact(voice: Any, plain: Any, clips: list[tuple[int, int]], steps: int) -> R
     far, total, differing, margins = 0.0, 0, 0, []
     for seed, (frames, prompt) in enumerate(clips):
         content, before = codes(frames, 1, seed), codes(max(1, prompt), 8, 1000 + seed).values[:, :prompt]
-        content_n = torch.from_numpy(np.concatenate([before[0], content.values[0]]))
+        content_n = torch.tensor(np.concatenate([before[0], content.values[0]]))
         levels = torch.full((7, frames), plain.codes)
-        loop_codes = torch.cat([torch.from_numpy(before[1:]), levels], dim=1).T
-        generator = torch.Generator().manual_seed(seed)
-        drawn: list[Any] = []
-
-        def uniform(shape: tuple[int, ...] = (7 * (frames + prompt), plain.codes), generator: Any = generator) -> Any:
-            drawn.append(torch.rand(shape, generator=generator))  # noqa: B023 - the clip's own, used within it
-            return drawn[-1]
-
+        loop_codes = torch.cat([torch.tensor(before[1:]), levels], dim=1).T
+        uniform = _Recording((7 * (frames + prompt), plain.codes), seed)
         loop, step = filling(loop_codes, plain.codes, uniform, steps=steps, greedy=True), 0
         given_nq = next(loop)
         while True:
             ours = voice._engine._logits([given_nq], content_n)[0]
             twin = plain.logits(given_nq, content_n)
             far = max(far, (ours - twin).abs().max().item())
-            count = len(drawn)
+            count = uniform.calls
             try:
                 given_nq = loop.send(ours)
             except StopIteration:
                 given_nq = None
             pair = (ours, twin.float())
-            if len(drawn) > count:
+            is_drawn = uniform.calls > count
+            if is_drawn:
                 pair = tuple(likeliest(each, 308) for each in pair)  # type: ignore[assignment]
-                chosen = [draw(each, drawn[-1], step / steps) for each in pair]
-                scores = pair[1].double() / max(step / steps, 1e-10) + _noise(drawn[-1]).view_as(pair[1])
+                chosen = [draw(each, uniform.last, step / steps) for each in pair]
+                scores = pair[1].double() / max(step / steps, 1e-10) + _noise(uniform.last).view_as(pair[1])
             else:
                 chosen, scores = [each.argmax(-1) for each in pair], twin
             wrong = chosen[0] != chosen[1]
             total, differing = total + wrong.numel(), differing + int(wrong.sum())
-            margins += _margins(scores, chosen, wrong, max(step / steps, 1e-10) if len(drawn) > count else 1.0)
+            margins += _margins(scores, chosen, wrong, max(step / steps, 1e-10) if is_drawn else 1.0)
             step += 1
             if given_nq is None:
                 break

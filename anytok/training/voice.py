@@ -13,6 +13,7 @@ width of the tokenizer's codebooks.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,10 @@ class VoiceRecipe:
                 f"num_levels={model.num_levels}: {model.tokenizer} has {len(self.codes_lt)} layers, of which the first "
                 f"is given: expected 1 to {len(self.codes_lt) - 1}"
             )
+        self._words: dict[str, list[int]] = {}  # places of the clips of single words, by speaker
+        for place, item in enumerate(self.clips.items):
+            if speaker := _speaker(item):
+                self._words.setdefault(speaker, []).append(place)
         codebooks_lke = model_state(read_codec(published(model.tokenizer, None)).state)["quantizer.codebooks_knd"]
         torch.manual_seed(config.run.seed)
         self.state = SoundStorm(
@@ -89,20 +94,34 @@ class VoiceRecipe:
         given_rq[where_r, level:] = guessed_rq[where_r, level:]
 
     def _stretches(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Codes [l, frames] of random stretches, at most `frames` long, each of one clip."""
+        """Codes [l, frames] of random stretches, at most `frames` long, each of one clip; or, where clips are single
+        words, of several of one speaker."""
         chosen = rng.choice(len(self.clips), self.batch_size, p=self.clips.chances(self.model.sources))
-        stretches = []
-        for place in chosen:
-            item, most = self.clips.items[place], self.model.frames
-            start = item["start"] + int(rng.integers(0, max(1, item["frames"] - most + 1)))
-            stretches.append(self.codes_lt[:, start : start + min(most, item["frames"])])
-        return stretches
+        return [self._stretch(rng, int(place)) for place in chosen]
+
+    def _stretch(self, rng: np.random.Generator, place: int) -> np.ndarray:
+        item, most = self.clips.items[place], self.model.frames
+        pieces, words = [self._codes(item)], self._words.get(_speaker(item), [])
+        while words and sum(piece.shape[1] for piece in pieces) < most:
+            pieces.append(self._codes(self.clips.items[int(rng.choice(words))]))
+        codes_lt = np.concatenate(pieces, axis=1)
+        start = int(rng.integers(0, max(1, codes_lt.shape[1] - most + 1)))
+        return codes_lt[:, start : start + most]
+
+    def _codes(self, item: dict[str, Any]) -> np.ndarray:
+        return self.codes_lt[:, item["start"] : item["start"] + item["frames"]]
 
     def _behind_prompt(self, rng: np.random.Generator, length: int) -> np.ndarray:
         """Which frames are not the prompt's: it is one of twenty to seven of ten of a stretch, in some there is none.
         At least one frame is behind it."""
         share = 0.0 if rng.random() < self.model.without_prompt else rng.uniform(0.05, 0.7)
         return np.arange(length) >= min(round(share * length), length - 1)
+
+
+def _speaker(item: dict[str, Any]) -> str:
+    """Who speaks in a clip of a single word, "" in other clips: spoken digits are named DIGIT_SPEAKER_TAKE."""
+    words = item["name"].split("_")
+    return words[1] if item["source"] == "digits" and len(words) == 3 else ""
 
 
 def shares(num_levels: int) -> np.ndarray:
