@@ -59,6 +59,7 @@ class VoiceConfig:
 
     tokenizer: Text = "speech-mini"
     num_levels: Annotated[int, Within(1, 127)] = 3  # layers that it fills in, from the second on
+    kept_levels: Annotated[int, Within(1, 127)] | None = None  # of these, so many are exported; None: all
     width: Size = 128
     depth: Annotated[int, Within(1, 64)] = 4
     heads: Annotated[int, Within(1, 64)] = 4

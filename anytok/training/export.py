@@ -27,7 +27,7 @@ from .phones import PHONES
 from .quantizer import LearnedQuantizer
 from .unclip import NOISING, SAMPLING, UnclipRecipe
 from .vae import VaeRecipe
-from .voice import VoiceRecipe
+from .voice import VoiceRecipe, cut
 
 __all__ = ["export_encodec", "export_seed", "export_speech", "export_unclip", "export_vae", "export_voice"]
 
@@ -123,14 +123,16 @@ def export_vae(recipe: VaeRecipe, folder: Path) -> None:
 
 def export_voice(recipe: VoiceRecipe, folder: Path) -> None:
     """SoundStorm's form: its tensors under the published names, and a config.json of its original classes."""
-    model, state = recipe.model, recipe.state
+    model, network = recipe.model, recipe.state
+    levels = model.kept_levels or model.num_levels
+    state = cut(network.state_dict(), levels, network.codebook_size)
     config = {
-        "tokenizer": model.tokenizer, "codebook_size": state.codebook_size, "num_quantizers": model.num_levels,
+        "tokenizer": model.tokenizer, "codebook_size": network.codebook_size, "num_quantizers": levels,
         "conformer": {
             "dim": model.width, "depth": model.depth, "heads": model.heads, "dim_head": model.width // model.heads,
         },
     }  # fmt: skip
-    _write(folder, "model.safetensors", published_state(state.state_dict()), config)
+    _write(folder, "model.safetensors", published_state(state), config)
 
 
 def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:

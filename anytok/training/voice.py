@@ -29,7 +29,7 @@ from ..registry import load_tokenizer
 from .clips import Clips
 from .config import TrainConfig, VoiceConfig
 
-__all__ = ["VoiceRecipe", "codes_of"]
+__all__ = ["VoiceRecipe", "codes_of", "cut"]
 
 _ENCODED_AT_ONCE = 32  # clips
 
@@ -42,6 +42,8 @@ class VoiceRecipe:
         self.model, self.batch_size = model, config.run.batch_size
         self.clips = Clips(f"{config.data}/train")
         self.codes_lt = codes_of(self.clips, Path(config.data, "train"), model.tokenizer)
+        if model.kept_levels is not None and model.kept_levels > model.num_levels:
+            raise UsageError(f"kept_levels={model.kept_levels} of num_levels={model.num_levels}: expected fewer, or none")
         if not model.num_levels < len(self.codes_lt):
             raise UsageError(
                 f"num_levels={model.num_levels}: {model.tokenizer} has {len(self.codes_lt)} layers, of which the first "
@@ -186,3 +188,19 @@ def codes_of(clips: Clips, folder: Path, tokenizer: str) -> np.ndarray:
     np.save(aside, codes_lt)
     aside.replace(path)
     return codes_lt
+
+
+@torch.no_grad()
+def cut(state: dict[str, Tensor], levels: int, codebook_size: int) -> dict[str, Tensor]:
+    """The tensors of the network that has the first `levels` alone, to which all above are masked: their masks'
+    embeddings are added to the content's, which every frame has, too."""
+    rows, number = codebook_size + 1, len(state["code_embedding.weight"]) // (codebook_size + 1)
+    masks_qd = state["code_embedding.weight"].unflatten(0, (number, rows))[levels:, -1]
+    kept = {key: tensor for key, tensor in state.items() if not key.startswith("to_logits.")}
+    kept |= {key: state[key] for key in state if key.startswith("to_logits.") and int(key.split(".")[1]) < levels}
+    return kept | {
+        "code_embedding.weight": state["code_embedding.weight"][: levels * rows],
+        "content_embedding.weight": state["content_embedding.weight"] + masks_qd.sum(0),
+        "heads.weight": state["heads.weight"][: levels * state["heads.weight"].shape[1]],
+        "heads.bias": state["heads.bias"][: levels * state["heads.weight"].shape[1]],
+    }
