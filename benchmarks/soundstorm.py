@@ -3,11 +3,11 @@
     python benchmarks/soundstorm.py [--parts exact batch speed memory] [--small] [--threads 2] [--device cuda]
 
 `exact`: our loop asks our network, and at each pass a plain float64 twin (plain_soundstorm.py) is asked the same:
-how far apart are the logits, how many of the choices differ, and by how little. `batch`: clips of 1 frame to 20 seconds,
-with and without prompts, one by one and together, until so many codes are compared. `speed`: one pass, and a whole clip
-of ten seconds with a prompt of three, beside the way in which the original computes them; and clips in a batch.
-`memory`: of the loaded model, beside its weights. `--small` takes a network of a hundredth of the size, to try the
-script. Exits 1 if codes of batches differ, or choices do that are no near ties.
+how far apart are the logits, how many of the choices differ, and by how little. `batch`: clips of 1 frame to 20
+seconds, with and without prompts, one by one and together, until so many codes are compared. `speed`: one pass, and a
+whole clip of ten seconds with a prompt of three, beside the way in which the original computes them; and clips in a
+batch. `memory`: of the loaded model, beside its weights. `--small` takes a network of a hundredth of the size, to try
+the script. Exits 1 if codes of batches differ, or choices do that are no near ties.
 """
 
 from __future__ import annotations

@@ -120,9 +120,24 @@ def test_it_learns_and_what_is_exported_is_what_was_trained(data: Path, tmp_path
     assert (trained - loaded).abs().max() < 0.05  # float16 weights
 
 
+def test_a_network_that_is_cut_is_the_whole_one_with_masks_above(data: Path, tmp_path: Path) -> None:
+    made = recipe(data, kept_levels=2)
+    torch.nn.init.normal_(made.state.code_embedding.weight)  # also of masks
+    export_voice(made, tmp_path)
+    voice = anytok.load_voice("voice-mini", checkpoint=tmp_path)
+    assert voice.num_layers == 3
+    codes_rq, content_r = torch.randint(0, 512, (9, 3)), torch.randint(0, 512, (9,))
+    codes_rq[:, 2] = made.state.mask
+    with torch.inference_mode():
+        whole = made.state.eval()(codes_rq, content_r, [9])[:, :2]
+        assert (whole - voice._engine._logits([codes_rq[:, :2]], content_r)[0]).abs().max() < 0.05
+
+
 def test_configs_that_cannot_be_trained_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="num_levels=8: speech-mini has 8 layers"):
         recipe(data, num_levels=8)
+    with pytest.raises(UsageError, match="kept_levels=4 of num_levels=3"):
+        recipe(data, kept_levels=4)
     path = tmp_path / "config.toml"
     path.write_text(
         'name = "x"\nkind = "voice"\ndata = "d"\nout = "o"\n[run]\nsteps = 5\n[model]\nwidth = 12\nheads = 4\n', "utf-8"

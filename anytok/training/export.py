@@ -132,7 +132,14 @@ def export_voice(recipe: VoiceRecipe, folder: Path) -> None:
             "dim": model.width, "depth": model.depth, "heads": model.heads, "dim_head": model.width // model.heads,
         },
     }  # fmt: skip
-    _write(folder, "model.safetensors", published_state(state), config)
+    rounded = {key: to_bits(tensor, model.bits) if tensor.dim() > 1 else tensor for key, tensor in state.items()}
+    _write(folder, "model.safetensors", published_state(rounded), config)
+
+
+def to_bits(tensor: Tensor, bits: int) -> Tensor:
+    """Rounded to so many significant bits, in its own type: zeros behind them take no room in a compressed file."""
+    fraction, exponent = torch.frexp(tensor)
+    return torch.ldexp((fraction * 2**bits).round() / 2**bits, exponent)
 
 
 def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:

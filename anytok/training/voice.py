@@ -43,7 +43,9 @@ class VoiceRecipe:
         self.clips = Clips(f"{config.data}/train")
         self.codes_lt = codes_of(self.clips, Path(config.data, "train"), model.tokenizer)
         if model.kept_levels is not None and model.kept_levels > model.num_levels:
-            raise UsageError(f"kept_levels={model.kept_levels} of num_levels={model.num_levels}: expected fewer, or none")
+            raise UsageError(
+                f"kept_levels={model.kept_levels} of num_levels={model.num_levels}: expected fewer, or none"
+            )
         if not model.num_levels < len(self.codes_lt):
             raise UsageError(
                 f"num_levels={model.num_levels}: {model.tokenizer} has {len(self.codes_lt)} layers, of which the first "
