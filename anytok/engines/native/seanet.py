@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -164,8 +165,16 @@ class StreamingCodec(SeanetCodec):
         """Start decoding one item piece by piece; row 0 of its codes belongs to layer `first_codebook`."""
         spec = replace(self.spec, num_codebooks=self._sizes.num_codebooks)
         first = whole("first_codebook", first_codebook, 0, spec.num_codebooks - 1)
-        assert not isinstance(self._codec, SegmentCodec)
-        return AudioStream(DecoderStream(self._codec.streaming(), first), spec, first)
+        return AudioStream(DecoderStream(self._streaming, first), spec, first)
+
+    @cached_property
+    def _streaming(self) -> FastCodec:
+        """The layers that keep state between pieces. A GPU's codec has none: at its first stream they are made of its
+        weights, on its device."""
+        if isinstance(self._codec, TiledCodec):
+            return FastCodec(self._codec.plain, *self._codec.form)
+        assert isinstance(self._codec, FastCodec)
+        return self._codec
 
 
 def _plain(files: CodecFiles, device: str) -> tuple[Codec, LoadReport]:

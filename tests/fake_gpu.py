@@ -1,7 +1,7 @@
-"""A GPU that is only pretended: what lies there has a shape, a type and a place, and no numbers.
+"""A fake GPU: tensors on it have a shape, a dtype and a device, and no values.
 
-torch's own fake tensors refuse to be mixed with those of the CPU, as a GPU's do, and need no GPU; so it is seen here
-that nothing is left behind on the wrong device. What is computed there can be seen on a real one alone.
+They are torch's FakeTensors, which refuse to be mixed with tensors of the CPU, as a GPU's do, and need no GPU: so tests
+see that nothing stays on the wrong device. Only a real GPU shows which values it computes.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-__all__ = ["pretended_gpu"]
+__all__ = ["fake_gpu"]
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 
 
 @contextmanager
-def pretended_gpu() -> Iterator[None]:
+def fake_gpu() -> Iterator[None]:
     """Within, torch has one CUDA device."""
-    with pytest.MonkeyPatch.context() as patches, _no_guard(), _Pretended():
+    with pytest.MonkeyPatch.context() as patches, _no_guard(), _FakeDevice():
         patches.setattr(torch.cuda, "device_count", lambda: 1)
         patches.setattr(nn.Module, "_apply", _apply)
         patches.setattr(torch, "_use_cudnn_rnn_flatten_weight", lambda: False)  # a torch built for GPUs has it
         for name in ("CUDAGraph", "Event", "Stream", "current_stream", "device", "graph", "stream"):
-            patches.setattr(torch.cuda, name, MagicMock())  # what is recorded is computed meanwhile, and that serves
+            patches.setattr(torch.cuda, name, MagicMock())  # "capturing" a function calls it, which is enough
         yield
 
 
 @contextmanager
 def _no_guard() -> Iterator[None]:
-    """Python's indexing and moving ask C++ to enter the device of a tensor; for the CPU's that does nothing."""
+    """torch's C++ enters a tensor's device before indexing and copying; the CPU's device guard does nothing."""
     [library] = map(ctypes.CDLL, map(str, (Path(torch.__file__).parent / "lib").glob("libc10.*")))
     guards = (ctypes.c_void_p * 2).in_dll(library, "_ZN3c104impl26device_guard_impl_registryE")  # of CPU, CUDA, …
     before, guards[1] = guards[1], guards[0]
@@ -50,7 +50,7 @@ def _no_guard() -> Iterator[None]:
         guards[1] = before
 
 
-class _Pretended(TorchFunctionMode):
+class _FakeDevice(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._fakes = FakeTensorMode()
@@ -62,19 +62,19 @@ class _Pretended(TorchFunctionMode):
         if function is Tensor.pin_memory:  # which stays on the CPU
             return args[0]
         if function in (Tensor.to, Tensor.cpu):
-            return self._moved(args[0], *_asked(function, *args, **kwargs))
+            return self._moved(args[0], *_target(function, *args, **kwargs))
         if torch.device(kwargs.get("device") or CPU).type == "cuda":
-            if function is torch.tensor:  # of numbers, which fakes do not take
+            if function is torch.tensor:  # which takes no fake elements
                 args = tree_map(lambda one: 0 if isinstance(one, FakeTensor) else one, args)
                 return self._moved(function(*args, **{**kwargs, "device": CPU}), GPU)
             with self._fakes:
                 return function(*args, **kwargs)
         if not any(isinstance(one, FakeTensor) for one in tree_flatten((args, kwargs))[0]):
             return function(*args, **kwargs)
-        if function in _READING:
-            return _READING[function](*args, **kwargs)
-        args, kwargs = tree_map(self._with_numbers, (args, kwargs))
-        if getattr(function, "__name__", None) == "lstm":  # a torch built for GPUs pretends one dimension too many
+        if function in _REPLACED:
+            return _REPLACED[function](*args, **kwargs)
+        args, kwargs = tree_map(self._with_scalars, (args, kwargs))
+        if getattr(function, "__name__", None) == "lstm":  # a torch built for GPUs gives states one dimension too many
             out, *states = function(*args, **kwargs)
             return out, *(state.flatten(0, -3) for state in states)
         return function(*args, **kwargs)
@@ -89,14 +89,14 @@ class _Pretended(TorchFunctionMode):
             return tensor
         return torch.ops.aten._to_copy(tensor, device=device, dtype=dtype)
 
-    def _with_numbers(self, one: Any) -> Any:
-        """A GPU takes single numbers from the CPU."""
+    def _with_scalars(self, one: Any) -> Any:
+        """A GPU accepts scalars on the CPU."""
         from_cpu = isinstance(one, Tensor) and not isinstance(one, FakeTensor) and one.ndim == 0
         return self._fakes.from_tensor(one) if from_cpu else one
 
 
-def _asked(function: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> tuple[torch.device, torch.dtype]:
-    """The device and type that `tensor.to(…)` or `tensor.cpu()` asks for."""
+def _target(function: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> tuple[torch.device, torch.dtype]:
+    """The device and dtype that `tensor.to(…)` or `tensor.cpu()` converts to."""
     if function is Tensor.cpu:
         return CPU, tensor.dtype
     if args and isinstance(args[0], Tensor):
@@ -106,7 +106,7 @@ def _asked(function: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> tuple[to
 
 
 def _at(tensor: Tensor, place: Any) -> Any:
-    """An element of a real tensor that a number on the GPU names: the first."""
+    """Indexing a real tensor by a scalar on the GPU, whose value nobody knows: its first element."""
     if isinstance(place, FakeTensor) and place.ndim == 0 and not isinstance(tensor, FakeTensor):
         return tensor[0]
     with torch._C.DisableTorchFunction():
@@ -114,7 +114,7 @@ def _at(tensor: Tensor, place: Any) -> Any:
 
 
 def _split(tensor: Tensor, size: Any, dim: int = 0) -> Any:
-    """As torch does it; fakes of 2.12 have no pieces of nothing."""
+    """As torch does; in torch 2.12 FakeTensors without elements cannot be split."""
     return tensor.split(size, dim) if tensor.shape[dim] else (tensor,)
 
 
@@ -122,8 +122,8 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) ->
     return (query @ key.mT).softmax(-1) @ value
 
 
-# What needs numbers of the GPU, or what fakes cannot do, and what is said instead.
-_READING: dict[Any, Callable[..., Any]] = {
+# What needs values of the GPU or what FakeTensors cannot do, and what is done instead.
+_REPLACED: dict[Any, Callable[..., Any]] = {
     Tensor.__bool__: lambda _: True,
     Tensor.__float__: lambda _: 0.0,
     Tensor.tolist: lambda tensor: torch.zeros(tensor.shape, dtype=tensor.dtype).tolist(),
@@ -136,7 +136,7 @@ _READING: dict[Any, Callable[..., Any]] = {
 
 
 def _apply(self: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-    """`Module._apply` without the swapping of fake parameters, which fails where anything else knows them."""
+    """`Module._apply` without swapping FakeTensor parameters, which fails if anything else refers to them."""
     for child in self.children():
         child._apply(change)
     for name, parameter in self._parameters.items():
