@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoints.text import load_text_tokenizer
+from .checkpoints.around_torchaudio import load_text_tokenizer
 from .errors import UsageError
 from .media import Decoded, Media
 from .registry import find, load_tokenizer, option_names

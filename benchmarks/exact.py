@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from machine import machine
+from machine import machine, rows_before
 from parity import DECODE_ERROR, divergences, near_tie, race
 from pictures import crops, real_pictures, synthetic_pictures
 from seeded import write_checkpoint
@@ -30,7 +30,7 @@ from seeded_seed import levels
 from sounds import real_waves, synthetic_waves
 
 import anytok
-from anytok.engines.native import fast_codec
+from anytok.engines.native.cpu import codec as cpu_codec
 from anytok.registry import find
 
 RESULT = Path(__file__).parent / "results" / "exact.json"
@@ -125,7 +125,7 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def tiles(frames: int, chunk: int) -> Iterator[None]:
-    with patch.object(fast_codec, "TILE_FRAMES", frames), patch.object(fast_codec, "CHUNK_FRAMES", chunk):
+    with patch.object(cpu_codec, "TILE_FRAMES", frames), patch.object(cpu_codec, "CHUNK_FRAMES", chunk):
         yield
 
 
@@ -195,13 +195,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=(*CODECS, "seed-mini"), default=(*CODECS, "seed-mini"))
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-    rows = [row for row in before if row["tokenizer"] not in options.only]
+    rows = rows_before(options.out, lambda row: row["tokenizer"] not in options.only)
     for name in options.only:
         folder = options.speech if name.startswith("speech") else options.music
         picture = name == "seed-mini"
         row = picture_row(options.images, options.codes) if picture else codec_row(name, folder, options.codes)
-        row["commit"] = machine()["commit"]  # rows of other runs stay
         print(json.dumps(row), flush=True)
         rows.append(row)
         options.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import MediaError
 from ..spec import Codes, Spec
 from ..tokenizer import Tokenizer
-from .reading import Failure
+from .failures import Failure
 
 __all__ = ["Encoder", "Window", "cut", "num_frames"]
 
@@ -110,4 +110,4 @@ def _failure(error: Exception, memory: bool) -> Failure:
         return Failure(error.kind, error.detail)
     if memory:
         return Failure("out_of_memory", "encoding it alone needs more memory than there is")
-    return Failure("encode_failed", f"{type(error).__name__}: {error}")
+    return Failure.of("encode_failed", error)
