@@ -83,7 +83,7 @@ def test_four_jobs_are_shipped():
         ("[[sinks]]\nkind = 'parquett'", r"sinks\[0\].kind='parquett': expected .*; did you mean 'parquet'\?"),
         ("[[sinks]]\nkind = 'parquet'\n[[sinks]]\nkind = 'parquet'", r"each kind once"),
         ("[[sinks]]\nkind = 'anygpt'", r"add vocabulary"),
-        ("[tokenizers.video]\nname = 'x'", r"a modality under tokenizers='video': expected 'image', 'speech', 'music'"),
+        ("[tokenizers.video]\nname = 'speech-mini'", r"speech-mini is for speech: expected it under"),
         ("[tokenizers.music]\ncheckpoint = 'x'", r"tokenizers.music: missing 'name'; known: name, engine"),
         ("[[sources]]\npath = 'x'\nkind = 'zip'", r"sources\[1\].kind='zip': expected 'folder', 'glob'"),
         ("[[sources]]\npath = 'x'\nmodality = 'image'", r"add \[tokenizers.image\]"),

@@ -37,7 +37,7 @@ class Rows:
     """Takes rows apart by the columns' names: as the job gives them (`columns`; "" for none), else the usual ones."""
 
     def __init__(self, source: Source) -> None:
-        given: Mapping[str, str] = dict(source.config.columns)
+        given: dict[str, str] = {one: name for one, name in source.config.columns.items()}
         self.told = {one: name for one, name in given.items() if name}
         self.names = {one: name for one in source.columns if (name := given.get(one, one))}
 
