@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
+
+import numpy as np
 
 from ..errors import MediaError
 from .decode_audio import decode_audio
@@ -10,7 +13,10 @@ from .limits import DEFAULT_LIMITS, Limits
 from .source import key_of, naming, open_source
 from .wave import Audio, check_finite, check_scale
 
-__all__ = ["Audio", "load_audio"]
+__all__ = ["Audio", "load_audio", "warn_if_first_is_silent"]
+
+_SILENT = 0.001  # root mean square, 60 dB below full scale
+_FAINT = 0.01  # of the loudest channel: 40 dB below it
 
 
 def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
@@ -35,3 +41,20 @@ def _checked(audio: Audio) -> Audio:
     check_finite(audio)
     check_scale(audio)
     return audio
+
+
+def warn_if_first_is_silent(wave_cs: np.ndarray) -> None:
+    """Warn where the first of several channels, float32 `[channels, samples]`, is silent and another is not.
+
+    Models of speech get the first channel alone, as in AnyGPT, and its silence has codes like any other sound.
+    """
+    if len(wave_cs) < 2:
+        return
+    first, *others = (float(np.sqrt(np.vdot(channel, channel) / max(1, len(channel)))) for channel in wave_cs)
+    loudest = max(others)
+    if loudest > _SILENT and first < _FAINT * loudest:
+        warnings.warn(
+            f"the first of {len(wave_cs)} channels is silent (root mean square {first:.1e}, of the loudest "
+            f'{loudest:.1e}), and only the first is encoded, as in AnyGPT: pass channels="mean" to mix all of them',
+            stacklevel=2,
+        )

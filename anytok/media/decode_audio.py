@@ -21,6 +21,7 @@ __all__ = ["decode_audio"]
 _BLOCK = 1 << 17  # samples a channel, read at a time
 _UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's value for a FLAC file that was written to a pipe
 _PLAIN = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW", "VORBIS", "OPUS", "MPEG_LAYER_")
+_TICKS = 0.25  # seconds: containers count in ticks of their own and round the ends; this is more
 _NO_DECODER = 4  # libsndfile's error code for "unsupported encoding"
 _ENDS = {
     formats.WAV: headers.check_wav,
@@ -46,8 +47,8 @@ def decode_audio(stream: IO[bytes], limits: Limits) -> Audio:
             return _decode_ogg(content, limits)
         if form in _ENDS:
             content = window(content, 0, _ENDS[form](content))
-        blocks = _decode_soundfile(content, form, limits) if form.decoder == "soundfile" else None
-        return (blocks or _decode_av(content, form, limits)).finish()
+        sound = _decode_soundfile(content, form, limits) if form.decoder == "soundfile" else None
+        return sound or _decode_av(content, form, limits)
     except AnytokError:
         raise
     except Exception as error:  # decoders raise some fifteen classes on broken files, MemoryError among them
@@ -56,14 +57,16 @@ def decode_audio(stream: IO[bytes], limits: Limits) -> Audio:
 
 
 def _decode_ogg(stream: IO[bytes], limits: Limits) -> Audio:
-    """libsndfile for Vorbis and Opus; FFmpeg for FLAC, and where other streams are beside the sound."""
+    """The sound alone, whatever is beside it: libsndfile for Vorbis and Opus, FFmpeg for FLAC."""
     sound = read_ogg(stream)
+    if sound.codec == "FLAC":
+        return _decode_av(sound.stream, formats.OGG_FLAC, limits)
     if sound.codec is None:
         raise MediaError("no_sound", "this Ogg file holds no sound of a known codec")
-    if sound.codec not in ("Vorbis", "Opus", "FLAC"):
+    audio = _decode_soundfile(sound.stream, formats.OGG, limits) if sound.codec in ("Vorbis", "Opus") else None
+    if audio is None:
         raise MediaError("unsupported_codec", f"Ogg with codec {sound.codec}: convert it to WAV or FLAC")
-    blocks = _decode_soundfile(sound.stream, formats.OGG, limits) if sound.is_alone and sound.codec != "FLAC" else None
-    return (blocks or _decode_av(sound.stream, formats.OGG_OTHERS, limits)).finish()
+    return audio
 
 
 def _decode_mp3(stream: IO[bytes], limits: Limits) -> Audio:
@@ -72,20 +75,22 @@ def _decode_mp3(stream: IO[bytes], limits: Limits) -> Audio:
     if sound.announced is not None and sound.frames + 1 < sound.announced:  # some encoders count their header, too
         raise MediaError("truncated", f"{sound.frames} of {sound.announced} frames: the end of the file is missing")
     if sound.is_contiguous:
-        blocks = _decode_soundfile(sound.stream, formats.MP3, limits, sound.num_samples)
-        if blocks and blocks.num_samples >= sound.num_samples:
-            return blocks.finish()
-    blocks = _decode_av(sound.stream, formats.MP3, limits, sound.num_samples)
-    return blocks.finish(slack=2 * sound.frame_length)
+        audio = _decode_soundfile(sound.stream, formats.MP3, limits, 0)
+        if audio and audio.num_samples >= sound.num_samples:
+            return audio
+    audio = _decode_av(sound.stream, formats.MP3, limits)
+    if audio.num_samples < sound.num_samples - 2 * sound.frame_length:
+        raise MediaError("broken", f"{audio.num_samples} of {sound.num_samples} samples can be decoded")
+    return audio
 
 
 class _Blocks:
-    """A wave that grows block by block, within the limits, whatever its header promised."""
+    """A wave that grows block by block, within the limits, whatever number of samples its header announced."""
 
-    def __init__(self, sample_rate: int, channels: int, promised: int, limits: Limits) -> None:
-        limits.check_sound(sample_rate, channels, promised)
-        self.sample_rate, self.promised, self.limits = sample_rate, promised, limits
-        self.wave = np.empty((channels, max(promised, _BLOCK)), np.float32)
+    def __init__(self, sample_rate: int, channels: int, announced: int, limits: Limits) -> None:
+        limits.check_sound(sample_rate, channels, announced)
+        self.sample_rate, self.limits = sample_rate, limits
+        self.wave = np.empty((channels, max(announced, _BLOCK)), np.float32)
         self.num_samples = 0
 
     def add(self, block_ct: np.ndarray) -> None:
@@ -101,19 +106,16 @@ class _Blocks:
         self.wave[:, self.num_samples : end] = block_ct
         self.num_samples = end
 
-    def finish(self, slack: int = 0) -> Audio:
-        """The wave; MediaError if more than `slack` of the promised samples are missing."""
-        if self.num_samples < self.promised - slack:
-            raise MediaError(
-                "truncated", f"{self.num_samples} of {self.promised} samples: the end of the file is missing"
-            )
+    def finish(self) -> Audio:
         return Audio(self.wave[:, : self.num_samples], self.sample_rate)
 
 
-def _decode_soundfile(stream: IO[bytes], form: formats.Format, limits: Limits, promised: int = -1) -> _Blocks | None:
+def _decode_soundfile(
+    stream: IO[bytes], form: formats.Format, limits: Limits, required: int | None = None
+) -> Audio | None:
     """All that libsndfile reads; None where it does not know the length, and so misses the end.
 
-    `promised` samples are expected, by default what the file's header says.
+    Raises MediaError where less than the `required` samples come, by default those that the header announces.
     """
     import soundfile
 
@@ -127,17 +129,20 @@ def _decode_soundfile(stream: IO[bytes], form: formats.Format, limits: Limits, p
         # costs MP3 the bits that a frame has in those before it: test_blocks_are_read_as_a_whole_file_is.
         file.seek(0)
         file.seekable = lambda: False
-        blocks = _Blocks(file.samplerate, file.channels, file.frames if promised < 0 else promised, limits)
+        required = file.frames if required is None else required
+        blocks = _Blocks(file.samplerate, file.channels, required, limits)
         while blocks.num_samples < file.frames:  # beyond, libsndfile takes a tag behind FLAC for sound
             block = file.read(min(_BLOCK, file.frames - blocks.num_samples), dtype="float32", always_2d=True)
             if not len(block):
                 break
             blocks.add(block.T)
-    return blocks
+    if blocks.num_samples < required:
+        raise MediaError("truncated", f"{blocks.num_samples} of {required} samples: the end of the file is missing")
+    return blocks.finish()
 
 
-def _decode_av(stream: IO[bytes], form: formats.Format, limits: Limits, promised: int = -1) -> _Blocks:
-    """All that FFmpeg reads of the first track with sound; `promised` samples as above."""
+def _decode_av(stream: IO[bytes], form: formats.Format, limits: Limits) -> Audio:
+    """All that FFmpeg reads of the first track with sound."""
     try:
         import av
     except ModuleNotFoundError as error:
@@ -152,27 +157,28 @@ def _decode_av(stream: IO[bytes], form: formats.Format, limits: Limits, promised
         codec = track.codec_context.name
         if codec not in _AV_CODECS and not codec.startswith("pcm_"):
             raise MediaError("unsupported_codec", f"{form.name} with codec {codec}: convert it to WAV or FLAC")
+        end = 0 if form in (formats.AAC, formats.MP3) else _announced_end(container, track)
         blocks = None
         for frame in container.decode(track):
             if blocks is None:  # only a frame knows: AAC may double the rate that its header states
-                if promised < 0:
-                    # Containers count in ticks of their own and round the ends: a quarter of a second is more.
-                    promised = int((_seconds(container, track, form) - 0.25) * frame.sample_rate)
-                blocks = _Blocks(frame.sample_rate, frame.layout.nb_channels, max(0, promised), limits)
+                announced = int((end - (frame.time or 0)) * frame.sample_rate)
+                blocks = _Blocks(frame.sample_rate, frame.layout.nb_channels, max(0, announced), limits)
             if frame.sample_rate != blocks.sample_rate:
                 raise MediaError("broken", f"{blocks.sample_rate} Hz become {frame.sample_rate} on the way")
             blocks.add(_floats(frame))
     if blocks is None:
         raise MediaError("empty", "0 samples of sound: at least 1 is needed")
-    return blocks
+    reached = (frame.time or 0) + frame.samples / frame.sample_rate
+    if reached < end - _TICKS:
+        raise MediaError("truncated", f"the sound ends at {reached:.2f} of {end:.2f} s: the end of the file is missing")
+    return blocks.finish()
 
 
-def _seconds(container: Any, track: Any, form: formats.Format) -> float:
-    """The duration that a container announces; 0 where it does not, or only guesses."""
-    if form is formats.AAC:
-        return 0
+def _announced_end(container: Any, track: Any) -> float:
+    """Seconds at which the track ends by its container's header; 0 where that says nothing."""
     if track.duration is not None:
-        return float(track.duration * track.time_base)
+        return float(((track.start_time or 0) + track.duration) * track.time_base)
+    # Matroska knows the end of the longest track only; it may begin later than at 0, and have gaps.
     return (container.duration or 0) / 1_000_000 if len(container.streams) == 1 else 0
 
 

@@ -35,7 +35,7 @@ W64 = Format("W64", "sound", "soundfile", ("W64",))
 AIFF = Format("AIFF", "sound", "soundfile", ("AIFF",))
 FLAC = Format("FLAC", "sound", "soundfile", ("FLAC",))
 OGG = Format("Ogg", "sound", "soundfile", ("OGG",))
-OGG_OTHERS = Format("Ogg", "sound", "av", ("ogg",))  # FLAC in Ogg, and Vorbis beside pictures or text
+OGG_FLAC = Format("Ogg", "sound", "av", ("ogg",))  # known by what the first page holds
 MP3 = Format("MP3", "sound", "soundfile", ("MP3",))
 AAC = Format("AAC", "sound", "av", ("aac",))
 MP4 = Format("MP4", "sound", "av", ("mov",))
@@ -50,7 +50,6 @@ _BEGINNINGS = (
     (b"II*\0", _picture("TIFF")),
     (b"MM\0*", _picture("TIFF")),
     (b"II+\0", _picture("TIFF")),
-    (b"MM\0+", _picture("TIFF")),
     (b"\0\0\0\x0cjP  \r\n\x87\n", _picture("JPEG2000")),
     (b"\xff\x4f\xff\x51", _picture("JPEG2000")),
     (b"qoif", _picture("QOI")),
@@ -61,6 +60,7 @@ _BEGINNINGS = (
 )
 # Known, to say what came; no decoder is promised for them.
 _NOT_READ = (
+    (b"MM\0+", "big-endian BigTIFF"),
     (b"8BPS", "PSD"),
     (b"%PDF", "PDF"),
     (b"%!PS", "EPS"),
@@ -101,8 +101,8 @@ _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _SUFFIXES = {
     "picture": """.png .apng .jpg .jpeg .jpe .jfif .jif .gif .bmp .dib .tif .tiff .webp .jp2 .j2k .j2c .jpc .jpf .jpx
         .qoi .ppm .pgm .pbm .pnm .avif .avifs .heic .heif .hif""",
-    "sound": """.wav .wave .bwf .rf64 .aif .aiff .aifc .flac .ogg .oga .ogx .opus .mp3 .mpga .aac .adts .m4a .m4b .mp4
-        .m4v .mov .3gp .3g2 .webm .mka .mkv""",
+    "sound": """.wav .wave .bwf .rf64 .w64 .aif .aiff .aifc .flac .ogg .oga .ogx .opus .mp3 .mp2 .mpga .aac .adts .m4a
+        .m4b .mp4 .m4v .mov .3gp .3g2 .webm .mka .mkv""",
 }
 _KINDS = {suffix: kind for kind, names in _SUFFIXES.items() for suffix in names.split()}
 

@@ -6,11 +6,10 @@ the first frame, LAME's part of them tells how many samples to trim.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import IO
 
-from .source import window
+from .source import joined
 from .tags import tag_at
 
 __all__ = ["MpegSound", "find_frames", "frame_size"]
@@ -65,28 +64,16 @@ def find_frames(stream: IO[bytes], end: int) -> MpegSound:
     """The frames of a stream that begins with one, up to byte `end`; between them may be tags and anything else."""
     stream.seek(0)
     frame_length, is_header, announced, trimmed = _first_frame(stream.read(512))
-    frames, position, runs = -is_header, 0, [[0, 0]]
+    frames, position, runs = -is_header, 0, [(0, 0)]
     while position < end:
         stream.seek(position)
         size, _ = frame_size(stream.read(4))
         if 0 < size <= end - position:
             frames += 1
-            if runs[-1][1] != position:
-                runs.append([position, position])
-            runs[-1][1] = position + size
+            start = runs.pop()[0] if runs[-1][1] == position else position
+            runs.append((start, position + size))
         position += size or _to_next_frame(stream, position, end)
-    return MpegSound(_joined(stream, runs), len(runs) == 1, frames, frame_length, trimmed, announced)
-
-
-def _joined(stream: IO[bytes], runs: list[list[int]]) -> IO[bytes]:
-    if len(runs) == 1:
-        return window(stream, *runs[0])
-    joined = io.BytesIO()
-    for start, end in runs:
-        stream.seek(start)
-        joined.write(stream.read(end - start))
-    joined.seek(0)
-    return joined
+    return MpegSound(joined(stream, runs), len(runs) == 1, frames, frame_length, trimmed, announced)
 
 
 def _first_frame(head: bytes) -> tuple[int, bool, int | None, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from ..errors import MediaError
-from .source import window
+from .source import joined
 
 __all__ = ["OggSound", "read_ogg"]
 
@@ -31,10 +31,9 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclass(frozen=True)
 class OggSound:
-    """The codec of the first stream of sound, whether it is alone in the file, and the bytes up to its last page."""
+    """The codec of the first stream of sound, None where there is none, and the pages of this stream alone."""
 
     codec: str | None
-    is_alone: bool
     stream: IO[bytes]
 
 
@@ -65,34 +64,42 @@ class _Page:
 
 
 def read_ogg(stream: IO[bytes]) -> OggSound:
-    """What an Ogg file holds. Raises MediaError unless it is whole and holds one recording."""
+    """The sound in an Ogg file. Raises MediaError unless the file is whole and holds one recording."""
     codecs: dict[bytes, str | None] = {}
-    before: dict[bytes, _Page] = {}
+    last: dict[bytes, _Page] = {}
+    runs: dict[bytes, list[tuple[int, int]]] = {}
     for page in _pages(stream):
-        previous = before.get(page.serial)
+        before = last.get(page.serial)
         if page.flags & _FIRST:
-            if any(not other.flags & _FIRST for other in before.values()):
+            if any(not other.flags & _FIRST for other in last.values()):
                 raise MediaError(
                     "unsupported_format", "several recordings one after another in one Ogg file: split them first"
                 )
             codecs[page.serial] = next((name for mark, name in _SOUND.items() if page.body.startswith(mark)), None)
         # A recording of a broadcast begins anywhere: pages may be missing behind the headers, but not later.
-        elif previous and previous.granule > 0 and page.number != (previous.number + 1) % 2**32:
-            raise MediaError("broken", f"page {previous.number} of the Ogg file is followed by page {page.number}")
-        before[page.serial] = page
-    sounds = [serial for serial, codec in codecs.items() if codec]
-    if not sounds:
-        return OggSound(None, False, stream)
-    last, codec = before[sounds[0]], codecs[sounds[0]]
-    end = max(page.start + len(page.data) for page in before.values())
+        elif before and before.granule > 0 and page.number != (before.number + 1) % 2**32:
+            raise MediaError("broken", f"page {before.number} of the Ogg file is followed by page {page.number}")
+        last[page.serial] = page
+        spans = runs.setdefault(page.serial, [])
+        start = spans.pop()[0] if spans and spans[-1][1] == page.start else page.start
+        spans.append((start, page.start + len(page.data)))
+    serial = next((serial for serial, codec in codecs.items() if codec), None)
+    if serial is None:
+        return OggSound(None, stream)
+    sound = joined(stream, runs[serial])
+    return OggSound(codecs[serial], _ended(sound, last[serial]) if codecs[serial] == "Opus" else sound)
+
+
+def _ended(stream: IO[bytes], last: _Page) -> IO[bytes]:
+    """The same pages, the last one flagged as such.
+
+    libsndfile refuses Opus without the flag, which a cut or streamed recording lacks; no sample depends on it.
+    """
+    if last.flags & _LAST:
+        return stream
     stream.seek(0)
-    if codec == "Opus" and not last.flags & _LAST:
-        # libsndfile wants the flag that a cut or streamed recording lacks; nothing of the sound depends on it.
-        data = bytearray(stream.read(end))
-        flagged = last.data[:5] + bytes([last.flags | _LAST]) + last.data[6:]
-        data[last.start : last.start + len(flagged)] = flagged[:22] + _checksum(flagged) + flagged[26:]
-        return OggSound(codec, len(codecs) == 1, io.BytesIO(data))
-    return OggSound(codec, len(codecs) == 1, window(stream, 0, end))
+    flagged = last.data[:5] + bytes([last.flags | _LAST]) + last.data[6:]
+    return io.BytesIO(stream.read()[: -len(flagged)] + flagged[:22] + _checksum(flagged) + flagged[26:])
 
 
 def _pages(stream: IO[bytes]) -> Iterator[_Page]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
 from ..errors import MediaError
 
-__all__ = ["key_of", "naming", "open_source", "window"]
+__all__ = ["joined", "key_of", "naming", "open_source", "window"]
 
 
 def key_of(source: Any) -> str | None:
@@ -33,6 +33,17 @@ def naming(key: str | None) -> Iterator[None]:
 def window(stream: IO[bytes], start: int, end: int) -> IO[bytes]:
     """The bytes [start, end) of a binary stream, as a stream of their own."""
     return io.BufferedReader(_Window(stream, start, end))
+
+
+def joined(stream: IO[bytes], runs: Sequence[tuple[int, int]]) -> IO[bytes]:
+    """The bytes [start, end) of each of the runs, one after another."""
+    if len(runs) == 1:
+        return window(stream, *runs[0])
+    pieces = io.BytesIO()
+    for start, end in runs:
+        stream.seek(start)
+        pieces.write(stream.read(end - start))
+    return pieces
 
 
 class _Window(io.RawIOBase):
