@@ -40,7 +40,7 @@ class SourceConfig:
     kind: SourceKind = ""
     modality: str = ""
     name: str = ""  # keys begin with it where a job has several sources
-    columns: Mapping[Column, Text] = field(default_factory=dict)
+    columns: Mapping[Column, str] = field(default_factory=dict)
     text_suffix: str = ""
     split: str = ""  # of a Hugging Face dataset
     quotes: bool = True
