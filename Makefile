@@ -32,7 +32,7 @@ docs: $(VENV)/test.done
 clean:
 	rm -rf $(VENV) $(VENV)-lowest demo-out
 
-$(VENV)/demo.done: pyproject.toml constraints.txt hatch_build.py $(wildcard anytok/engines/native/csrc/*)
+$(VENV)/demo.done: pyproject.toml constraints.txt hatch_build.py $(wildcard anytok/kernels/csrc/*)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anytok needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing anytok into $(VENV) (torch is large: minutes on a first run)"

@@ -1,4 +1,4 @@
-"""What is recorded on a GPU, which is only pretended here: when, and on what."""
+"""When a function is captured as a CUDA graph, and on which stream: on a fake GPU."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any
 
 import pytest
 import torch
-from pretended_gpu import pretended_gpu
+from fake_gpu import fake_gpu
 from torch import Tensor
 
-from anytok.engines.native.gpu.graph import Recorded
+from anytok.engines.native.gpu.graph import GraphedFunction
 
 
 @pytest.fixture
-def given() -> Iterator[Tensor]:
-    with pretended_gpu():
+def tensor() -> Iterator[Tensor]:
+    with fake_gpu():
         yield torch.zeros(2, device="cuda")
 
 
-def test_the_first_call_is_not_recorded_and_the_others_are_once(given: Tensor) -> None:
+def test_the_first_call_is_eager_the_second_captures_and_the_others_replay(tensor: Tensor) -> None:
     calls: list[Tensor] = []
-    recorded = Recorded(lambda one: calls.append(one) or one + 1)  # type: ignore[func-returns-value]
-    recorded(given)
+    graphed = GraphedFunction(lambda one: calls.append(one) or one + 1)  # type: ignore[func-returns-value]
+    graphed(tensor)
     assert len(calls) == 1 and not torch.cuda.graph.called  # type: ignore[attr-defined]
     for _ in range(3):
-        recorded(given)
+        graphed(tensor)
     assert len(calls) == 2 and torch.cuda.graph.call_count == 1  # type: ignore[attr-defined]
-    assert recorded._graph.replay.call_count == 3  # type: ignore[union-attr, attr-defined]
+    assert graphed._graph.replay.call_count == 3  # type: ignore[union-attr, attr-defined]
 
 
-def test_a_first_call_that_failed_was_none(given: Tensor) -> None:
-    """What kernels and the compiler set up at first must not be recorded."""
+def test_a_first_call_that_failed_does_not_count(tensor: Tensor) -> None:
+    """What kernels and the compiler set up at first must not be captured."""
     failures = [RuntimeError("out of memory"), KeyboardInterrupt()]
 
     def function(one: Tensor) -> Tensor:
@@ -42,16 +42,16 @@ def test_a_first_call_that_failed_was_none(given: Tensor) -> None:
             raise failures.pop()
         return one + 1
 
-    recorded = Recorded(function)
+    graphed = GraphedFunction(function)
     for error in (KeyboardInterrupt, RuntimeError):
         with pytest.raises(error):
-            recorded(given)
-    recorded(given)
+            graphed(tensor)
+    graphed(tensor)
     assert not torch.cuda.graph.called  # type: ignore[attr-defined]
 
 
 class Entered:
-    """A context that says who is within."""
+    """A context whose name is listed in `inside` while it is entered."""
 
     def __init__(self, inside: list[Any], name: Any) -> None:
         self.inside, self.name = inside, name
@@ -63,28 +63,30 @@ class Entered:
         self.inside.remove(self.name)
 
 
-def test_it_is_recorded_on_a_stream_of_its_own_device(given: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's own lies on the GPU that was recorded on first, and torch leaves it only where recording went well."""
+def test_a_graph_is_captured_on_a_new_stream_of_the_inputs_device(
+    tensor: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's default stream belongs to the GPU that captured first, and torch leaves it only if capturing succeeds."""
     inside: list[Any] = []
     monkeypatch.setattr(torch.cuda, "Stream", lambda device=None: f"a stream of {device}")
     monkeypatch.setattr(torch.cuda, "stream", lambda one: Entered(inside, one))
-    monkeypatch.setattr(torch.cuda, "graph", lambda _, stream=None, **__: Entered(inside, ("recorded", stream)))
-    within: list[list[Any]] = []
+    monkeypatch.setattr(torch.cuda, "graph", lambda _, stream=None, **__: Entered(inside, ("captured", stream)))
+    seen: list[list[Any]] = []
 
     def function(one: Tensor) -> Tensor:
-        within.append(list(inside))
+        seen.append(list(inside))
         if inside:
-            raise RuntimeError("cannot be recorded")
+            raise RuntimeError("cannot be captured")
         return one + 1
 
-    recorded = Recorded(function)
-    recorded(given)
-    with pytest.raises(RuntimeError, match="cannot be recorded"):
-        recorded(given)
-    assert within == [[], ["a stream of cuda:0", ("recorded", "a stream of cuda:0")]] and not inside
+    graphed = GraphedFunction(function)
+    graphed(tensor)
+    with pytest.raises(RuntimeError, match="cannot be captured"):
+        graphed(tensor)
+    assert seen == [[], ["a stream of cuda:0", ("captured", "a stream of cuda:0")]] and not inside
 
 
-def test_one_is_recorded_at_a_time(given: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_graph_is_captured_at_a_time(tensor: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, most = [0], [0]
 
     @contextmanager
@@ -96,10 +98,8 @@ def test_one_is_recorded_at_a_time(given: Tensor, monkeypatch: pytest.MonkeyPatc
         at_once[0] -= 1
 
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    several = [Recorded(lambda one: one) for _ in range(3)]
-    for one in several:
-        one._called = True
-    threads = [threading.Thread(target=one._recorded, args=(given,)) for one in several]
+    several = [GraphedFunction(lambda one: one) for _ in range(3)]
+    threads = [threading.Thread(target=one._capture, args=(tensor,)) for one in several]
     for thread in threads:
         thread.start()
     for thread in threads:

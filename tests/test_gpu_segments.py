@@ -1,4 +1,4 @@
-"""Codecs with norms, many segments at a time, against their plain twin; on a real GPU at the published sizes, too."""
+"""The GPU's segment codec against plain modules, on the CPU; on a real GPU its bits, at the published sizes."""
 
 from __future__ import annotations
 
@@ -22,27 +22,25 @@ from anytok.torch_settings import products
 
 GOLDEN = Path(__file__).parent / "golden" / "encodec_48khz"
 RATE, HOP = 48000, 320
-FULL = 6400  # samples: short segments are no other, and faster
+FULL = 6400  # samples of a full segment: a published one has 48,000
 
 
-@pytest.fixture(scope="module", params=["golden", "dilated"])
-def plain(request: pytest.FixtureRequest) -> Codec:
-    """The published form, and one whose convolutions lie in other ways, as a config may have it."""
+def plain(**others: Any) -> Codec:
+    """The golden codec, or one of other sizes and random weights."""
     files = read_codec(GOLDEN)
-    if request.param == "golden":
+    if others:
+        torch.manual_seed(0)
+        codec = Codec(**files.sizes.architecture() | others)
+        codec.quantizer.codebooks_knd.normal_()
+    else:
         with torch.device("meta"):
             codec = Codec(**files.sizes.architecture())
         load_state(codec, model_state(files.state), "golden")
-    else:
-        torch.manual_seed(0)
-        others = {"num_residual_layers": 2, "causal": True, "pad_mode": "constant", "shortcut": False}
-        codec = Codec(**files.sizes.architecture() | others)
-        codec.quantizer.codebooks_knd.normal_()
     return codec.eval().requires_grad_(False)
 
 
-def segmented(plain: Codec, dtype: torch.dtype = torch.float32, **options: Any) -> SegmentCodec:
-    return SegmentCodec(copy.deepcopy(plain), HOP, dtype, dtype, FULL, **options)
+def segmented(codec: Codec, dtype: torch.dtype = torch.float32, batch_size: int = 5) -> SegmentCodec:
+    return SegmentCodec(copy.deepcopy(codec), HOP, dtype, dtype, FULL, batch_size)
 
 
 def noise(samples: int, seed: int = 0) -> Tensor:
@@ -50,56 +48,62 @@ def noise(samples: int, seed: int = 0) -> Tensor:
 
 
 def clips() -> list[Tensor]:
-    """More full segments than go at a time, and shorter ones among them: of every length that a padding minds."""
-    full = [noise(FULL, seed) for seed in range(SEGMENTS + 3)]
+    """More full segments than a batch of 5 holds, and shorter ones among them: every length that padding depends on."""
+    full = [noise(FULL, seed) for seed in range(6)]
     return [*full[:2], noise(700), *full[2:], *(noise(samples) for samples in (1, 2, 5, 319, 320, 321, 961, FULL - 1))]
 
 
+@pytest.mark.parametrize(
+    "others",
+    [{}, {"num_residual_layers": 2, "causal": True, "pad_mode": "constant", "shortcut": False, "weight_norm": True}],
+    ids=["golden", "other convolutions"],
+)
 @torch.inference_mode()
-def test_latents_codes_and_waves_are_the_plain_modules(plain: Codec) -> None:
-    engine, waves = segmented(plain), clips()
-    latents = [plain.encoder(wave_cs[None])[0].T for wave_cs in waves]
+def test_latents_codes_and_waves_are_those_of_the_plain_modules(others: dict[str, Any]) -> None:
+    codec, waves = plain(**others), clips()
+    engine = segmented(codec)
+    latents = [codec.encoder(wave_cs[None])[0].T for wave_cs in waves]
     for wave_cs, latents_td in zip(waves, latents, strict=True):
         torch.testing.assert_close(engine.latents(wave_cs), latents_td, rtol=0, atol=2e-5)
     codes = engine.encode(waves, 3)
-    expected = [plain.quantizer.encode(latents_td.T[None], 3)[0] for latents_td in latents]
+    expected = [codec.quantizer.encode(latents_td.T[None], 3)[0] for latents_td in latents]
     assert all(map(torch.equal, codes, expected))
     assert len(torch.cat(codes, dim=1).unique()) > 40
-    asked = [(codes_kt[1:], 1) for codes_kt in codes]
-    for wave_cs, (codes_kt, first) in zip(engine.decode(asked), asked, strict=True):
-        expected_cs = plain.decode(codes_kt[None], first)[0]
+    items = [(codes_kt[1:], 1) for codes_kt in codes]
+    for wave_cs, (codes_kt, first) in zip(engine.decode(items), items, strict=True):
+        expected_cs = codec.decode(codes_kt[None], first)[0]
         torch.testing.assert_close(wave_cs, expected_cs, rtol=0, atol=1e-5 * float(expected_cs.abs().max()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @torch.inference_mode()
-def test_a_segment_has_the_same_codes_in_any_company(plain: Codec, dtype: torch.dtype) -> None:
-    engine, waves = segmented(plain, dtype), clips()
+def test_a_segment_has_the_same_codes_alone_and_in_any_batch(dtype: torch.dtype) -> None:
+    engine, waves = segmented(plain(), dtype), clips()
     codes = engine.encode(waves, 4)
     assert all(torch.equal(engine.encode([wave_cs], 4)[0], found) for wave_cs, found in zip(waves, codes, strict=True))
-    few = segmented(plain, dtype, batch_size=3).encode(waves, 4)
-    equal = torch.cat(few, dim=1) == torch.cat(codes, dim=1)
+    smaller = segmented(plain(), dtype, batch_size=2).encode(waves, 4)
+    equal = torch.cat(smaller, dim=1) == torch.cat(codes, dim=1)
     assert equal.float().mean() == 1 if dtype == torch.float32 else equal.float().mean() > 0.9
 
 
 @torch.inference_mode()
-def test_segments_are_made_as_their_turn_comes(plain: Codec) -> None:
-    """Hours of them would be there twice."""
-    asked = 0
+def test_segments_are_taken_batch_by_batch() -> None:
+    """Hours of them would otherwise be in memory at once."""
+    taken = 0
 
-    def codes() -> Iterator[tuple[Tensor, int]]:
-        nonlocal asked
-        for _ in range(5 * SEGMENTS):
-            asked += 1
+    def items() -> Iterator[tuple[Tensor, int]]:
+        nonlocal taken
+        for _ in range(12):
+            taken += 1
             yield torch.zeros(2, 7, dtype=torch.int64), 0
 
-    assert next(segmented(plain).decode(codes())).shape == (2, 7 * HOP)
-    assert asked == SEGMENTS
+    assert next(segmented(plain()).decode(items())).shape == (2, 7 * HOP)
+    assert taken == 5
 
 
 @torch.inference_mode()
-def test_damaged_weights_are_told(plain: Codec) -> None:
-    engine = segmented(plain)
+def test_latents_that_overflow_are_refused() -> None:
+    engine = segmented(plain())
     engine._encoder._function.layers[0].bias[0] = torch.nan
     with pytest.raises(MediaError, match="NaN or infinity"):
         engine.encode([noise(FULL)], 4)
@@ -135,8 +139,8 @@ def test_a_segment_has_the_same_bits_in_any_place(dtype: str, batch_size: int) -
         for stage, full, signals in ((engine._encoder, RATE, waves), (engine._decoder, RATE // HOP, frames)):
 
             def made(some: list[Tensor], stage: Any = stage, full: int = full) -> list[Tensor]:
-                groups = engine._groups(some, full)
-                return [one for lengths, *group in groups for one in stage(*group)[: len(lengths)]]
+                batches = engine._batches(some, full)
+                return [one for lengths, *batch in batches for one in stage(*batch)[: len(lengths)]]
 
             together = made(signals)
             assert all(bool(one.isfinite().all()) for one in together)

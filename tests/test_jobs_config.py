@@ -84,7 +84,7 @@ def test_four_jobs_are_shipped():
         ("[[sinks]]\nkind = 'parquet'\n[[sinks]]\nkind = 'parquet'", r"each kind once"),
         ("[[sinks]]\nkind = 'anygpt'", r"add vocabulary"),
         ("[tokenizers.video]\nname = 'x'", r"no tokenizer is called 'x'; known: .*seed-2"),
-        ("[tokenizers.imge]\nname = 'seed-2'", r"\[tokenizers.imge\]: seed-2 is for image: expected it under \[tokenizers.im"),
+        ("[tokenizers.imge]\nname = 'seed-2'", r"\[tokenizers.imge\]: seed-2 is for image: expected it under"),
         ("[tokenizers.music]\ncheckpoint = 'x'", r"tokenizers.music: missing 'name'; known: name, engine"),
         ("[[sources]]\npath = 'x'\nkind = 'zip'", r"sources\[1\].kind='zip': expected 'folder', 'glob'"),
         ("[[sources]]\npath = 'x'\nmodality = 'image'", r"add \[tokenizers.image\]"),

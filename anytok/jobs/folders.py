@@ -26,9 +26,9 @@ def walk(
     output folders of jobs unless `outputs`. Raises OSError.
     """
     places = [os.path.realpath(root)]  # that links need not lead to: what lies there is listed
-    folders = [("", 0)]
+    folders = [("", 0, False)]
     while folders:
-        folder, level = folders.pop()
+        folder, level, is_linked = folders.pop()
         with os.scandir(os.path.join(root, folder)) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
         if not outputs and any(entry.name == OUTPUT for entry in entries):
@@ -39,10 +39,12 @@ def walk(
             name = f"{folder}/{entry.name}" if folder else entry.name
             if not _is_folder(entry):
                 files.append(entry)
-            elif depth is None and entry.is_symlink() and not _leads_out(os.path.realpath(entry.path), places):
-                passed_over[f"{name} (a link to a folder that is listed elsewhere)"] += 1
+                continue
+            is_link = is_linked or entry.is_symlink()
+            if depth is None and is_link and not _leads_out(os.path.realpath(entry.path), places, entry.is_symlink()):
+                passed_over[f"{name} (a folder that is listed elsewhere)"] += 1
             elif depth is None or level < depth:
-                below.append((name, level + 1))
+                below.append((name, level + 1, is_link))
         yield folder, files
         folders.extend(reversed(below))
 
@@ -54,12 +56,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _leads_out(target: str, places: list[str]) -> bool:
-    """Whether `target` is neither in one of the `places` nor around the first; if so, it becomes one."""
-    inside = any(os.path.commonpath([target, place]) == place for place in places)
-    if inside or os.path.commonpath([target, places[0]]) == target:
+def _leads_out(target: str, places: list[str], is_link: bool) -> bool:
+    """Whether a folder that was come to through a link is none of the `places`, nor around the first; a link's is not
+    in one of them either, and becomes one."""
+    if target in places or os.path.commonpath([target, places[0]]) == target:
         return False
-    places.append(target)
+    if is_link and any(os.path.commonpath([target, place]) == place for place in places):
+        return False
+    if is_link:
+        places.append(target)
     return True
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -29,11 +30,11 @@ from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ...torch_settings import skeleton
 from .audio_stream import AudioStream
-from .fast_codec import DecoderStream, FastCodec
+from .cpu.codec import DecoderStream, FastCodec
+from .cpu.spill import malloc_trim
 from .gpu.codec import TiledCodec
 from .gpu.segments import SEGMENTS, SegmentCodec
 from .gpu.tiles import BATCH_SIZE as TILES
-from .heap import trim
 from .precision import codec_dtypes, products_of
 
 __all__ = ["SeanetCodec"]
@@ -99,7 +100,7 @@ class SeanetCodec(Tokenizer):
             tensor_cores = dtype not in ("float32", "mixed")
             fast = TiledCodec(plain, files.sizes.hop_length, *dtypes, tensor_cores, compile, batch_size)
         del plain
-        trim()  # packing leaves up to 170 MB of holes between the weights
+        malloc_trim()  # packing leaves up to 170 MB of holes between the weights
         kind = SeanetCodec if files.sizes.norm else StreamingCodec
         return kind(cls.identified(card, files.state, dtype), fast, files.sizes, report, products_of(dtype))
 
@@ -164,8 +165,16 @@ class StreamingCodec(SeanetCodec):
         """Start decoding one item piece by piece; row 0 of its codes belongs to layer `first_codebook`."""
         spec = replace(self.spec, num_codebooks=self._sizes.num_codebooks)
         first = whole("first_codebook", first_codebook, 0, spec.num_codebooks - 1)
-        assert not isinstance(self._codec, SegmentCodec)
-        return AudioStream(DecoderStream(self._codec.streaming(), first), spec, first)
+        return AudioStream(DecoderStream(self._streaming, first), spec, first)
+
+    @cached_property
+    def _streaming(self) -> FastCodec:
+        """The layers that keep state between pieces. A GPU's codec has none: at its first stream they are made of its
+        weights, on its device."""
+        if isinstance(self._codec, TiledCodec):
+            return FastCodec(self._codec.plain, *self._codec.form)
+        assert isinstance(self._codec, FastCodec)
+        return self._codec
 
 
 def _plain(files: CodecFiles, device: str) -> tuple[Codec, LoadReport]:

@@ -24,8 +24,8 @@ from ...models.unclip import Unclip
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ...torch_settings import full_float32, skeleton
-from .gpu.graph import Recorded
-from .packed_modules import linear_weights, pack_linears
+from .cpu.linears import linear_weights, pack_linears
+from .gpu.graph import GraphedFunction
 from .precision import products_of, torch_dtype
 from .seed_painter import Painter
 
@@ -42,7 +42,7 @@ class SeedTokenizer(Tokenizer):
     ) -> None:
         self.spec, self.load_report, self.float32_precision = spec, load_report, precision
         self._model, self._painter, self._batch_size = model, painter, batch_size
-        self._latents = Recorded(model.latents)
+        self._latents = GraphedFunction(model.latents)
 
     @classmethod
     def load(

@@ -1,11 +1,10 @@
-"""SEANet's convolutions over tiles of one fixed shape, many clips at once: the form for GPUs.
+"""SEANet's convolutions over tiles of one shape, of many clips at once.
 
-Every clip is cut into tiles of TILE_FRAMES frames with a halo on both sides, and tiles are computed so many at a time,
-the last group filled up with silence. So each kernel sees one shape only, whatever the clips: it is chosen once, fits
-CUDA graphs and `torch.compile`, and a clip's numbers cannot depend on its neighbours. The halo is what all layers
-together hear; where a tile reaches over its clip's edge, each layer pads there as it would for the whole clip.
+Every clip is cut into tiles of TILE_FRAMES frames with a halo on both sides (tile_layout.py), which are computed in
+batches of one size, the last one padded with zeros. So every kernel sees one shape, whatever the clips: it is chosen
+once, suits `torch.compile`, and a clip's output cannot depend on its neighbours.
 
-Legend: n tiles, c channels, t time, r columns beyond edges.
+Legend: n tiles, c channels, t columns, r columns beyond edges.
 """
 
 from __future__ import annotations
@@ -18,19 +17,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....models.seanet import Conv, UpConv
-from .tile_layers import Edge, Form, halo, tiled
+from .convolution import ConvOptions
+from .tile_layers import tile_layers
+from .tile_layout import EdgePadding, input_layout
 
-__all__ = ["TiledStack"]
+__all__ = ["BATCH_SIZE", "TiledStack"]
 
 TILE_FRAMES, BATCH_SIZE = 100, 32
 
 
 class TiledStack(nn.Module):
-    """Some layers of a SEANet, in order: `up` samples out for every `down` samples in.
+    """Successive layers of a SEANet, in `dtype`: clips [c, t] → float32 [c_out, ceil(t / down) * up] of each.
 
-    `channels_last` is how tensor cores want their numbers; products in full float32 are faster the other way.
-    `batch_size` tiles are computed at a time; which of cuDNN's convolutions keep their bits was tried out for
-    BATCH_SIZE of them, and for other numbers none is trusted in less than full float32.
+    `channels_last` is the memory order that tensor cores are fastest with, and full float32 slowest. `compile` compiles
+    the layers on first use. `batch_size` tiles are a batch; which of cuDNN's convolutions give a tile the same bits in
+    any place was measured for BATCH_SIZE, so in less than full float32 other sizes do without them.
     """
 
     def __init__(
@@ -38,65 +39,60 @@ class TiledStack(nn.Module):
         batch_size: int = BATCH_SIZE,
     ) -> None:  # fmt: skip
         super().__init__()
-        self._batch_size = batch_size
-        self.layers, self.dtype, self.channels_last = nn.ModuleList(layers).to(dtype), dtype, channels_last
+        self.layers, self.dtype = nn.Sequential(*layers).to(dtype), dtype
+        self.channels_last, self.batch_size = channels_last, batch_size
         self.down = math.prod(layer.stride[0] for layer in layers if isinstance(layer, Conv))
         self.up = math.prod(layer.stride[0] for layer in layers if isinstance(layer, UpConv))
-        self._place, self._edges = halo(layers, TILE_FRAMES * self.up), list[Edge]()
-        made, after = tiled(layers, self._place, self._edges, Form(channels_last, products=batch_size != BATCH_SIZE))
-        self._tiled, self._spare = nn.ModuleList(made), -after.offset
-        self._longest_whole = _longest_whole(self._edges)
-        self._compute = torch.compile(self._tiles, dynamic=False) if compile else self._tiles
+        self.layout, self._paddings = input_layout(layers, TILE_FRAMES * self.up), list[EdgePadding]()
+        options = ConvOptions(channels_last, only_products=batch_size != BATCH_SIZE)
+        self.tile_layers, output = tile_layers(layers, self.layout, self._paddings, options)
+        self._begin, self._max_untiled = -output.offset, _max_untiled(self._paddings)
+        self._compute = torch.compile(self._batch, dynamic=False) if compile else self._batch
 
-    def run(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        """[c, t] → float32 [c_out, ceil(t / down) * up] of each clip; the shortest ones go whole, one by one."""
-        long = [i for i, clip_ct in enumerate(clips) if clip_ct.shape[1] > self._longest_whole]
-        tiled = dict(zip(long, self._run_tiled([clips[i] for i in long]) if long else (), strict=True))
-        return [tiled[i] if i in tiled else self._run_whole(clip_ct) for i, clip_ct in enumerate(clips)]
+    def forward(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """Clips so short that padding mirrors more than they hold are computed by the plain layers, one by one."""
+        tiled = [i for i, clip_ct in enumerate(clips) if clip_ct.shape[1] > self._max_untiled]
+        outputs = dict(zip(tiled, self._tiled([clips[i] for i in tiled]) if tiled else (), strict=True))
+        return [
+            outputs[i] if i in outputs else self.layers(clip_ct[None].to(self.dtype))[0].float()
+            for i, clip_ct in enumerate(clips)
+        ]
 
-    def _run_whole(self, clip_ct: Tensor) -> Tensor:
-        signal_bct = clip_ct[None].to(self.dtype)
-        for layer in self.layers:
-            signal_bct = layer(signal_bct)
-        return signal_bct[0].float()
-
-    def _run_tiled(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        step = TILE_FRAMES * self.down
-        tiles, counts = [], []
-        for clip_ct in clips:
-            samples = clip_ct.shape[1]
-            counts.append(-(-samples // step))
-            after = (counts[-1] - 1) * step + self._place.offset + self._place.width - samples
-            wide_ct = F.pad(clip_ct.to(self.dtype), (-self._place.offset, after))
-            tiles.append(wide_ct.unfold(1, self._place.width, step).transpose(0, 1))
+    def _tiled(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        step, left, width = TILE_FRAMES * self.down, -self.layout.offset, self.layout.width
+        samples = [clip_ct.shape[1] for clip_ct in clips]
+        counts = [-(-count // step) for count in samples]
+        tiles = []
+        for clip_ct, count in zip(clips, counts, strict=True):
+            right = (count - 1) * step + width - left - clip_ct.shape[1]
+            padded_ct = F.pad(clip_ct.to(self.dtype), (left, right))
+            tiles.append(padded_ct.unfold(1, width, step).transpose(0, 1))
         begin_n = torch.cat([step * torch.arange(count) for count in counts])
-        samples_n = torch.tensor([clip_ct.shape[1] for clip_ct in clips]).repeat_interleave(torch.tensor(counts))
-        edges = [edge.columns(begin_n, samples_n) for edge in self._edges]
-        edges_3nr = torch.cat(edges, dim=2).to(clips[0].device)  # of all layers in one copy
-        groups = zip(torch.cat(tiles).split(self._batch_size), edges_3nr.split(self._batch_size, dim=1), strict=True)
-        made_nct = torch.cat([self._group(*group) for group in groups])
-        joined = (one_nct.transpose(0, 1).flatten(1) for one_nct in made_nct.split(counts))
-        sizes = (-(-clip_ct.shape[1] // self.down) * self.up for clip_ct in clips)
-        return [out_ct[:, :size] for out_ct, size in zip(joined, sizes, strict=True)]
+        samples_n = torch.tensor(samples).repeat_interleave(torch.tensor(counts))
+        indices = [padding.indices(begin_n, samples_n) for padding in self._paddings]
+        edges_3nr = torch.cat(indices, dim=2).to(clips[0].device)
+        batches = zip(torch.cat(tiles).split(self.batch_size), edges_3nr.split(self.batch_size, dim=1), strict=True)
+        output_nct = torch.cat([self._padded_batch(*batch) for batch in batches])
+        joined = (clip_nct.transpose(0, 1).flatten(1) for clip_nct in output_nct.split(counts))
+        return [out_ct[:, : -(-count // self.down) * self.up] for out_ct, count in zip(joined, samples, strict=True)]
 
-    def _group(self, tiles_nct: Tensor, edges_3nr: Tensor) -> Tensor:
-        """Up to `batch_size` tiles, filled up with silent ones for the same shape every time."""
+    def _padded_batch(self, tiles_nct: Tensor, edges_3nr: Tensor) -> Tensor:
+        """Up to `batch_size` tiles, padded to `batch_size`: test_every_kernel_sees_one_shape."""
         count = len(tiles_nct)
-        tiles_nct = F.pad(tiles_nct, (0, 0, 0, 0, 0, self._batch_size - count))
-        edges_3nr = F.pad(edges_3nr, (0, 0, 0, self._batch_size - count))
+        missing = self.batch_size - count
+        tiles_nct, edges_3nr = F.pad(tiles_nct, (0, 0, 0, 0, 0, missing)), F.pad(edges_3nr, (0, 0, 0, missing))
         return self._compute(tiles_nct, edges_3nr)[:count].float()
 
-    def _tiles(self, signal_nct: Tensor, edges_3nr: Tensor) -> Tensor:
+    def _batch(self, tiles_nct: Tensor, edges_3nr: Tensor) -> Tensor:
         if self.channels_last:
-            signal_nct = signal_nct.transpose(1, 2).contiguous().transpose(1, 2)
-        for layer in self._tiled:
-            signal_nct = layer(signal_nct, edges_3nr)
-        return signal_nct[..., self._spare : self._spare + TILE_FRAMES * self.up]
+            tiles_nct = tiles_nct.transpose(1, 2).contiguous().transpose(1, 2)
+        output_nct, _ = self.tile_layers((tiles_nct, edges_3nr))
+        return output_nct[..., self._begin : self._begin + TILE_FRAMES * self.up]
 
 
-def _longest_whole(edges: Sequence[Edge]) -> float:
-    """Up to so many samples a mirror image may be longer than a clip, which the plain form knows how to do; without end
-    where one may be longer than a tile."""
-    if any(edge.place.offset + edge.place.width <= edge.reach for edge in edges):
+def _max_untiled(paddings: Sequence[EdgePadding]) -> float:
+    """The most samples of a clip that some layer mirrors beyond its end; infinity if a layer mirrors more than a tile
+    holds."""
+    if any(padding.layout.offset + padding.layout.width <= padding.size for padding in paddings):
         return math.inf
-    return max(edge.reach // edge.place.up * edge.place.down for edge in edges)
+    return max(padding.size // padding.layout.up * padding.layout.down for padding in paddings)
