@@ -27,8 +27,8 @@ def _engines(native: str, reference: str) -> Mapping[str, str]:
 
 
 _SEED = _engines("seed:SeedTokenizer", "seed:ReferenceSeed")
-_SPEECH = _engines("seanet_codec:SeanetCodec", "speech:ReferenceSpeechTokenizer")
-_ENCODEC = _engines("seanet_codec:SeanetCodec", "encodec:ReferenceEncodec")
+_SPEECH = _engines("seanet:SeanetCodec", "speech:ReferenceSpeechTokenizer")
+_ENCODEC = _engines("seanet:SeanetCodec", "encodec:ReferenceEncodec")
 _STEREO: dict[str, Any] = {"channels": 2, "segment_samples": 48000, "segment_stride": 47520}
 
 # Name → Spec, and by engine the class that loads it as "module:Class".

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .catalogue import BUILT_IN
-from .errors import CheckpointError, MissingExtraError, UsageError
+from .errors import CheckpointError, MissingExtraError, UsageError, first_line
 from .spec import Spec
 from .tokenizer import Tokenizer
 
@@ -181,5 +181,4 @@ def _check_device(device: str) -> None:
     try:
         torch.zeros(1, dtype=torch.float32, device=wanted).tolist()  # "meta" holds no numbers
     except Exception as error:  # each backend has its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"device {device!r} does not work here ({reason}); use device='cpu'") from error
+        raise UsageError(f"device {device!r} does not work here ({first_line(error)}); use device='cpu'") from error

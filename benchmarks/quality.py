@@ -100,7 +100,7 @@ def fresh_codec(name: str) -> Codec:
 
 
 def phone_accuracy(name: str, train: Path, held: Path, num_clips: int = 150) -> dict[str, Any]:
-    """How well each layer's code alone tells the phone of its frame (0.02 s), on voices never heard.
+    """How well each layer's code alone tells the phone of its frame (0.02 s), on voices that training never had.
 
     Every code stands for the phone it met most often in training clips. Chance: always the commonest phone.
     """

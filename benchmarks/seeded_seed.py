@@ -47,7 +47,7 @@ def write_seed_checkpoint(
     with torch.device("meta"):
         model = Seed(**sizes)
     model = model.to_empty(device="cpu").eval().requires_grad_(False)
-    model.begun_1td = None
+    model.attended_1td = None
     _fill(model)
     _calibrate(model, levels(calibration))
     state = {published_name(key): value for key, value in model.state_dict().items()}

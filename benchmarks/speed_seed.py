@@ -10,7 +10,7 @@ import numpy as np
 from pictures import crops, real_pictures, synthetic_pictures
 from PIL import Image
 from seeded_seed import write_seed_checkpoint
-from speed import ALONE, GPU_POLICIES, Row, Run, kept_checkpoint, measured
+from speed_rows import ALONE, GPU_POLICIES, Row, Run, kept_checkpoint, measured
 
 import anytok
 from anytok.media import prepare_each
@@ -24,7 +24,7 @@ GPU_BATCH, GPU_PICTURES, TIMES, SLOW = 64, 256, 12, ("native float32", "native t
 
 def seed_rows(folder: Path | None, rounds: int, device: str, kept: Path | None = None) -> list[Row]:
     """Encode rows: the original in float32, native in float32 and lower precisions, alone and in a batch; on GPUs the
-    original in float16, too, a compiled engine, and from JPEG, which the CPU must read."""
+    original in float16, too, and from JPEG, which the CPU must read."""
     gpu = device != "cpu"
     named: list[Any] = real_pictures(folder) if folder else synthetic_pictures(BATCH)
     pictures = crops(named, GPU_PICTURES, seed=1) * TIMES if gpu else crops(named, BATCH, seed=1)
@@ -71,7 +71,6 @@ def _loaded(checkpoint: Path, device: str) -> tuple[dict[str, Any], dict[str, An
         return originals, {f"native {dtype}": load(dtype=dtype) for dtype in ("float32", "bfloat16")}
     originals["original float16"] = load(engine="reference", dtype="float16")
     natives = {f"native {dtype}": load(dtype=dtype, batch_size=GPU_BATCH) for dtype in GPU_POLICIES}
-    natives["native bfloat16, compiled"] = load(dtype="bfloat16", batch_size=GPU_BATCH, compile=True)
     return originals, natives
 
 

@@ -16,24 +16,11 @@ from job_corpus import speech_folder, speech_job
 
 from anytok.cli import exit_code
 from anytok.errors import JobError, MissingExtraError, UsageError
-from anytok.jobs import commit, plan_job, reading, run_job, verify_job, worker_loop
+from anytok.jobs import commit, reading, run_job, worker_loop
 from anytok.jobs.child import Child
 from anytok.jobs.config import RunConfig
 from anytok.jobs.items import Item
 from anytok.jobs.schedule import Schedule
-
-
-def test_a_missing_package_is_named_before_any_work(tmp_path, monkeypatch):
-    source, output = speech_folder(tmp_path / "in", 4), tmp_path / "out"
-    job, other = speech_job(source, output), speech_folder(tmp_path / "other", 2)
-    run_job(speech_job(other, tmp_path / "done"))
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    for attempt in (run_job, plan_job):
-        with pytest.raises(MissingExtraError, match=r"the sink 'parquet' needs .*pip install 'anytok\[jobs\]'"):
-            attempt(job)
-    with pytest.raises(MissingExtraError, match="pyarrow"):
-        verify_job(tmp_path / "done")
-    assert not output.exists()
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no")])

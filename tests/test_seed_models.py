@@ -47,12 +47,12 @@ def pictures() -> list[Image.Image]:
 @torch.inference_mode()
 def test_a_query_sees_itself_and_those_before_it(tokenizer: SeedTokenizer) -> None:
     model = tokenizer._model
-    image_bme = model.look(normalize(EXPECTED["image.0.rgb224"].permute(1, 2, 0)[None]))
-    before_btd = model.qformer(model.qformer.begin(model.query_tokens), image_bme)
+    image_bme = model.encode_image(normalize(EXPECTED["image.0.rgb224"].permute(1, 2, 0)[None]))
+    before_btd = model.qformer(model.qformer.attend_queries(model.query_tokens), image_bme)
     for changed in (0, 20, 31):
         queries_1td = model.query_tokens.clone()
         queries_1td[0, changed] = torch.linspace(-1, 1, queries_1td.shape[-1])
-        after_btd = model.qformer(model.qformer.begin(queries_1td), image_bme)
+        after_btd = model.qformer(model.qformer.attend_queries(queries_1td), image_bme)
         difference_t = (after_btd - before_btd).abs().amax((0, 2))
         assert difference_t[:changed].sum() == 0
         assert difference_t[changed:].min() > 0.01
@@ -61,12 +61,12 @@ def test_a_query_sees_itself_and_those_before_it(tokenizer: SeedTokenizer) -> No
 @torch.inference_mode()
 def test_what_is_kept_from_the_first_layer_is_what_it_gives(tokenizer: SeedTokenizer) -> None:
     model = tokenizer._model
-    image_bme = model.look(normalize(EXPECTED["image.1.rgb224"].permute(1, 2, 0)[None]))
-    kept_btd, kept, model.begun_1td = model.ask(image_bme), model.begun_1td, None
+    image_bme = model.encode_image(normalize(EXPECTED["image.1.rgb224"].permute(1, 2, 0)[None]))
+    kept_btd, kept, model.attended_1td = model.query(image_bme), model.attended_1td, None
     try:
-        assert torch.equal(model.ask(image_bme), kept_btd)
+        assert torch.equal(model.query(image_bme), kept_btd)
     finally:
-        model.begun_1td = kept
+        model.attended_1td = kept
 
 
 def test_patches_are_cut_as_the_published_convolution_reads_them() -> None:

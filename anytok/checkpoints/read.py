@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from xxhash import xxh3_128
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, first_line
 
 __all__ = ["MAX_HEADER_BYTES", "MAX_TENSORS", "fingerprint", "read_config", "read_package", "read_tensors"]
 
@@ -101,10 +101,9 @@ def _read_torch(path: Path) -> dict[str, Any]:
     try:
         package = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the loader raises half a dozen types on damaged files
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{path}: cannot be read as plain weights ({reason}). It is damaged, or holds objects that would run "
-            "code when loaded; fetch it again from where it was published"
+            f"{path}: cannot be read as plain weights ({first_line(error)}). It is damaged, or holds objects that "
+            "would run code when loaded; fetch it again from where it was published"
         ) from error
     if not isinstance(package, Mapping):
         raise CheckpointError(f"{path}: holds a {type(package).__name__}; expected a state dict")

@@ -59,7 +59,6 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
     one_in = whole("one_in", one_in, 0)
     plan, store = open_job(output)
     job, folder = _job_of(store)
-    job.check_packages()
     audit = _Audit(plan, store, job, folder)
     audit.lists()
     audit.shards()

@@ -48,7 +48,6 @@ def plan_job(job: str | Path | JobConfig, *, sample: int = 16, **overrides: Any)
     """
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
     sample = whole("sample", sample, 1)
-    config.check_packages()
     look_at_sources(config)
     with tempfile.TemporaryDirectory() as folder:
         worker = Worker(config.override(output=folder))

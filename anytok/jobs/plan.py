@@ -16,11 +16,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ..errors import JobError
+from ..records import AT_LEAST_ONE, build
 from ..spec import Spec
 from .commit import write_aside
 from .config import JobConfig, from_record
@@ -41,7 +42,7 @@ class Round:
     items_sha256: str
     num_items: int
     num_bytes: int
-    offsets: tuple[int, ...]  # of each shard's first line in the items file, and the file's end
+    offsets: Annotated[tuple[int, ...], AT_LEAST_ONE]  # of each shard's first line in its file, and the file's end
     modalities: Mapping[str, int]  # items of each
     replaced: Mapping[str, Any]  # inputs that changed since, because somebody mended them: path → [old, new]
 
@@ -64,7 +65,7 @@ class Plan:
 
     @cached_property
     def specs(self) -> dict[str, Spec]:
-        return {modality: Spec(**fields) for modality, fields in self.record["specs"].items()}
+        return {modality: build(Spec, fields, modality, JobError) for modality, fields in self.record["specs"].items()}
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -115,10 +116,10 @@ def load_plan(folder: Path) -> Plan | None:
             break
         try:
             record = json.loads(path.read_bytes())
-            fields = record["round"]
-            rounds.append((record, Round(**{**fields, "offsets": tuple(fields["offsets"])})))
-            whole = os.path.getsize(folder / fields["items_file"]) == fields["offsets"][-1]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            one = build(Round, record["round"], "round", JobError)
+            rounds.append((record, one))
+            whole = os.path.getsize(folder / one.items_file) == one.offsets[-1]
+        except (OSError, ValueError, KeyError, TypeError, JobError) as error:
             raise JobError(f"the plan {path} is damaged ({error!r}): start anew in another folder") from error
         if record.get("format") != FORMAT or record["hash"] != _hash(record) or not whole:
             raise JobError(f"the plan {path} was altered, or made by another version: start anew in another folder")

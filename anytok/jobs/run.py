@@ -57,7 +57,6 @@ def run_job(
     too many items.
     """
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
-    config.check_packages()
     share = Share.from_text(shard) if shard else Share()
     store = Store.of(config.output)
     vocabulary = load_job_vocabulary(config.vocabulary)

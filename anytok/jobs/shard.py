@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..metrics.codes import count
 from ..spec import Codes, Spec
 from .items import Item
 
@@ -85,14 +86,9 @@ def write_tally(path: Path, rows: Sequence[Row]) -> None:
         of_one = [row for row in rows if row.item.modality == modality]
         arrays[f"frames_{modality}"] = np.array([row.values.shape[1] for row in of_one], np.int32)
         arrays[f"seconds_{modality}"] = np.array([row.seconds or 0.0 for row in of_one])
-        arrays[f"usage_{modality}"] = usage((row.values for row in of_one), of_one[0].spec.codebook_size)
+        values = np.concatenate([row.values for row in of_one], axis=1)
+        arrays[f"usage_{modality}"] = count(values, of_one[0].spec.codebook_size)
     np.savez_compressed(path, **arrays)
-
-
-def usage(values: Iterable[np.ndarray], codebook_size: int) -> np.ndarray:
-    """How often each code occurs: int64 [K, codebook_size]."""
-    columns = np.concatenate(list(values), axis=1)
-    return np.stack([np.bincount(layer, minlength=codebook_size) for layer in columns]).astype(np.int64)
 
 
 def digest(values: np.ndarray) -> int:

@@ -147,10 +147,8 @@ def open_url(path: str) -> IO[bytes]:
 
 
 def _file_system(path: str) -> tuple[Any, str]:
-    try:
-        import fsspec
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("fsspec", "jobs", "a pattern or a URL as source") from error
+    import fsspec
+
     try:
         return fsspec.core.url_to_fs(path)
     except (ImportError, ValueError) as error:  # it names the package that is wanted, or the protocol it does not know

@@ -12,7 +12,8 @@ import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from .commit import Store, aside_name
+from ..atomic import replacing
+from .commit import Store
 from .config import JobConfig
 from .sinks import SINKS
 
@@ -66,14 +67,10 @@ def _is_copy(view: Path, source: Path) -> bool:
 
 def copy(source: Path, target: Path) -> None:
     """Make `target` a file of its own that is equal to `source`, also in its time."""
-    aside = aside_name(target.parent)
-    try:
+    with replacing(target) as aside:
         try:
             with open(source, "rb") as ours, open(aside, "wb") as theirs:
                 fcntl.ioctl(theirs, FICLONE, ours.fileno())
         except OSError:  # a file system that shares no blocks
             shutil.copyfile(source, aside)
         shutil.copystat(source, aside)
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 
 from ..errors import MediaError, UsageError
-from ..recipes import FILTERS, sound_recipe
+from ..recipes import FILTERS, MIXES, sound_recipe
 from ..spec import Spec
-from .audio import Audio, load_audio
+from .audio import Audio, load_audio, warn_if_first_is_silent
 from .image import load_image
 from .limits import DEFAULT_LIMITS, Limits
 from .resample import resample
@@ -93,5 +93,7 @@ def _prepare_audio(source: Media, spec: Spec, limits: Limits) -> Audio:
     if spec.sample_rate is None:
         raise UsageError(f"{spec.name}: a spec without a sample rate; recordings cannot be prepared for it")
     audio = load_audio(source, limits=limits)
+    if mix is MIXES["first"]:
+        warn_if_first_is_silent(audio.wave)
     wave_cs = resample(mix.before(audio.wave), audio.sample_rate, spec.sample_rate, resampler)
     return Audio(mix.after(wave_cs), spec.sample_rate)

@@ -109,15 +109,14 @@ class AudioContract(Contract):
 
     def test_loud_and_silent_sound_works(self, tokenizer: Tokenizer) -> None:
         rate = tokenizer.spec.sample_rate or 0
-        for wave in (np.zeros(2000, np.float32), np.full(2000, 1e-30, np.float32), 100 * sounds(2000, 8000, 1, 5)):
+        for wave in (np.zeros(2000, np.float32), np.full(2000, 1e-30, np.float32), 8 * sounds(2000, 8000, 1, 5)):
             decoded: Any = tokenizer.decode(tokenizer.encode(Audio(wave, rate)))
             assert np.isfinite(decoded.wave).all()
 
     def test_sound_louder_than_any_recording_is_refused(self, tokenizer: Tokenizer) -> None:
-        """Models overflow in silence: codes would be 0 throughout."""
+        """Such samples have another scale, that of int16 for example; and models overflow in silence."""
         rate = tokenizer.spec.sample_rate or 0
-        assert tokenizer.encode(Audio(2.0**31 * sounds(2000, 8000, 1, 5) / 2, rate)).num_frames
-        for peak in (1e10, 1e19, 3e38):
+        for peak in (40, 20000.5, 1e10, 3e38):
             with pytest.raises(MediaError, match="expected") as caught:
-                tokenizer.encode(Audio(np.array([0, -peak, 0], np.float32), rate))
+                tokenizer.encode(Audio(np.array([0.5, -peak, 0.5], np.float32), rate))
             assert caught.value.kind == "too_loud"

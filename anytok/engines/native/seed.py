@@ -24,9 +24,9 @@ from ...models.unclip import Unclip
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ...torch_settings import full_float32, skeleton
+from .gpu.graph import GraphedFunction
 from .packed_modules import linear_weights, pack_linears
 from .precision import products_of, torch_dtype
-from .recorded import Recorded
 from .seed_painter import Painter
 
 __all__ = ["SeedTokenizer"]
@@ -42,7 +42,7 @@ class SeedTokenizer(Tokenizer):
     ) -> None:
         self.spec, self.load_report, self.float32_precision = spec, load_report, precision
         self._model, self._painter, self._batch_size = model, painter, batch_size
-        self._latents = Recorded(model.latents)
+        self._latents = GraphedFunction(model.latents)
 
     @classmethod
     def load(
@@ -67,7 +67,8 @@ class SeedTokenizer(Tokenizer):
 
         `interpolation`: "bicubic" is AnyGPT's, "bilinear" that of SEED's scripts; their codes differ.
         `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing, 32 on a
-        GPU). With our own kernels it changes no bit of the latents; on GPUs it may. Decoding: see `Painter`.
+        GPU). With our own kernels it changes no bit of the latents; on GPUs it may. `compile` and the rest are for
+        decoding: see `Painter`.
         """
         on_cpu = torch.device(device).type == "cpu"
         _check(interpolation, compile, on_cpu)

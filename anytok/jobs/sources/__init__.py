@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import AnytokError, JobError, UsageError
+from ...registry import find
 from ..config import JobConfig
 from ..urls import is_url
 from ..values import reason_of
@@ -27,12 +28,13 @@ _KINDS: dict[str, type[Source]] = {
 
 def open_sources(config: JobConfig) -> list[tuple[str, Source]]:
     """The job's sources with the prefix of their keys: none for a single source, else its name."""
-    wanted = tuple(config.tokenizers)
+    specs = {modality: find(tokenizer.name).spec for modality, tokenizer in config.tokenizers.items()}
+    kinds = {modality: "picture" if spec.is_image else "sound" for modality, spec in specs.items()}
     opened = []
     for number, one in enumerate(config.sources):
         prefix = f"{one.name or number}/" if len(config.sources) > 1 else ""
         kind = GlobSource if one.kind == "folder" and is_url(one.path) else _KINDS[one.kind]
-        opened.append((prefix, kind(one, Choice(one.modality, wanted))))
+        opened.append((prefix, kind(one, Choice(one.modality, kinds))))
     if len({prefix for prefix, _ in opened}) < len(opened):
         raise UsageError("two sources have one name: each needs its own")
     return opened

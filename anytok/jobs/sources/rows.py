@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ...errors import JobError
 from ..items import Item, valid_text
@@ -37,7 +37,7 @@ class Rows:
     """Takes rows apart by the columns' names: as the job gives them (`columns`; "" for none), else the usual ones."""
 
     def __init__(self, source: Source) -> None:
-        given = source.config.columns
+        given = cast(Mapping[str, str], source.config.columns)
         self.told = {one: name for one, name in given.items() if name}
         self.names = {one: name for one in source.columns if (name := given.get(one, one))}
 

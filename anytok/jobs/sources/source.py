@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from ...errors import JobError, UsageError
 from ...media import formats
@@ -68,22 +68,23 @@ class Source:
 
 
 class Choice:
-    """Which modality a medium belongs to: as told, or by its suffix."""
+    """Which modality a medium belongs to: as told, or by its suffix. `kinds` says of each modality of the job whether
+    its media are of the kind "picture" or "sound"."""
 
-    def __init__(self, told: str, wanted: tuple[str, ...]) -> None:
-        self.told, self.wanted = told, wanted
-        self._sound = [modality for modality in wanted if modality != "image"]
+    def __init__(self, told: str, kinds: Mapping[str, str]) -> None:
+        self.told, self.wanted = told, tuple(kinds)
+        self._modalities: dict[str | None, list[str]] = {}
+        for modality, kind in kinds.items():
+            self._modalities.setdefault(kind, []).append(modality)
 
     def by_suffix(self, suffix: str) -> str | None:
         """The modality of a file with this suffix; None for a file that is no medium of this job."""
-        suffix = suffix.lower()
-        is_sound = formats.kind_of(suffix) == "sound"
-        kinds = ["image"] if formats.kind_of(suffix) == "picture" else self._sound if is_sound else []
+        modalities = self._modalities.get(formats.kind_of(suffix.lower()), [])
         if self.told:
-            return self.told if self.told in kinds or (self.told != "image" and is_sound) else None
-        if len(kinds) > 1:
-            raise UsageError(f"{suffix} files may be {' or '.join(kinds)}: give the source a modality")
-        return kinds[0] if kinds and kinds[0] in self.wanted else None
+            return self.told if self.told in modalities else None
+        if len(modalities) > 1:
+            raise UsageError(f"{suffix} files may be {' or '.join(modalities)}: give the source a modality")
+        return modalities[0] if modalities else None
 
     def by_name(self, name: str | None, suffix: str, where: str) -> str:
         """The modality that a manifest names, else the one told, else the one of the suffix."""
