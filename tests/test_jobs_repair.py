@@ -96,6 +96,15 @@ def test_editing_an_output_leaves_the_shard_whole_and_is_mended(made, tmp_path, 
     assert verify_job(output).ok and contents(output) == contents(whole)
 
 
+def test_a_ledger_that_was_edited_is_written_anew(made, copy):
+    ledger = (copy / "failures.jsonl").read_bytes()
+    (copy / "failures.jsonl").write_text("")
+    found = verify_job(copy)
+    assert found.problems == (f"{copy}/failures.jsonl is not the ledger of these shards",) and found.repair
+    run_job(made[0].override(output=str(copy)))
+    assert verify_job(copy).ok and (copy / "failures.jsonl").read_bytes() == ledger
+
+
 def test_outputs_that_were_laid_out_as_hard_links_become_copies(made, copy):
     view, master = copy / "parquet" / "000001.parquet", shard(copy, 1) / "parquet.parquet"
     view.unlink()
