@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from ..errors import AnytokError
+from ..errors import AnytokError, first_line
 
 __all__ = ["MAX_TEXT", "Unreadable", "ValueRefused", "caption", "load_json", "plain", "reason_of", "text_of", "to_json"]
 
@@ -110,14 +110,14 @@ def caption(data: bytes) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Type and first line of what somebody's code has raised; of our own errors, which are written to be read, all."""
+    name = type(error).__name__
     try:
-        text = str(error).strip()
-    except Exception:
-        text = ""
-    if isinstance(error, AnytokError | ValueRefused) and text:
-        return text
-    first = next(iter(text.splitlines()), "")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+        if isinstance(error, AnytokError | ValueRefused):
+            return str(error).strip() or name
+        first = first_line(error)
+    except Exception:  # it cannot even say what it is
+        return name
+    return name if first == name else f"{name}: {first}"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
