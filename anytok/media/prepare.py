@@ -92,8 +92,8 @@ def _prepare_audio(source: Media, spec: Spec, limits: Limits) -> Audio:
     mix, _, resampler = spec.preprocessing.partition(":")
     if mix not in MIXES or resampler not in RESAMPLERS or spec.sample_rate is None:
         raise UsageError(
-            f"{spec.name}: preprocessing {spec.preprocessing!r} to {spec.sample_rate} Hz: expected mix:resampler; known "
-            f"mixes: {', '.join(MIXES)}; known resamplers: {', '.join(RESAMPLERS)}"
+            f"{spec.name}: preprocessing {spec.preprocessing!r} to {spec.sample_rate} Hz: expected mix:resampler; "
+            f"known mixes: {', '.join(MIXES)}; known resamplers: {', '.join(RESAMPLERS)}"
         )
     audio = load_audio(source, limits=limits)
     wave_cs = audio.wave if mix == "mean-after" else _mixed(mix, audio.wave)
