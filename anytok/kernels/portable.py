@@ -2,7 +2,7 @@
 
 The same functions as in compiled.py, which says what each computes; `packed` weights are opaque in both. On a CPU a
 row's bits must not depend on the rows beside it or on the number of threads, and torch's libraries choose their order
-of summation by shape. So every product has one shape, ROWS rows (the last ones filled up with zeros) and a multiple of
+of summation by shape. So every product has one shape, ROWS rows (the last ones padded with zeros) and a multiple of
 COLUMNS outputs, and elementwise functions run on whole vectors in one thread. That is slow, and right
 (tests/test_kernel_layers.py). bfloat16 is computed in float32 and rounded once, at the cost of float32.
 
