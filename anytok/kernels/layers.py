@@ -76,7 +76,7 @@ class NormedConv(Conv):
 class Lstm:
     """One LSTM layer in one direction, of the four weights of nn.LSTM, float32 or bfloat16.
 
-    States have `units` channels: the layer's own, `width`, filled up to whole registers with units that stay zero.
+    States have `units` channels: the layer's own, `width`, padded to whole registers with units that stay zero.
     """
 
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
