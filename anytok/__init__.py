@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .jobs import run_job as run_job
     from .media import Audio as Audio
     from .multimodal import Image as Image
+    from .multimodal import Medium as Medium
     from .multimodal import Music as Music
     from .multimodal import Speech as Speech
     from .multimodal import load_multimodal as load_multimodal
@@ -38,7 +39,7 @@ _HOME = {
     **dict.fromkeys(["Codes", "Spec"], "spec"),
     **dict.fromkeys(["list_tokenizers", "load_tokenizer"], "registry"),
     **dict.fromkeys(["Vocabulary", "load_vocabulary"], "vocab"),
-    **dict.fromkeys(["Image", "Music", "Speech", "load_multimodal"], "multimodal"),
+    **dict.fromkeys(["Image", "Medium", "Music", "Speech", "load_multimodal"], "multimodal"),
     "Audio": "media",
     "run_job": "jobs",
     "Tokenizer": "tokenizer",

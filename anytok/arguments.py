@@ -1,7 +1,8 @@
-"""What users give where a whole number, or several items, are wanted."""
+"""What users give where a whole number, one of some words, or several items are wanted."""
 
 from __future__ import annotations
 
+import difflib
 import operator
 import os
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 from .errors import AnytokError, UsageError
 
-__all__ = ["several", "whole"]
+__all__ = ["choice", "did_you_mean", "several", "whole"]
 
 T = TypeVar("T")
 
@@ -25,6 +26,26 @@ def whole(name: str, value: Any, low: int, high: int | None = None, error: type[
         bounds = f"{low} to {high}" if high is not None else f"at least {low}"
         raise error(f"{name}={value!r}: expected a whole number, {bounds}")
     return number
+
+
+def choice(name: str, value: Any, words: Iterable[Any], error: type[AnytokError] = UsageError) -> Any:
+    """`value`, which is one of `words`; else raises `error` naming those, and the one that was probably meant."""
+    known = list(words)
+    if value not in known:
+        shown = ", ".join(repr(word) for word in known if word != "")
+        raise error(f"{name}={value!r}: expected {shown}{did_you_mean(value, known)}")
+    return value
+
+
+def did_you_mean(value: Any, known: Iterable[Any]) -> str:
+    """"; did you mean 'parquet'?", or "" where no known word is near.
+
+    >>> did_you_mean("parquett", ["parquet", "hf"])
+    "; did you mean 'parquet'?"
+    """
+    words = [word for word in known if isinstance(word, str)]
+    near = difflib.get_close_matches(value, words, 1) if isinstance(value, str) else []
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def several(items: Iterable[T], singular: str) -> list[T]:

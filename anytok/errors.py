@@ -13,6 +13,7 @@ __all__ = [
     "MissingExtraError",
     "UsageError",
     "VocabularyError",
+    "first_line",
 ]
 
 
@@ -76,3 +77,12 @@ class MissingExtraError(AnytokError, ImportError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:  # how it gets from a worker to the job
         return type(self), self._parts
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of any kind says, in one line: for messages that name it as their reason.
+
+    >>> first_line(RuntimeError("no room\\nat /dev/null")), first_line(KeyError())
+    ('no room', 'KeyError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

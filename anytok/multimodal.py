@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .checkpoints.text import load_text_tokenizer
+from .checkpoints.around_torchaudio import load_text_tokenizer
 from .errors import UsageError
 from .media import Decoded, Media
 from .registry import find, load_tokenizer, option_names
@@ -17,34 +17,40 @@ from .spec import Codes
 from .tokenizer import Tokenizer
 from .vocab import Part, Parts, Segment, Special, TextIds, Vocabulary, load_vocabulary
 
-__all__ = ["Image", "Multimodal", "Music", "Speech", "load_multimodal"]
+__all__ = ["Image", "Medium", "Multimodal", "Music", "Speech", "load_multimodal"]
 
 
 @dataclass(frozen=True)
-class Image:
+class Medium:
+    """A picture or recording to be read by the vocabulary's tokenizer of `modality`, such as another package's."""
+
+    source: Media
+    modality: str
+
+
+@dataclass(frozen=True)
+class Image(Medium):
     """A picture to be read: a path, a file object, bytes, a PIL image, or a uint8 array `[H, W, 3]`."""
 
-    source: Media
+    modality: str = field(default="image", init=False)
 
 
 @dataclass(frozen=True)
-class Speech:
+class Speech(Medium):
     """A recording to be read: a path, a file object, bytes, or `anytok.Audio`."""
 
-    source: Media
+    modality: str = field(default="speech", init=False)
 
 
 @dataclass(frozen=True)
-class Music:
+class Music(Medium):
     """A piece of music to be read: a path, a file object, bytes, or `anytok.Audio`."""
 
-    source: Media
+    modality: str = field(default="music", init=False)
 
-
-_MODALITY: dict[type, str] = {Image: "image", Speech: "speech", Music: "music"}
 
 # What people hand in: words, media to be read, or what is read already.
-Source = str | Special | TextIds | Codes | Image | Speech | Music
+Source = str | Special | TextIds | Codes | Medium
 
 
 class Multimodal:
@@ -77,18 +83,19 @@ class Multimodal:
         """The parts, or one alone, with every picture and sound read into Codes, each tokenizer running once."""
         done: list[Any] = list(parts) if isinstance(parts, (list, tuple)) else [parts]
         for place, part in enumerate(done):
-            if not isinstance(part, (str, Special, TextIds, Codes, *_MODALITY)):
+            if not isinstance(part, (str, Special, TextIds, Codes, Medium)):
                 raise UsageError(
-                    f"part {place} is a {type(part).__name__}: expected str, Codes, or anytok.Image, Speech or "
-                    f"Music around a file"
+                    f"part {place} is a {type(part).__name__}: expected str, Codes, or anytok.Image, Speech, Music or "
+                    f"Medium around a file"
                 )
-        for kind, modality in _MODALITY.items():
-            places = [place for place, part in enumerate(done) if isinstance(part, kind)]
-            if places:
-                tokenizer = self.tokenizer(modality)
-                codes = tokenizer.encode_batch([done[place].source for place in places])
-                for place, item in zip(places, codes, strict=True):
-                    done[place] = item
+        places: dict[str, list[int]] = {}
+        for place, part in enumerate(done):
+            if isinstance(part, Medium):
+                places.setdefault(part.modality, []).append(place)
+        for modality, of_it in places.items():
+            codes = self.tokenizer(modality).encode_batch([done[place].source for place in of_it])
+            for place, item in zip(of_it, codes, strict=True):
+                done[place] = item
         return done
 
     def to_media(self, parts: Sequence[Part], **options: Mapping[str, Any]) -> list[str | TextIds | Decoded]:
@@ -116,12 +123,13 @@ class Multimodal:
             )
 
     def tokenizer(self, modality: str) -> Tokenizer:
-        """The tokenizer of "image", "speech" or "music", the first that the vocabulary has, loaded if it was
-        not; raises UsageError if there is none."""
+        """The tokenizer of a modality, such as "image", the first that the vocabulary has, loaded if it was not; raises
+        UsageError if there is none."""
         for segment in self.vocabulary.layout.segments:
             if segment.modality == modality:
                 return self.tokenizer_of(segment)
-        raise UsageError(f"the vocabulary {self.vocabulary.name} has no {modality}")
+        known = sorted({segment.modality for segment in self.vocabulary.layout.segments})
+        raise UsageError(f"the vocabulary {self.vocabulary.name} has no {modality}; it has {', '.join(known)}")
 
     def tokenizer_of(self, segment: Segment) -> Tokenizer:
         """The tokenizer of a segment of the vocabulary, loaded if it was not."""

@@ -1,4 +1,4 @@
-"""Codes and their identity card: the two nouns that everything else speaks.
+"""Codes, and the Spec of the tokenizer that made them.
 
 Legend: K codebooks, T frames.
 """
@@ -7,50 +7,57 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from .arguments import whole
 from .errors import CodesError
+from .records import Within, build, check
 
 __all__ = ["Codes", "Spec"]
 
-_LARGEST = 1 << 40  # of a Spec's numbers
+_LARGEST = 1 << 40
+_Number = Annotated[int, Within(1, _LARGEST)]
 
 
 @dataclass(frozen=True)
 class Spec:
-    """The identity card of a tokenizer: what it eats, what it emits, and which weights it holds.
+    """What a tokenizer takes, what it gives, and which weights it has.
 
     `id` is `name@hash-of-the-weights`, with `+dtype` behind it where a lower precision changes codes.
-    An id that is only the name (a layout on paper, no weights at hand) fits every tokenizer of that name.
-    `preprocessing` names how media become model input; `anytok.media.prepare` follows it.
+    An id that is only the name (of a vocabulary without weights) fits every tokenizer of that name.
+    `preprocessing` names the recipe by which media become model input; see `anytok.recipes`.
     Raises CodesError on numbers that are no whole ones above 0, and on other things in the place of text.
     """
 
     name: str
-    modality: str  # "image" | "speech" | "music"
-    num_codebooks: int  # K of what encode returns
-    codebook_size: int
-    num_frames: int | None = None  # T, where it is fixed (images)
-    frame_rate: float | None = None  # Hz, where T grows with time (audio): 50, or 12.5
-    sample_rate: int | None = None  # Hz
-    channels: int | None = None  # of the wave, 1 or 2
-    image_size: int | None = None  # pixels a side
-    segment_samples: int | None = None  # 48 kHz EnCodec: every segment is encoded on its own …
-    segment_stride: int | None = None  # … and overlaps the next one
+    modality: str  # "image", "speech", "music", or what another package's tokenizer is for
+    num_codebooks: _Number  # K of what encode returns
+    codebook_size: _Number
+    num_frames: _Number | None = None  # T, where it is fixed (images)
+    frame_rate: Annotated[float, Within(0, _LARGEST, above=True)] | None = None  # Hz, where T grows with time: 50, 12.5
+    sample_rate: _Number | None = None  # Hz
+    channels: _Number | None = None  # of the wave, 1 or 2
+    image_size: _Number | None = None  # pixels a side
+    segment_samples: _Number | None = None  # 48 kHz EnCodec: every segment is encoded on its own …
+    segment_stride: _Number | None = None  # … and overlaps the next one
     preprocessing: str = ""
     id: str = ""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _field(field.name, str(field.type), getattr(self, field.name)))
+        check(self, CodesError)
+        if self.frame_rate is not None and self.frame_rate.is_integer():  # 50 and 50.0 are one in JSON, too
+            object.__setattr__(self, "frame_rate", int(self.frame_rate))
         if self.sample_rate and self.frame_rate and not 1 <= self.sample_rate / self.frame_rate <= _LARGEST:
             raise CodesError(f"a spec with {self.frame_rate} frames a second of {self.sample_rate} samples")
         if not self.id:
             object.__setattr__(self, "id", self.name)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether media are pictures; otherwise they are sound. Modalities have names of any kind, so sizes tell."""
+        return self.num_frames is not None or self.image_size is not None
 
     @property
     def hop_length(self) -> int:
@@ -79,6 +86,10 @@ class Spec:
         other_name, _, other_weights = other.id.partition("@")
         unknown = not weights or not other_weights
         return name == other_name and (unknown or weights.split("+")[0] == other_weights.split("+")[0])
+
+    def with_id(self, identity: str) -> Spec:
+        """The same Spec under another id; see `Tokenizer.identified`."""
+        return dataclasses.replace(self, id=identity)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON, without the fields that are None."""
@@ -176,7 +187,7 @@ class Codes:
     def from_dict(cls, record: dict[str, Any]) -> Codes:
         """Codes from `to_dict`'s output; raises CodesError on anything else."""
         try:
-            spec = Spec(**record["spec"])
+            spec = build(Spec, record["spec"], "spec", CodesError)
             values = np.asarray(record["codes"])
             scales = record.get("scales")
             extra = set(record) - {"spec", "codes", "num_samples", "first_codebook", "scales"}
@@ -191,20 +202,6 @@ class Codes:
 
 def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     return one is other if one is None or other is None else np.array_equal(one, other)
-
-
-def _field(name: str, kind: str, value: Any) -> Any:
-    """A value of a Spec, numbers as Python's own."""
-    if (value is None and kind.endswith("None")) or (kind == "str" and isinstance(value, str)):
-        return value
-    if kind == "str":
-        raise CodesError(f"a spec with {name}={value!r}: expected text")
-    if kind.startswith("float") and isinstance(value, Real) and not isinstance(value, Integral):
-        number = float(value)
-        if not 0 < number < _LARGEST:
-            raise CodesError(f"a spec with {name}={value!r}: expected a number above 0")
-        return int(number) if number.is_integer() else number
-    return whole(name, value, 1, _LARGEST, error=CodesError)
 
 
 def _array(values: Any) -> np.ndarray:

@@ -1,14 +1,27 @@
-"""The interface that every tokenizer has, ours or anyone's: media → Codes, Codes → media."""
+"""The interface that every tokenizer has, ours or anyone's: media → Codes, Codes → media.
+
+The public methods do what every tokenizer needs: they list and prepare media, check codes, refuse unknown options,
+shield the model from the caller's torch settings, and turn autograd off. An engine writes `_encode` and `_decode`,
+which see prepared media and checked codes. `anytok.testing` holds it to what this interface promises.
+"""
 
 from __future__ import annotations
 
+import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from .errors import CodesError
-from .media import Decoded, Media
+from .arguments import several
+from .errors import CodesError, UsageError
+from .media import Audio, Decoded, Media, prepare_each
 from .spec import Codes, Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Tokenizer"]
 
@@ -20,34 +33,80 @@ _TIMES = ("frame_rate", "sample_rate", "channels", "segment_stride")
 class Tokenizer(ABC):
     """Media ⇄ codes. `spec` says what goes in and what comes out.
 
-    Engines implement the two batch methods; one item is a batch of one, so there is a single path.
+    A subclass has a classmethod `load(spec, checkpoint=None, *, device, dtype, **options)`, which `load_tokenizer`
+    calls, and the two methods `_encode` and `_decode`.
     """
 
     spec: Spec
+    dtypes: ClassVar[tuple[str, ...]] = ("float32",)  # what `load` takes
+    float32_precision: str = "ieee"  # of products and convolutions on GPUs, or "tf32"; see torch_settings
+    total_codebooks: int | None = None  # of the model, where `spec.num_codebooks`, which encode returns, may be fewer
+    normalizes_loudness: bool = False  # then codes carry one scale a segment
     _load_again: Callable[[], Tokenizer] | None = None  # of our own, where `load_tokenizer` has loaded them
 
+    # What an engine writes
+
+    @classmethod
+    def load(
+        cls, spec: Spec, checkpoint: str | Path | None = None, *, device: str = "cpu", dtype: str = "float32"
+    ) -> Tokenizer:
+        """Load the weights. Further keyword parameters are options of `load_tokenizer`, which checks the device, the
+        dtype and the names of options before it calls this."""
+        raise NotImplementedError(f"{cls.__name__} has no classmethod load")
+
     @abstractmethod
+    def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
+        """Codes of each item. Items are what `media.prepare` makes of the caller's: RGB images of `spec.image_size`, or
+        Audio of `spec.sample_rate` and `spec.channels`. They may be prepared only as they are asked for."""
+
+    @abstractmethod
+    def _decode(self, codes: Sequence[Codes]) -> list[Decoded]:
+        """Media of each item, at least one, all checked by `check`. Keyword-only parameters are the decode options.
+        Audio may be longer than `num_samples`."""
+
+    # What users call
+
+    def encode(self, media: Media) -> Codes:
+        """Codes of one item; see `encode_batch`."""
+        return self.encode_batch([media])[0]
+
     def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
         """Codes of each item, in order; equal, item by item, to `encode`.
 
         Items are paths, file objects, bytes, PIL images, uint8 arrays `[H, W, 3]` or `anytok.Audio`, of any
         lengths and sizes. Raises MediaError naming the first item that cannot be used.
         """
+        items = several(media, "encode")
+        with self._shielded():
+            return self._counted(self._encode(prepare_each(items, self.spec)), len(items))
 
-    @abstractmethod
-    def decode_batch(self, codes: Sequence[Codes], **options: Any) -> list[Decoded]:
-        """Media of each item, in order: PIL images or `anytok.Audio`. Raises CodesError on foreign codes."""
-
-    def encode(self, media: Media) -> Codes:
-        """Codes of one item; see `encode_batch`."""
-        return self.encode_batch([media])[0]
+    def encode_prepared(self, prepared: Sequence[Decoded]) -> list[Codes]:
+        """`encode_batch` of what `anytok.media.prepare` has made already, maybe in another process."""
+        with self._shielded():
+            return self._counted(self._encode(prepared), len(prepared))
 
     def decode(self, codes: Codes, **options: Any) -> Decoded:
-        """Media of one item; see `decode_batch`. Audio is cut to `codes.num_samples` where that is known."""
+        """Media of one item; see `decode_batch`."""
         return self.decode_batch([codes], **options)[0]
 
+    def decode_batch(self, codes: Sequence[Codes], **options: Any) -> list[Decoded]:
+        """Media of each item, in order: PIL images or `anytok.Audio`, cut to `codes.num_samples` where that is known.
+
+        Raises CodesError on foreign codes and UsageError on options that this tokenizer does not have.
+        """
+        items = several(codes, "decode")
+        self._check_options(options)
+        for item in items:
+            self.check(item)
+        if not items:
+            return []
+        with self._shielded():
+            decoded = self._counted(self._decode(items, **options), len(items))
+        return [_cut(one, item.num_samples) for one, item in zip(decoded, items, strict=True)]
+
     def check(self, codes: Codes) -> None:
-        """Raise CodesError unless `codes` were made by this tokenizer (same name, same weights)."""
+        """Raise CodesError unless this tokenizer can decode `codes`: they were made by it (same name, same weights), it
+        has their codebooks, and there is a loudness scale for each segment where it needs one."""
         if not isinstance(codes, Codes):
             raise CodesError(f"decode got {type(codes).__name__}: expected anytok.Codes, as encode returns them")
         if not self.spec.accepts(codes.spec):
@@ -60,6 +119,55 @@ class Tokenizer(ABC):
             claimed, ours = getattr(codes.spec, name), getattr(self.spec, name)
             if claimed != ours and (claimed is not None or name in _SIZES):
                 raise CodesError(f"codes that claim a {name} of {claimed}; {self.spec.id} has {ours}")
+        last, total = codes.first_codebook + codes.num_codebooks, self.total_codebooks or self.spec.num_codebooks
+        if last > total:
+            raise CodesError(f"codes hold codebooks up to {last}; {self.spec.name} has {total}")
+        if self.normalizes_loudness:
+            self._check_scales(codes)
+
+    def _check_scales(self, codes: Codes) -> None:
+        wanted = len(codes.segment_frames())
+        given = "none" if codes.scales is None else len(codes.scales)
+        if given != wanted:
+            raise CodesError(
+                f"{self.spec.name} needs {wanted} loudness scales, one a segment, and the codes have {given}: "
+                "keep codes.scales with the codes (scales of 1.0 give every segment unit loudness)"
+            )
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        parameters = inspect.signature(self._decode).parameters.values()
+        known = [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+        if unknown := sorted(set(options) - set(known)):
+            has = f"the decode options {', '.join(known)}" if known else "no decode options"
+            raise UsageError(f"{self.spec.name} has {has}; got {', '.join(unknown)}")
+
+    def _counted(self, results: list[Any], count: int) -> list[Any]:
+        """`results`, if there is one for each item: else they would be taken for those of other items."""
+        if len(results) != count:
+            raise RuntimeError(f"{self!r} gave {len(results)} results for {count} items: a fault of its own")
+        return results
+
+    @contextmanager
+    def _shielded(self) -> Iterator[None]:
+        """Within, torch is told what the model was tested with, whatever the caller has told it, and records nothing
+        for autograd. A tokenizer without torch does not load it."""
+        if "torch" not in sys.modules:
+            yield
+            return
+        import torch
+
+        from .torch_settings import products
+
+        with torch.inference_mode(), products(self.float32_precision):
+            yield
+
+    @staticmethod
+    def identified(spec: Spec, weights: Mapping[str, Tensor], dtype: str = "float32") -> Spec:
+        """`spec` with the id `name@hash` of these weights, and `+dtype` behind it where that changes codes."""
+        from .checkpoints.read import fingerprint
+
+        suffix = "" if dtype == "float32" else f"+{dtype}"
+        return spec.with_id(f"{spec.name}@{fingerprint(weights)}{suffix}")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickled, as data loaders do for their processes, it is what it was loaded with; there it is loaded again."""
@@ -67,3 +175,9 @@ class Tokenizer(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.spec.id}>"
+
+
+def _cut(decoded: Decoded, num_samples: int | None) -> Decoded:
+    if isinstance(decoded, Audio) and num_samples is not None and decoded.num_samples > num_samples:
+        return Audio(decoded.wave[:, :num_samples], decoded.sample_rate)
+    return decoded

@@ -6,25 +6,14 @@ codes in silence, or have our kernels read memory as what it is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import wraps
 from threading import Condition, Lock, local
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, cast
 
 import torch
 
-__all__ = ["full_float32", "own_products", "products", "shielded", "skeleton"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class _Engine(Protocol):
-    products: str  # "ieee" or "tf32"
-
-
-Engine = TypeVar("Engine", bound=_Engine)
+__all__ = ["full_float32", "products", "shielded", "skeleton"]
 
 _KINDS = ("cpu", "cuda", "mps", "xpu")
 
@@ -60,17 +49,6 @@ def products(precision: str) -> Iterator[None]:
     """
     with shielded(), _products.made(precision):
         yield
-
-
-def own_products(method: Callable[Concatenate[Engine, P], T]) -> Callable[Concatenate[Engine, P], T]:
-    """A method of an engine, within the `products` that it was loaded for."""
-
-    @wraps(method)
-    def within(self: Engine, *args: P.args, **kwargs: P.kwargs) -> T:
-        with products(self.products):
-            return method(self, *args, **kwargs)
-
-    return within
 
 
 class _Products:

@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from machine import machine
+from machine import machine, rows_before
 from parity import DECODE_ERROR, divergences, near_tie, race
 from pictures import crops, real_pictures, synthetic_pictures
 from seeded import write_checkpoint
@@ -195,13 +195,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=(*CODECS, "seed-mini"), default=(*CODECS, "seed-mini"))
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-    rows = [row for row in before if row["tokenizer"] not in options.only]
+    rows = rows_before(options.out, lambda row: row["tokenizer"] not in options.only)
     for name in options.only:
         folder = options.speech if name.startswith("speech") else options.music
         picture = name == "seed-mini"
         row = picture_row(options.images, options.codes) if picture else codec_row(name, folder, options.codes)
-        row["commit"] = machine()["commit"]  # rows of other runs stay
         print(json.dumps(row), flush=True)
         rows.append(row)
         options.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")

@@ -112,10 +112,9 @@ def main() -> None:
     if options.child:
         print(json.dumps(child(*options.child)))
         return
-    from machine import machine
+    from machine import machine, rows_before
 
-    before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-    rows = [row for row in before if row["tokenizer"] not in options.only]
+    rows = rows_before(options.out, lambda row: row["tokenizer"] not in options.only)
     for name in options.only:
         for row in rows_of(name):
             print(json.dumps(row), flush=True)

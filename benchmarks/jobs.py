@@ -56,7 +56,7 @@ def job_rate(source: Path, output: Path, checkpoint: Path) -> float:
     """The same of a job in its stride: from the first shard's commit to the last's."""
     from anytok.jobs import JobConfig, run_job
     from anytok.jobs.commit import Store
-    from anytok.jobs.tally import TALLY
+    from anytok.jobs.shard import TALLY
 
     job = JobConfig.simple(str(source), str(output), "speechtokenizer", checkpoint=str(checkpoint))
     run_job(job.override(shard_items=SHARD_ITEMS))

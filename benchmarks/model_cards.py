@@ -1,14 +1,11 @@
-"""Write the model cards of the small tokenizers (anytok/weights/NAME/README.md) from what was measured.
+"""The model cards of the small tokenizers (anytok/weights/NAME/README.md), from what `quality.py` measured.
 
-python benchmarks/quality.py …      # measures
-python benchmarks/model_cards.py    # writes the cards; --check compares and exits 1 where one is out of date
+`make docs` writes them (benchmarks/report.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,7 @@ does not have. Its codes mean nothing to AnyGPT.
 `configs/train/speech_mini.toml` with `anytok.training`: multi-scale mel and time losses, no adversary, and phone labels
 of the synthesisers on the first layer where SpeechTokenizer has HuBERT.
 
-## Has heard
+## Trained on
 Sentences of a small grammar of our own, read by eSpeak NG (15 accents and languages, 17 voice variants) and three flite
 voices; 18 LJSpeech clips (public domain) at three speeds; the spoken digits of four speakers (Free Spoken Digit
 Dataset, CC BY-SA 4.0). About 2.3 hours.
@@ -56,7 +53,7 @@ The architecture of EnCodec 32 kHz at a quarter of its width: music to {num_code
 ## Made by
 `configs/train/music_mini.toml` with `anytok.training`: multi-scale mel and time losses, no adversary.
 
-## Has heard
+## Trained on
 450 pieces of about half a minute that `anytok.training.compose` wrote, played by FluidSynth with the sound font
 FluidR3 GM (MIT).
 
@@ -81,7 +78,7 @@ through a small unCLIP. It is small: colours and layout come back, what is in th
 image embedding, this one learns a picture's lowest frequencies (`anytok.training.descriptor`): its codes say how a
 picture looks, not what it means.
 
-## Has seen
+## Trained on
 771 small photographs, cut and coloured anew each time, and drawn shapes.
 
 ## Quality
@@ -115,21 +112,7 @@ def card(name: str, result: dict[str, Any]) -> str:
     return template.format(**values) + "\n" + _LICENCE + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
+def cards() -> dict[Path, str]:
+    """Every card, by the file it belongs into."""
     result = json.loads(RESULT.read_text("utf-8"))
-    stale = []
-    for name in ("speech-mini", "music-mini", "seed-mini"):
-        path, text = WEIGHTS / name / "README.md", card(name, result)
-        if check and (not path.is_file() or path.read_text("utf-8") != text):
-            stale.append(name)
-        elif not check:
-            path.write_text(text, "utf-8")
-    if stale:
-        sys.exit(f"out of date: the cards of {', '.join(stale)}; run python benchmarks/model_cards.py")
-
-
-if __name__ == "__main__":
-    main()
+    return {WEIGHTS / name / "README.md": card(name, result) for name in ("speech-mini", "music-mini", "seed-mini")}

@@ -6,7 +6,7 @@ Each file has weights of its own, seeded and calibrated on its first half (bench
 compared.
 Each row gives the share of equal codes, the share of possible codes in use (a check on an idle codebook proves
 nothing), every divergence with the margin between the two nearest codes there, and the error of decoding.
-The control rows hear the clip one sample late, a fault as small as a wrong padding; they have to disagree.
+The control rows get the clip one sample late, a fault as small as a wrong padding; they have to disagree.
 Takes about half an hour on two cores. Without folders, synthetic sound and pictures stand in.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import machine
+from machine import machine, rows_before
 from seeded import write_checkpoint
 from sounds import real_waves, synthetic_waves
 from torch import Tensor
@@ -109,7 +109,7 @@ def race(point_d: Tensor, codebook_nd: Tensor) -> dict[str, float]:
 
 
 def control(reference: Any, native: Any, audio: anytok.Audio) -> dict[str, Any]:
-    """The same comparison on a clip that the native engine hears one sample late: it has to notice."""
+    """The same comparison on a clip that the native engine gets one sample late: the codes have to differ."""
     late = anytok.Audio(np.roll(audio.wave, 1, axis=1), audio.sample_rate)
     return {"equal": float((reference.encode(audio).values == native.encode(late).values).mean())}
 
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="tokenizers to compare (default: all)")
     options = parser.parse_args()
     chosen = options.only or (*SPEECH, *MUSIC, "seed-2")
-    before = json.loads(RESULT.read_text())["rows"] if options.only and RESULT.exists() else []
+    kept = rows_before(RESULT, lambda row: row["tokenizer"] not in chosen)
     rows = []
     for name in chosen:
         if name == "seed-2":
@@ -133,7 +133,6 @@ def main() -> None:
         for row in found:
             print(json.dumps(row), flush=True)
         rows += found
-        kept = [row for row in before if row["tokenizer"] not in chosen]
         RESULT.write_text(json.dumps({"machine": machine(), "rows": kept + rows}, indent=1) + "\n")
     verdict(rows)
 

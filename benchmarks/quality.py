@@ -100,7 +100,7 @@ def fresh_codec(name: str) -> Codec:
 
 
 def phone_accuracy(name: str, train: Path, held: Path, num_clips: int = 150) -> dict[str, Any]:
-    """How well each layer's code alone tells the phone of its frame (0.02 s), on voices never heard.
+    """How well each layer's code alone tells the phone of its frame (0.02 s), on voices that training never had.
 
     Every code stands for the phone it met most often in training clips. Chance: always the commonest phone.
     """
@@ -154,7 +154,7 @@ def wild_quality(folder: Path) -> list[dict[str, Any]]:
     for modality, name in (("speech", "speech-mini"), ("music", "music-mini")):
         tokenizer, untrained = anytok.load_tokenizer(name), fresh_codec(name)
         for path in sorted(folder.glob(f"{modality}/*")):
-            wave = anytok.media.prepare_batch([path], tokenizer.spec)[0].wave[0]
+            wave = anytok.media.prepare(path, tokenizer.spec).wave[0]
             row, _ = compare(tokenizer, untrained, wave, tokenizer.spec.sample_rate or 0)
             rows.append({"file": path.name, "tokenizer": name} | means([row]))
     return rows

@@ -1,22 +1,28 @@
-"""The README's tables of what `speed.py` measured on a GPU."""
+"""The tables of what `speed.py` measured on a GPU."""
 
 from __future__ import annotations
 
-from report import Rows, measured_on, table
+from report_tables import Row, Rows, labelled, measured_on, missing, notice, results, table
 
-Row = dict
 PRECISIONS = {"float32": "float32", "tf32": "TF32", "bfloat16": "bfloat16", "float16": "float16"}
+
+
+def speed_gpu() -> str:
+    """The tables, or what stands in their place where nothing has been measured."""
+    measured = results("speed-cuda")
+    return missing("Speed on a GPU", "speed") if measured is None else gpu_tables(measured)
 
 
 def gpu_tables(measured: Row) -> str:
     """How fast codecs and SEED's encoder are, and how SEED paints; either may be missing."""
     painted = [row for row in measured["rows"] if (row["tokenizer"], row["way"]) == ("seed-2", "decode")]
     others = [row for row in measured["rows"] if row not in painted]
-    parts = [*([_encoded(others)] if others else []), *([_painting(painted)] if painted else []), measured_on(measured)]
-    return "\n\n".join(parts)
+    parts = [_encoded(measured, others)] if others else []
+    parts += [_painting(measured, painted)] if painted else []
+    return notice(measured) + "\n\n".join([*parts, measured_on(measured)])
 
 
-def _encoded(rows: list[Row]) -> str:
+def _encoded(measured: Row, rows: list[Row]) -> str:
     """A row a tokenizer and way, a column a precision: how much is done in a second, and the ratio to the original."""
     groups: dict[tuple[str, str], dict[str, Row]] = {}
     for row in rows:
@@ -24,7 +30,8 @@ def _encoded(rows: list[Row]) -> str:
     shown: Rows = []  # a batch's row comes after that of a lone item
     for (tokenizer, way), engines in groups.items():
         found = [engines.get(f"native {dtype}") for dtype in PRECISIONS]
-        shown.append((f"`{tokenizer}`", way, _rate(engines["original"]), *(_cell(row) for row in found)))
+        label = labelled(measured, engines.values(), f"`{tokenizer}`")
+        shown.append((label, way, _rate(engines["original"]), *(_cell(row) for row in found)))
         if way == "encode":
             shown.append(("", "equal codes", "", *(f"{min(row['equal']):.2%}" if row else "" for row in found)))
     said = (
@@ -34,7 +41,7 @@ def _encoded(rows: list[Row]) -> str:
     lone = [row for row in rows if row["items"] == 1 and row["engine"].startswith("native")]
     full = [row["ratio"] for row in lone if not row["engine"].endswith("at a time")]
     said += (
-        " A lone item fills its batch up with silence, so as to get the same codes: at "
+        " A lone item is padded to a full batch with silence, so that it gets the same codes: at "
         f"{min(full):.2f} of the original's speed or more; a smaller `batch_size` wastes less."
     )
     few = [row for row in lone if row["engine"].endswith(", 1 at a time")]
@@ -57,13 +64,13 @@ def _batches(groups: dict[tuple[str, str], dict[str, Row]]) -> str:
 
 
 def _faster_originals(groups: dict[tuple[str, str], dict[str, Row]]) -> str:
-    """Those that are held up in full float32: one convolution of cuDNN's may take as long as a thousand others."""
+    """Those that are slow in full float32: one convolution of cuDNN's may take as long as a thousand others."""
     said = []
     for (tokenizer, way), engines in groups.items():
         rounded = engines.get("original, TF32")
         if rounded and rounded["ratio"] > 4:
             said.append(f"`{tokenizer}` {way} {_rate(rounded)}")
-    return f" Originals that cuDNN holds up in full float32, with TF32: {', '.join(said)}." if said else ""
+    return f" Originals that cuDNN slows down in full float32, with TF32: {', '.join(said)}." if said else ""
 
 
 def _rate(row: Row) -> str:
@@ -98,7 +105,7 @@ def _jpeg(rows: list[Row]) -> str:
     return f" From JPEG files {_rate(fast)} pictures a second; reading and resizing them alone, {_rate(loader)}."
 
 
-def _painting(rows: list[Row]) -> str:
+def _painting(measured: Row, rows: list[Row]) -> str:
     """How much faster than the stock pipeline pictures are painted, and how far they are from its own."""
 
     def apart(row: Row) -> tuple[str, ...]:
@@ -106,8 +113,11 @@ def _painting(rows: list[Row]) -> str:
             return ("", "", "")
         return f"{row['levels']['mean']:.2f}", f"{row['levels']['largest']:.0f}", f"{row['levels']['equal']:.1%}"
 
+    def label(row: Row) -> str:
+        return labelled(measured, [row], row["engine"].replace("original", "stock pipeline"))
+
     shown: Rows = [
-        (row["engine"].replace("original", "stock pipeline"), f"{row['median_s'] * 1000:.0f} ms",
+        (label(row), f"{row['median_s'] * 1000:.0f} ms",
          f"{row['ratio']:.2f} ×", *apart(row), f"{row['peak_mb'] / 1024:.1f} GiB") for row in rows
     ]  # fmt: skip
     control = [row["control"]["mean"] for row in rows if "control" in row]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from anytok.checkpoints.seed import SIZES, published_name
 from anytok.engines.native.seed import SeedTokenizer
-from anytok.media import Media, prepare_batch
+from anytok.media import Media, prepare_each
 from anytok.models.seed import Seed, normalize
 from anytok.registry import find
 
@@ -47,7 +47,7 @@ def write_seed_checkpoint(
     with torch.device("meta"):
         model = Seed(**sizes)
     model = model.to_empty(device="cpu").eval().requires_grad_(False)
-    model.begun_1td = None
+    model.attended_1td = None
     _fill(model)
     _calibrate(model, levels(calibration))
     state = {published_name(key): value for key, value in model.state_dict().items()}
@@ -63,7 +63,7 @@ def write_seed_checkpoint(
 
 def levels(pictures: Sequence[Media]) -> Tensor:
     """Pictures as the model takes them, uint8 [b, 224, 224, 3]."""
-    return torch.from_numpy(np.stack([np.asarray(picture) for picture in prepare_batch(pictures, SPEC)]))
+    return torch.from_numpy(np.stack([np.asarray(picture) for picture in prepare_each(pictures, SPEC)]))
 
 
 def _fill(model: Seed) -> None:

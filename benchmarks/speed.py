@@ -13,18 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from clock import side_by_side
-from machine import machine
+from machine import machine, rows_before
 from seeded import write_checkpoint
 from sounds import real_waves, synthetic_waves
+from speed_rows import ALONE, GPU_POLICIES, Row, kept_checkpoint, measured
 
 import anytok
 from anytok.engines.native.precision import has_half_kernels
@@ -36,10 +33,7 @@ CODECS = ("speechtokenizer", "speechtokenizer-snake", "encodec-32khz", "encodec-
 COMPILED = ("encodec-32khz",)  # it takes a minute
 LONE_SIZES = (1, 4)  # tiles at a time for a clip alone, beside the default
 CHOICES = (*CODECS, "seed-2", "seed-2-paint")
-ALONE = 8  # items of a batch that are held against themselves alone
-POLICIES, GPU_POLICIES = ("float32", "mixed", "bfloat16"), ("float32", "tf32", "bfloat16", "float16")
-Row = dict[str, Any]
-Run = tuple[int, Callable[[], Any]]  # how many items it does, and how
+POLICIES = ("float32", "mixed", "bfloat16")
 
 
 def codec_rows(
@@ -84,7 +78,7 @@ def natives_of(name: str, checkpoint: Path, device: str) -> dict[str, Any]:
     natives = {f"native {dtype}": load(dtype=dtype) for dtype in policies(device)}
     if device != "cpu" and name in COMPILED:
         natives["native float16, compiled"] = load(dtype="float16", compile=True)
-    if device != "cpu" and name != "encodec-48khz":  # which hears each second on its own
+    if device != "cpu" and name != "encodec-48khz":  # which encodes each second on its own
         natives |= {f"native float32, {size} at a time": load(batch_size=size) for size in LONE_SIZES}
     if name.startswith("speech"):
         natives["native float32, layer 1"] = load(num_codebooks=1)
@@ -103,20 +97,6 @@ def alone(tokenizer: Any, way: str, clips: list[Any], codes: list[anytok.Codes],
 def originals(device: str) -> dict[str, str]:
     """How an original makes its float32 products, by the name of its row: on GPUs it rounds what goes in to TF32."""
     return {"original": "ieee"} | ({} if device == "cpu" else {"original, TF32": "tf32"})
-
-
-@contextmanager
-def kept_checkpoint(name: str, kept: Path | None, write: Callable[[Path], Any]) -> Iterator[Path]:
-    """A folder that `write` has filled: below `kept`, where it may be from before, or one that goes again."""
-    if kept:
-        kept.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept) as place:
-        folder = kept / name if kept else Path(place) / name
-        if not folder.exists():
-            aside = Path(place) / "aside"  # what an interrupted run leaves is not taken for whole
-            write(aside)
-            aside.rename(folder)
-        yield folder
 
 
 def policies(device: str) -> tuple[str, ...]:
@@ -139,21 +119,6 @@ def cut(name: str, folder: Path | None, seconds: float, batch: int) -> list[anyt
             f"{folder}: {whole.shape[1] / rate:.0f} s of sound are too few for {count} clips of {seconds} s"
         )
     return [anytok.Audio(whole[:, i * step : i * step + samples], rate) for i in range(count)]
-
-
-def measured(name: str, way: str, runs: dict[str, Run], rounds: int, seconds: float | None) -> list[Row]:
-    """A row a run, times per item."""
-    times = side_by_side({engine: run for engine, (_, run) in runs.items()}, rounds)
-    rows = []
-    for engine, figures in times.items():
-        count = runs[engine][0]
-        each = {key: value / count if key.endswith("_s") else value for key, value in figures.items()}
-        row = {"tokenizer": name, "way": way, "engine": engine, "items": count, **each}
-        row["ratio"] = times["original"]["median_s"] / each["median_s"]
-        if seconds is not None:
-            row["times_realtime"] = seconds / each["median_s"]
-        rows.append(row)
-    return rows
 
 
 def agreement(theirs: list[anytok.Codes], ours: list[anytok.Codes]) -> list[float]:
@@ -213,13 +178,12 @@ def main() -> None:
     options.batch = options.batch or (16 if options.device == "cpu" else 64)
     options.only = options.only or (CHOICES[:-1] if options.device == "cpu" else CHOICES)
     torch.set_num_threads(options.threads)
-    before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-    rows = [row for row in before if choice(row) not in options.only]
+    rows = rows_before(options.out, lambda row: choice(row) not in options.only)
     for name in options.only:
         found = rows_of(name, options)
         for row in found:
             print(line(row), flush=True)
-        rows += [row | {"commit": machine()["commit"]} for row in found]  # rows of other runs stay
+        rows += found
         record = {"machine": machine(), "threads": options.threads, "device": options.device, "rows": rows}
         options.out.write_text(json.dumps(record, indent=1) + "\n")
     print(f"-> {options.out}")

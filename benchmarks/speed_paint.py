@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from seeded_unclip import EMBEDDING_DIM, embeddings, write_unclip
-from speed import Row, Run, measured
+from speed_rows import Row, Run, measured
 
 from anytok.engines.native.precision import products_of, torch_dtype
 from anytok.engines.native.seed_painter import Painter

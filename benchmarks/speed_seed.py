@@ -10,10 +10,10 @@ import numpy as np
 from pictures import crops, real_pictures, synthetic_pictures
 from PIL import Image
 from seeded_seed import write_seed_checkpoint
-from speed import ALONE, GPU_POLICIES, Row, Run, kept_checkpoint, measured
+from speed_rows import ALONE, GPU_POLICIES, Row, Run, kept_checkpoint, measured
 
 import anytok
-from anytok.media import prepare_batch
+from anytok.media import prepare_each
 from anytok.torch_settings import products
 
 CALIBRATION_CROPS, CODEBOOK_CROPS = 4, 32
@@ -24,7 +24,7 @@ GPU_BATCH, GPU_PICTURES, TIMES, SLOW = 64, 256, 12, ("native float32", "native t
 
 def seed_rows(folder: Path | None, rounds: int, device: str, kept: Path | None = None) -> list[Row]:
     """Encode rows: the original in float32, native in float32 and lower precisions, alone and in a batch; on GPUs the
-    original in float16, too, a compiled engine, and from JPEG, which the CPU must read."""
+    original in float16, too, and from JPEG, which the CPU must read."""
     gpu = device != "cpu"
     named: list[Any] = real_pictures(folder) if folder else synthetic_pictures(BATCH)
     pictures = crops(named, GPU_PICTURES, seed=1) * TIMES if gpu else crops(named, BATCH, seed=1)
@@ -56,7 +56,7 @@ def seed_rows(folder: Path | None, rounds: int, device: str, kept: Path | None =
         fast = "native bfloat16"
         encode = natives[fast].encode_batch
         runs[f"{fast}, from JPEG, batch of {len(jpegs)}"] = len(jpegs), lambda: encode(jpegs)
-        runs["only reading JPEG and resizing"] = len(jpegs), lambda: prepare_batch(jpegs, natives[fast].spec)
+        runs["only reading JPEG and resizing"] = len(jpegs), lambda: list(prepare_each(jpegs, natives[fast].spec))
     return [row | found.get(row["engine"], {}) for row in measured("seed-2", "encode", runs, rounds, None)]
 
 
@@ -71,7 +71,6 @@ def _loaded(checkpoint: Path, device: str) -> tuple[dict[str, Any], dict[str, An
         return originals, {f"native {dtype}": load(dtype=dtype) for dtype in ("float32", "bfloat16")}
     originals["original float16"] = load(engine="reference", dtype="float16")
     natives = {f"native {dtype}": load(dtype=dtype, batch_size=GPU_BATCH) for dtype in GPU_POLICIES}
-    natives["native bfloat16, compiled"] = load(dtype="bfloat16", batch_size=GPU_BATCH, compile=True)
     return originals, natives
 
 

@@ -9,6 +9,21 @@ from marks import COMPILED, builds
 from anytok import kernels
 
 
+def pytest_addoption(parser):
+    parser.addoption("--one-of-each", action="store_true", help="only the first item of each parametrised test")
+
+
+@pytest.hookimpl(trylast=True)  # after -m and -k have chosen
+def pytest_collection_modifyitems(config, items):
+    """With --one-of-each, one item stands for all of its function: `make check`."""
+    if config.getoption("--one-of-each"):
+        first = {}
+        for item in items:
+            first.setdefault(item.nodeid.partition("[")[0], item)
+        config.hook.pytest_deselected(items=[item for item in items if item not in first.values()])
+        items[:] = first.values()
+
+
 @pytest.fixture(params=[1, 2, 3])
 def threads(request):
     """So many threads, and afterwards as many as before."""

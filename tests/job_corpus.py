@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
+import tarfile
 import wave
 from pathlib import Path
 
 import numpy as np
 
-from anytok.jobs.config import JobConfig
+from anytok.jobs.config import JobConfig, SourceConfig, TokenizerConfig
+from anytok.jobs.sources import open_sources
 
 FAKES = str(Path(__file__).parent / "fake_tokenizers")
 if FAKES not in sys.path:
@@ -25,6 +28,30 @@ def write_wav(path: Path, num_samples: int, seed: int = 0, first: float | None =
     with wave.open(str(path), "wb") as stream:
         stream.setparams((1, 2, 16000, 0, "NONE", ""))
         stream.writeframes(values.tobytes())
+
+
+def wav_bytes(path: Path, num_samples: int, seed: int) -> bytes:
+    write_wav(path, num_samples, seed)
+    return path.read_bytes()
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def opened(path: Path | str, **options):
+    """The source that a job of speech would read there."""
+    config = JobConfig("out", (SourceConfig(str(path), **options),), {"speech": TokenizerConfig("fake-speech")})
+    [(_, source)] = open_sources(config)
+    return source
+
+
+def listed(path: Path | str, **options) -> list:
+    return list(opened(path, **options).items())
 
 
 def write_png(path: Path, seed: int = 0, size: int = 40) -> None:

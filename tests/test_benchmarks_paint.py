@@ -25,7 +25,8 @@ SMALL: dict[str, Any] = {
 
 @pytest.mark.reference
 def test_painting_against_the_stock_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import report
+    import report_tables
+    from report_gpu import speed_gpu
     from speed import choice, line
     from speed_paint import paint_rows
 
@@ -45,8 +46,8 @@ def test_painting_against_the_stock_pipeline(tmp_path: Path, monkeypatch: pytest
 
     measured = {"threads": 1, "machine": {"gpu": "a GPU", "versions": {}, "commit": "c"}, "rows": [*rows.values()]}
     (tmp_path / "speed-cuda.json").write_text(json.dumps(measured))
-    monkeypatch.setattr(report, "RESULTS", tmp_path)
-    shown = report.speed().splitlines()
+    monkeypatch.setattr(report_tables, "RESULTS", tmp_path)
+    shown = speed_gpu().splitlines()
     assert not any("codes are equal" in one for one in shown)  # where no codes were compared
     [said] = [one for one in shown if one.startswith("| native float32, batch of 8 ")]
     assert f"{batch['ratio']:.2f} × | {batch['levels']['mean']:.2f} | " in said

@@ -1,10 +1,13 @@
-"""benchmarks/report_gpu.py: what the README says of rows that `speed.py` measured on a GPU."""
+"""benchmarks/report*.py: what the tables say of rows that `speed.py` measured, and of those older than the kernels."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
@@ -49,15 +52,98 @@ def test_the_table_of_a_gpu_shows_batches_and_owns_up() -> None:
     assert not any(word in honest for word in ("†", "JPEG", "compile", "with TF32"))
 
 
-def test_a_cpu_with_matrix_units_has_a_table_of_its_own() -> None:
-    from report import _with_matrix_units
+def cpu(**more: Any) -> dict[str, Any]:
+    """A result file of a CPU: the original, and float32 and bfloat16 alone and in a batch."""
+    rows = [row("a", "encode", "original", 1, 1, times_realtime=4)]
+    rows.append(row("a", "encode", "native float32, layer 1", 1, 9, times_realtime=36))
+    for kind, alone, batched, equal in (("float32", 2, 3, [1, 1]), ("bfloat16", 4, 7, [1, 0.8])):
+        for engine, items, ratio in ((f"native {kind}", 1, alone), (f"native {kind}, batch of 8", 8, batched)):
+            rows.append(row("a", "encode", engine, items, ratio, times_realtime=4 * ratio, equal=equal))
+    machine = {"processor": "P", "cores": 2, "versions": {}, "commit": "c", **more}
+    return {"machine": machine, "threads": 2, "rows": rows, "notes": ["A note."]}
 
-    kinds = (("float32", 2, 3, [1, 1]), ("bfloat16", 4, 7, [1, 0.8]))
-    rows = [row("a", "encode", "original", 1, 1), row("a", "encode", "native float32, layer 1", 1, 9)]
-    for kind, alone, batched, equal in kinds:
-        rows.append(row("a", "encode", f"native {kind}", 1, alone, equal=equal))
-        rows.append(row("a", "encode", f"native {kind}, batch of 8", 8, batched, equal=equal))
-    machine = {"processor": "P", "cores": 2, "versions": {}, "commit": "c"}
-    said = _with_matrix_units({"machine": machine, "threads": 2, "rows": rows, "notes": ["A note."]})
-    assert said.startswith("On a CPU with matrix units (AMX)") and " A note. 2 threads." in said
+
+def test_the_table_of_a_cpu() -> None:
+    from report_cpu import cpu_table
+
+    said = cpu_table(cpu())
+    assert " A note. 2 threads; clips of 2 s, batches of 8." in said
     assert "| `a` | encode | 500 ms | 2.00 × | 3.00 × | 4.00 × | 7.00 × | 80.0% |" in said.splitlines()
+
+
+def test_the_table_of_a_cpu_without_bfloat16() -> None:
+    from report_cpu import cpu_table
+
+    measured = cpu()
+    measured["rows"] = [one for one in measured["rows"] if "bfloat16" not in one["engine"]]
+    assert "| `a` | encode | 500 ms | 2.00 × | 3.00 × |  |  |  |" in cpu_table(measured).splitlines()
+
+
+def test_rows_older_than_the_kernels_are_marked() -> None:
+    from report_cpu import cpu_table
+    from report_tables import today
+
+    fresh = cpu(kernel_sources=today())
+    assert "lder" not in cpu_table(fresh) and "before" not in cpu_table(fresh)
+    for stale in (cpu(), cpu(kernel_sources="0123456789abcdef")):
+        assert cpu_table(stale).startswith("> **Older:** Measured at `c`, before the kernels of today.\n\n| tok")
+    mixed = cpu(kernel_sources=today())
+    before = [{**one, "tokenizer": "b", "commit": "b"} for one in mixed["rows"]]  # kept from before there was a hash
+    mixed["rows"] = before + mixed["rows"]
+    said = cpu_table(mixed)
+    assert said.startswith("> **Older:** Rows marked (older) were measured at `b`, before the kernels of today.")
+    assert "| `b` (older) | encode |" in said and "| `a` | encode |" in said
+
+
+def test_rows_that_stay_keep_what_they_were_measured_with(tmp_path: Path) -> None:
+    """A later run that measures some rows anew writes its own machine over theirs."""
+    from machine import machine, provenance, rows_before
+    from report_tables import measured_on
+
+    path = tmp_path / "speed.json"
+    assert rows_before(path, lambda row: True) == []
+    now = {**machine(), "commit": "third", "kernel_sources": "y", "versions": {"torch": "2.12"}}
+    rows = [{"a": 1}, {"a": 2, "commit": "first"}, {"a": 3, "commit": "second", "kernel_sources": "x", "torch": "2.11"}]
+    path.write_text(json.dumps({"machine": now, "rows": [*rows, {"a": 4}]}))
+    kept = rows_before(path, lambda row: row["a"] < 4)
+    assert [one["a"] for one in kept] == [1, 2, 3]
+    later = {"machine": {**now, "commit": "fourth", "kernel_sources": "z", "versions": {"torch": "2.13"}}}
+    later["rows"] = [*kept, {"a": 4}]
+    assert [tuple(provenance(later["machine"], one).values()) for one in later["rows"]] == [
+        ("third", "y", "2.12"), ("first", None, "2.12"), ("second", "x", "2.11"), ("fourth", "z", "2.13")
+    ]  # fmt: skip
+    assert "torch 2.12, torch 2.11, torch 2.13; commits `third`, `first`, `second`, `fourth`." in measured_on(later)
+
+
+def test_rows_of_another_machine_do_not_stay(tmp_path: Path) -> None:
+    from machine import machine, rows_before
+
+    path = tmp_path / "speed.json"
+    path.write_text(json.dumps({"machine": {**machine(), "gpu": "another GPU"}, "rows": [{"a": 1}]}))
+    with pytest.raises(SystemExit, match=r"1 rows of another GPU, and this is .*: measure all, or give --out"):
+        rows_before(path, lambda row: True)
+    assert rows_before(path, lambda row: False) == []
+
+
+def test_the_hash_of_the_kernels_follows_their_contents(tmp_path: Path) -> None:
+    from machine import kernel_sources
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    write("hatch_build.py", "flags")
+    write("anytok/kernels/csrc/lstm.c", "int a;")
+    write("anytok/engines/native/seed.py", "b = 1")
+    first = kernel_sources(tmp_path)
+    write("anytok/kernels/README.md", "a document")
+    write("anytok/kernels/kernels-avx2.so", "built")
+    write("anytok/jobs/run.py", "c = 1")
+    assert kernel_sources(tmp_path) == first
+    (tmp_path / "anytok/kernels/csrc/lstm.c").rename(tmp_path / "anytok/engines/native/other.c")
+    assert kernel_sources(tmp_path) == first  # only moved
+    hashes = {first}
+    for name in ("anytok/models/new.py", "anytok/engines/native/other.c", "hatch_build.py"):
+        write(name, "changed")
+        hashes.add(kernel_sources(tmp_path))
+    assert len(hashes) == 4

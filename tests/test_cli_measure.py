@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract import GOLDEN, picture
 from PIL import Image
 
 import anytok
@@ -19,6 +18,9 @@ from anytok.engines.native import precision
 from anytok.errors import MissingExtraError
 from anytok.kernels import selfcheck
 from anytok.metrics.evaluate import evaluate, speed
+from anytok.testing import picture
+
+GOLDEN = Path(__file__).parent / "golden"
 
 SPEECH = ["--tokenizer", "speechtokenizer", "--checkpoint", str(GOLDEN / "speechtokenizer")]
 
@@ -32,11 +34,12 @@ class Perfect(Tokenizer):
         self.kept: list[Image.Image] = []
         self.turned = turned
 
-    def encode_batch(self, media: Any) -> list[Codes]:
-        self.kept += [anytok.media.prepare(item, self.spec) for item in media]
-        return [Codes(np.array([[1, 2]]), self.spec) for _ in media]
+    def _encode(self, prepared: Any) -> list[Codes]:
+        images = list(prepared)
+        self.kept += images
+        return [Codes(np.array([[1, 2]]), self.spec) for _ in images]
 
-    def decode_batch(self, codes: Any, **options: Any) -> list[Any]:
+    def _decode(self, codes: Any) -> list[Any]:
         return [self.kept.pop(0).rotate(180 * self.turned) for _ in codes]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from contract import GOLDEN, AudioContract
+
+from anytok.testing import AudioContract
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 class TestSpeechTokenizer(AudioContract):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import pytest
-from contract import AudioContract, ImageContract
+
+from anytok.testing import AudioContract, ImageContract
 
 
 class TestSpeechMini(AudioContract):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from llama import tiny_llama
 from anytok import UsageError, load_tokenizer, load_vocabulary
 from anytok.checkpoints.around_torchaudio import around_torchaudio
 from anytok.generation import codebook_vectors, resize_embeddings
-from anytok.vocab import Vocabulary, build_layout
+from anytok.registry import find
+from anytok.vocab import Vocabulary, build_layout, build_vocabulary, segment_of
 
 GOLDEN = Path(__file__).parent / "golden"
-ANYGPT = load_vocabulary("anygpt")
+ANYGPT, MINI = load_vocabulary("anygpt"), load_vocabulary("mini")
+SPEECH = build_vocabulary("speech", 256, [segment_of(find("speechtokenizer").spec, num_codebooks=1)])  # 1,282 ids
 
 
 def test_rows_begin_near_the_mean_and_text_stays() -> None:
@@ -65,7 +68,7 @@ def test_codebooks_are_those_of_the_tokenizer(name: str, folder: Path | None, sh
 
 
 def test_the_small_models_begin_at_their_codebooks() -> None:
-    mini, model = load_vocabulary("mini"), tiny_llama(256, hidden=64)
+    mini, model = MINI, tiny_llama(256, hidden=64)
     resize_embeddings(model, mini, codebooks={s.tokenizer: codebook_vectors(s.tokenizer) for s in mini.layout.segments})
     segment = mini.layout.segment("speech-mini")
     flat = torch.from_numpy(codebook_vectors("speech-mini")[0])
@@ -96,12 +99,97 @@ def test_another_base_is_refused() -> None:
         resize_embeddings(tiny_llama(31999), ANYGPT)
 
 
-def test_rows_that_were_trained_are_not_begun_again() -> None:
-    model = tiny_llama(300)
-    mini = load_vocabulary("mini")
-    resize_embeddings(model, mini)
-    with pytest.raises(UsageError, match="not resized before"):
-        resize_embeddings(model, mini)
+def padded(rows: int, **config: Any) -> Any:
+    """A model whose rows reach beyond the 256 text ids of SPEECH, as DeepSeek's and Qwen's reach beyond theirs."""
+    model = tiny_llama(rows)
+    for key, value in config.items():
+        setattr(model.config, key, value)
+    return model
+
+
+@pytest.mark.parametrize("rows", [257, 320, SPEECH.layout.total - 1, SPEECH.layout.total, 256 + 4096])
+@pytest.mark.parametrize("tied", [False, True])
+def test_rows_that_pad_a_model_are_used_and_counted(rows: int, tied: bool) -> None:
+    model = padded(rows, tie_word_embeddings=tied)
+    model.tie_weights()
+    before = model.get_input_embeddings().weight.detach().clone()
+    said = f"has {rows} rows .* the {rows - 256} others, .* {min(rows, 1282) - 256} of them as rows of speech"
+    with pytest.warns(UserWarning, match=said):
+        assert resize_embeddings(model, SPEECH) == -(-max(rows, SPEECH.layout.total) // 64) * 64
+    for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+        new = table.weight[256:]
+        mean, spread = table.weight[:256].mean(0), table.weight[:256].std(0)
+        assert ((new - mean).abs() < spread).all() and len(torch.unique(new, dim=0)) == len(new)
+    assert torch.equal(model.get_input_embeddings().weight[:256], before[:256])
+    assert (model.get_input_embeddings().weight is model.get_output_embeddings().weight) == tied
+
+
+def test_a_model_that_is_not_padded_is_resized_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    resize_embeddings(tiny_llama(256), SPEECH)
+    assert not recwarn.list
+
+
+def test_rows_that_were_trained_are_not_begun_again(tmp_path: Path) -> None:
+    """Known by what the config records, in memory and on disk, not by how many rows there are."""
+    model = tiny_llama(256)
+    resize_embeddings(model, SPEECH)
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    other = build_vocabulary("other", 256, list(MINI.layout.segments[:1]))
+    for resized in (model, again):
+        before = resized.get_input_embeddings().weight.detach().clone()
+        for vocabulary in (SPEECH, other):
+            with pytest.raises(UsageError, match=r"resized for the vocabulary speech already.*not resized before"):
+                resize_embeddings(resized, vocabulary)
+        assert torch.equal(resized.get_input_embeddings().weight, before)
+
+
+def test_a_vocabulary_may_go_on_behind_another() -> None:
+    model = tiny_llama(256)
+    resize_embeddings(model, SPEECH, pad_to_multiple_of=None)
+    before = model.get_input_embeddings().weight.detach().clone()
+    behind = build_vocabulary("behind", SPEECH.layout.total, list(ANYGPT.layout.segments[:1]))
+    assert resize_embeddings(model, behind, pad_to_multiple_of=None) == behind.layout.total
+    assert torch.equal(model.get_input_embeddings().weight[: len(before)], before)
+
+
+@pytest.mark.parametrize(
+    ("rows", "config", "why"),
+    [
+        (
+            256 + 4097,
+            {},
+            r"has 4353 rows, speech has 256 text ids .*cut them off first.*resize_token_embeddings\(256\)",
+        ),
+        (32000, {}, "has 32000 rows"),
+        (300, {"eos_token_id": [2, 280]}, "eos_token_id is 280, and speech has 256 text ids"),
+        (300, {"image_token_index": 299}, "image_token_index is 299"),
+    ],
+)
+def test_rows_that_are_not_padding_are_not_taken(rows: int, config: dict[str, Any], why: str) -> None:
+    """They are another text tokenizer's words, or were resized and trained elsewhere."""
+    model = padded(rows, **config)
+    before = model.get_input_embeddings().weight.detach().clone()
+    with pytest.raises(UsageError, match=why):
+        resize_embeddings(model, SPEECH)
+    assert torch.equal(model.get_input_embeddings().weight, before) and not hasattr(model.config, "anytok_vocabulary")
+    model.resize_token_embeddings(256)  # the way out, if one knows better
+    model.config.eos_token_id = 2
+    resize_embeddings(model, SPEECH)
+
+
+def test_rows_that_cannot_be_written_are_named() -> None:
+    quantized, sharded, offloaded = tiny_llama(256), tiny_llama(256), tiny_llama(256).to("meta")
+    quantized.lm_head.weight = torch.nn.Parameter(torch.zeros(256, 32, dtype=torch.int8), requires_grad=False)
+    sharded.model.embed_tokens.weight.ds_id = 0  # what DeepSpeed's ZeRO-3 leaves on a parameter
+    for model, why in (
+        (quantized, r"output rows are quantized \(torch.int8\)"),
+        (sharded, "input rows are sharded"),
+        (offloaded, "input rows are not in memory"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            resize_embeddings(model, SPEECH)
+        assert model.config.vocab_size == 256
 
 
 def test_rows_without_a_spread_are_refused() -> None:
@@ -117,11 +205,11 @@ def test_output_biases_of_new_rows_are_the_texts_mean() -> None:
     phi = PhiForCausalLM(PhiConfig(**small, num_attention_heads=2))
     torch.nn.init.normal_(phi.lm_head.bias, -3, 0.1)
     old = phi.lm_head.bias.clone()
-    resize_embeddings(phi, load_vocabulary("mini"))
+    resize_embeddings(phi, MINI)
     assert torch.equal(phi.lm_head.bias[:256], old) and torch.allclose(phi.lm_head.bias[256:], old.mean())
     layers = {f"{half}_{part}": 1 for half in ("encoder", "decoder") for part in ("layers", "attention_heads")}
     bart = BartForConditionalGeneration(BartConfig(vocab_size=256, d_model=32, **layers))
     bart.final_logits_bias.fill_(-3)
-    resize_embeddings(bart, load_vocabulary("mini"))
+    resize_embeddings(bart, MINI)
     assert bart.final_logits_bias.shape == (1, len(bart.get_output_embeddings().weight))
     assert bool((bart.final_logits_bias == -3).all())

@@ -94,9 +94,9 @@ def test_sound_comes_while_the_model_writes(any2any: Multimodal, name: str) -> N
     stream = MediaStream(any2any)
     assert stream.push(ids[:1]) == []
     frames = np.split(ids[1:-1], FRAMES)
-    heard = [sum(piece.num_samples for piece in stream.push(frame)) for frame in frames]
-    assert [bool(samples) for samples in heard] == [False] * 3 + [True] * (FRAMES - 3)
-    assert set(heard[4:]) == {hop}
+    lengths = [sum(piece.num_samples for piece in stream.push(frame)) for frame in frames]
+    assert [bool(samples) for samples in lengths] == [False] * 3 + [True] * (FRAMES - 3)
+    assert set(lengths[4:]) == {hop}
 
 
 def test_pictures_take_their_options(any2any: Multimodal, line: np.ndarray) -> None:

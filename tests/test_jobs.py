@@ -349,7 +349,7 @@ def test_a_mixed_job_sends_each_medium_to_its_tokenizer_and_keeps_the_text(tmp_p
     assert found["3.wav"]["tokenizer"].startswith("fake-speech")
     assert found["3.png"]["text"] == found["3.wav"]["text"] == "caption 3"
     plan = json.loads((tmp_path / "out/_anytok/plan.json").read_text())
-    assert plan["ignored"] == {".txt": 6}, "what is passed over is counted"
+    assert (plan["ignored"], plan["sidecars"]) == ({}, {".txt": 6}), "what is no item is counted"
     assert seen[-1].items == seen[-1].total == 12
     assert seen[-1].items_per_second > 0 and seen[-1].media_seconds_per_second > 0
     events = [json.loads(line)["event"] for line in (tmp_path / "out/_anytok/log.jsonl").read_text().splitlines()]

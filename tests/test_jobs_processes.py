@@ -16,24 +16,11 @@ from job_corpus import speech_folder, speech_job
 
 from anytok.cli import exit_code
 from anytok.errors import JobError, MissingExtraError, UsageError
-from anytok.jobs import local, plan_job, reading, run_job, verify_job
+from anytok.jobs import commit, reading, run_job, worker_loop
 from anytok.jobs.child import Child
 from anytok.jobs.config import RunConfig
 from anytok.jobs.items import Item
 from anytok.jobs.schedule import Schedule
-
-
-def test_a_missing_package_is_named_before_any_work(tmp_path, monkeypatch):
-    source, output = speech_folder(tmp_path / "in", 4), tmp_path / "out"
-    job, other = speech_job(source, output), speech_folder(tmp_path / "other", 2)
-    run_job(speech_job(other, tmp_path / "done"))
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    for attempt in (run_job, plan_job):
-        with pytest.raises(MissingExtraError, match=r"the sink 'parquet' needs .*pip install 'anytok\[jobs\]'"):
-            attempt(job)
-    with pytest.raises(MissingExtraError, match="pyarrow"):
-        verify_job(tmp_path / "done")
-    assert not output.exists()
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no")])
@@ -42,7 +29,7 @@ def test_a_shard_that_cannot_be_written_for_any_reason_stops_the_job(error):
         raise error
 
     here, there = Pipe()
-    server = local._Server(there, SimpleNamespace(commit=commit))
+    server = worker_loop._Loop(there, SimpleNamespace(commit=commit))
     server._commit(SimpleNamespace(task=SimpleNamespace(shard=7)), {})
     assert here.poll(5)
     kind, stopped = here.recv()
@@ -87,11 +74,13 @@ def test_files_that_lie_in_the_current_folder_are_not_run(tmp_path, monkeypatch)
         child.stop()
 
 
-@pytest.mark.parametrize("error", [MissingExtraError("ray", "ray", "it"), local.disk_error(OSError(28, "full"), "out")])
+@pytest.mark.parametrize(
+    "error", [MissingExtraError("ray", "ray", "it"), commit.disk_error(OSError(28, "full"), "out")]
+)
 def test_what_a_worker_lacks_is_no_refusal(error):
     """It comes through the pipe as it is, and the command ends with the code for what is missing or full."""
     here, there = Pipe()
-    here.send(local._portable(error))
+    here.send(worker_loop._portable(error))
     came = there.recv()
     assert (type(came), str(came), exit_code(came)) == (type(error), str(error), 3)
     assert exit_code(JobError("another plan")) == 4
@@ -120,7 +109,7 @@ def test_a_shard_at_which_workers_die_of_nothing_known_is_given_up(tmp_path):
 
 @pytest.mark.parametrize(
     ("end", "said"),
-    [("raise SystemExit(7)", "(exit code 1): what it said is above"), ("os.kill(os.getpid(), 9)", "is there memory")],
+    [("raise SystemExit(7)", "(exit code 1): its output is above"), ("os.kill(os.getpid(), 9)", "is there memory")],
 )
 def test_a_worker_that_cannot_start_says_how_it_ended(tmp_path, monkeypatch, end, said):
     (tmp_path / "sitecustomize.py").write_text(f"import os\n{end}\n")

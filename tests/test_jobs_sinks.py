@@ -7,6 +7,7 @@ import json
 import os
 import struct
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ from job_corpus import contents, write_png, write_wav
 
 from anytok.errors import JobError, UsageError
 from anytok.jobs import JobConfig, plan_job, run_job, verify_job
-from anytok.jobs.config import SINK_KINDS, SinkConfig, SourceConfig, TokenizerConfig
+from anytok.jobs.config import SinkConfig, SinkKind, SourceConfig, TokenizerConfig
 from anytok.jobs.sinks.tables import _ends, check_total
 from anytok.registry import load_tokenizer
 from anytok.vocab import Segment, Vocabulary, build_layout, build_vocabulary
 
-KINDS = tuple(SINK_KINDS)
+KINDS = get_args(SinkKind)
 
 
 def vocabulary_file(path: Path, text_size: int = 32000) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from job_corpus import rows, speech_folder, speech_job, write_png, write_wav
+from job_corpus import listed, rows, speech_folder, speech_job, wav_bytes, write_png, write_tar, write_wav
 
 from anytok.errors import JobError, MediaError, UsageError
 from anytok.jobs import JobConfig, run_job, verify_job
@@ -20,17 +19,6 @@ from anytok.jobs.config import SourceConfig, TokenizerConfig
 from anytok.jobs.fetch import fetch
 from anytok.jobs.sources import open_sources
 from anytok.registry import load_tokenizer
-
-
-def wav_bytes(path: Path, num_samples: int, seed: int) -> bytes:
-    write_wav(path, num_samples, seed)
-    return path.read_bytes()
-
-
-def listed(path: Path, **options) -> list:
-    config = JobConfig("out", (SourceConfig(str(path), **options),), {"speech": TokenizerConfig("fake-speech")})
-    [(_, source)] = open_sources(config)
-    return list(source.items())
 
 
 def codes_of(path: Path):
@@ -176,14 +164,6 @@ def test_a_stray_quote_in_a_manifest_does_not_swallow_rows(tmp_path):
         listed(tmp_path / "list.tsv")
     (tmp_path / "list.csv").write_text('path,text\na.wav,"eins\nzwei"\nb.wav,"""drei"" vier"\n')
     assert [item.text for item in listed(tmp_path / "list.csv")] == ["eins\nzwei", '"drei" vier']
-
-
-def write_tar(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
 
 
 def test_webdataset_shards(tmp_path):

@@ -162,11 +162,9 @@ def test_what_cannot_be_reached_is_named(tmp_path):
 
 
 def test_a_folder_that_cannot_be_listed_is_not_called_a_full_disk(tmp_path, monkeypatch):
-    from anytok.jobs import sources
-
     def refuse(path):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(sources.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(JobError, match=r"a source cannot be listed: .*Permission denied"):
         run_job(speech_job(tmp_path, tmp_path / "out"))

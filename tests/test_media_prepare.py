@@ -20,7 +20,7 @@ from attacks.sounds import encoded, tone
 from PIL import Image
 
 from anytok import Audio, MediaError, Spec, UsageError
-from anytok.media import prepare, prepare_batch, prepare_batches
+from anytok.media import prepare, prepare_each
 from anytok.media.audio import load_audio
 from anytok.media.image import load_image
 from anytok.media.resample import resample
@@ -139,16 +139,16 @@ def test_wrong_kind_of_media(tmp_path: Path) -> None:
             prepare(source, SOUNDS[0])
 
 
-def test_batch_names_the_item(tmp_path: Path) -> None:
+def test_the_first_bad_item_is_named(tmp_path: Path) -> None:
     good, bad = Audio(WAVE, 44100), tmp_path / "bad.wav"
     bad.write_bytes(b"not sound")
-    assert prepare_batch([good, good], SOUNDS[0]) == [prepare(good, SOUNDS[0])] * 2
-    assert prepare_batch([], SOUNDS[0]) == []
+    assert list(prepare_each([good, good], SOUNDS[0])) == [prepare(good, SOUNDS[0])] * 2
+    assert list(prepare_each([], SOUNDS[0])) == []
     with pytest.raises(MediaError) as caught:
-        prepare_batch([good, good, b"not sound"], SOUNDS[0])
+        list(prepare_each([good, good, b"not sound"], SOUNDS[0]))
     assert caught.value.key == "item 2" and str(caught.value).startswith("item 2: ")
     with pytest.raises(MediaError) as caught:
-        prepare_batch([good, bad], SOUNDS[0])
+        list(prepare_each([good, bad], SOUNDS[0]))
     assert caught.value.key == str(bad)
     many = tmp_path / "many.wav"
     many.write_bytes(encoded("WAV", "PCM_16", tone(100, 3)))
@@ -157,39 +157,37 @@ def test_batch_names_the_item(tmp_path: Path) -> None:
     assert caught.value.key == str(many)
 
 
-def test_batches_are_prepared_when_they_are_wanted() -> None:
+def test_items_are_prepared_when_they_are_asked_for() -> None:
     """A picture may be there many times; whoever stops early leaves no threads behind."""
     before, once = threading.active_count(), prepare(photo(), IMAGE)
     picture, palette = photo(), photo().quantize(16)
-    batches = prepare_batches([picture, palette] * 4 + [picture, b"not a picture", picture], IMAGE, 4)
-    for _ in range(2):
-        assert next(batches) == [once, prepare(palette, IMAGE)] * 2
+    prepared = prepare_each([picture, palette] * 4 + [picture, b"not a picture", picture], IMAGE)
+    assert [next(prepared) for _ in range(9)] == [once, prepare(palette, IMAGE)] * 4 + [once]
     assert threading.active_count() > before
     with pytest.raises(MediaError) as caught:
-        next(batches)
+        next(prepared)
     assert caught.value.key == "item 9"
-    abandoned = prepare_batches([picture] * 9, IMAGE, 4)
+    abandoned = prepare_each([picture] * 90, IMAGE)
     next(abandoned)
-    abandoned.close()
+    abandoned.close()  # type: ignore[attr-defined]
     assert threading.active_count() <= before
-    assert list(prepare_batches([], IMAGE, 4)) == []
 
 
-def test_the_next_batch_is_prepared_while_one_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_pictures_are_prepared_while_one_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules[prepare.__module__]
-    real, begun, both = load_image, list[bytes](), threading.Event()
+    real, begun, all_begun = load_image, list[bytes](), threading.Event()
 
     def watched(source: bytes, **options: Any) -> Image.Image:
         begun.append(source)
-        if len(begun) == 6:
-            both.set()
+        if len(begun) == module._AHEAD:
+            all_begun.set()
         return real(source, **options)
 
     monkeypatch.setattr(module, "load_image", watched)
-    batches = prepare_batches([encoded_picture(photo(), "PNG")] * 10, IMAGE, 3)
-    assert len(next(batches)) == 3
-    assert both.wait(10) and len(begun) == 6
-    batches.close()
+    prepared = prepare_each([encoded_picture(photo(), "PNG")] * (3 * module._AHEAD), IMAGE)
+    next(prepared)
+    assert all_begun.wait(10) and len(begun) == module._AHEAD  # and no more: they wait in memory
+    prepared.close()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("preprocessing", ["", "nearest", "bicubic:transform"])

@@ -21,6 +21,7 @@ from anytok import (
     Tokenizer,
     UsageError,
     VocabularyError,
+    catalogue,
     load_multimodal,
     multimodal,
     registry,
@@ -52,13 +53,19 @@ class Toy(Tokenizer):
             self.check(item)
         return [(self.spec.modality, int(item.values.sum()), options) for item in codes]
 
+    def _encode(self, prepared: Any) -> list[Codes]:
+        raise NotImplementedError("numbers are no media, so nothing is prepared")
+
+    def _decode(self, codes: Any) -> list[Any]:
+        raise NotImplementedError
+
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Toy, "loads", [])
     toy = {"native": f"{__name__}:Toy"}
-    entries = {name: registry.Entry(entry.spec, toy) for name, entry in registry._BUILT_IN.items()}
-    monkeypatch.setattr(registry, "_BUILT_IN", entries)
+    entries = {name: (spec, toy) for name, (spec, _) in catalogue.BUILT_IN.items()}
+    monkeypatch.setattr(registry, "BUILT_IN", entries)
 
 
 def test_there_and_back() -> None:
@@ -172,7 +179,7 @@ def test_a_tokenizer_that_has_no_choice_of_layers_is_not_asked_for_fewer(monkeyp
 
     monkeypatch.setitem(globals(), "Fixed", Fixed)
     spec = registry.find("speechtokenizer-snake").spec
-    monkeypatch.setitem(registry._BUILT_IN, spec.name, registry.Entry(spec, {"native": f"{__name__}:Fixed"}))
+    monkeypatch.setitem(registry.BUILT_IN, spec.name, (spec, {"native": f"{__name__}:Fixed"}))
     any2any = load_multimodal("anygpt")
     assert any2any.to_codes([Speech(7)])[0].num_codebooks == 8  # type: ignore[union-attr]
     assert len(any2any.encode([Speech(7)])) == 5  # the first layer's three codes, between their markers

@@ -43,9 +43,9 @@ def test_every_part_equals_its_tokenizer(tokenizers: dict[str, Tokenizer], vocab
     for place, codes in zip((1, 3, 4), wanted, strict=True):
         assert isinstance(parts[place], Codes)
         assert np.array_equal(parts[place].values, codes.values)
-    heard = any2any.to_media(parts[3:5])
-    assert np.array_equal(heard[0].wave, speech.decode(parts[3]).wave)
-    assert np.array_equal(heard[1].wave, music.decode(parts[4]).wave)
+    sounds = any2any.to_media(parts[3:5])
+    assert np.array_equal(sounds[0].wave, speech.decode(parts[3]).wave)
+    assert np.array_equal(sounds[1].wave, music.decode(parts[4]).wave)
 
 
 def test_an_engine_with_one_layer_gives_the_same_speech(tokenizers: dict[str, Tokenizer], vocab: Vocabulary) -> None:

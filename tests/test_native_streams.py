@@ -15,9 +15,10 @@ from torch.multiprocessing.reductions import StorageWeakRef
 import anytok
 from anytok.checkpoints.report import load_state
 from anytok.checkpoints.seanet import model_state, read_codec
-from anytok.engines.native import precision, tiled_codec
+from anytok.engines.native import precision
 from anytok.engines.native.cpu import codec as cpu_codec
 from anytok.engines.native.cpu import spill
+from anytok.engines.native.gpu.codec import TiledCodec
 from anytok.errors import CodesError, MediaError, UsageError
 from anytok.models.codec import Codec
 
@@ -206,7 +207,7 @@ def test_a_stream_is_one_item(pair):
             late()
 
 
-@pytest.mark.parametrize("form", [cpu_codec.FastCodec, tiled_codec.TiledCodec])
+@pytest.mark.parametrize("form", [cpu_codec.FastCodec, TiledCodec])
 def test_an_encoder_that_overflows_is_found_out(pair, form):
     """As in float16 on a GPU; NaN would be code 0 of every layer, in silence."""
     tokenizer, twin = pair

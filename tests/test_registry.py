@@ -19,8 +19,9 @@ from PIL import Image
 
 import anytok
 from anytok import UsageError
+from anytok.catalogue import SUITES
 from anytok.errors import CheckpointError, MissingExtraError
-from anytok.registry import SUITES, find, list_tokenizers, load_tokenizer
+from anytok.registry import find, list_tokenizers, load_tokenizer
 
 GOLDEN = Path(__file__).parent / "golden"
 PUBLISHED = ["encodec-24khz", "encodec-32khz", "encodec-48khz", "seed-2", "speechtokenizer", "speechtokenizer-snake"]
@@ -32,7 +33,7 @@ from anytok import Codes, Spec, Tokenizer
 class Steps(Tokenizer):
     """Sixteen loudness steps, ten a second."""
 
-    spec = Spec("loudness-steps", "speech", 1, 16, frame_rate=10, sample_rate=8000, channels=1)
+    spec = Spec("loudness-steps", "speech", 1, 16, frame_rate=10, sample_rate=8000, preprocessing="first:functional")
 
     @classmethod
     def load(cls, spec, checkpoint=None, *, device="cpu", dtype="float32", gain=1.0):
@@ -40,10 +41,10 @@ class Steps(Tokenizer):
         tokenizer.gain = gain
         return tokenizer
 
-    def encode_batch(self, media):
-        return [Codes(np.zeros((1, self.spec.frames_of(m.num_samples)), int), self.spec, m.num_samples) for m in media]
+    def _encode(self, prepared):
+        return [Codes(np.zeros((1, self.spec.frames_of(m.num_samples)), int), self.spec) for m in prepared]
 
-    def decode_batch(self, codes, **options):
+    def _decode(self, codes):
         raise NotImplementedError
 '''
 
@@ -114,7 +115,14 @@ def test_another_package_adds_a_tokenizer(tmp_path: Path, monkeypatch: pytest.Mo
         anytok.load_tokenizer("loudness-steps", volume=2.0)
 
 
-@pytest.mark.parametrize(("code", "said"), [("import no_such_package", "no_such_package"), ("Steps = 3", "spec")])
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import no_such_package", "no_such_package"),
+        ("Steps = 3", "no class derived"),
+        ("import anytok\nclass Steps(anytok.Tokenizer): pass", "no `spec`"),
+    ],
+)
 def test_a_broken_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str) -> None:
     monkeypatch.delitem(sys.modules, "their_package", raising=False)
     install(tmp_path, "loudness-steps", "their_package:Steps", code)
@@ -157,10 +165,10 @@ class Plain(anytok.Tokenizer):
     def __init__(self, number: int) -> None:
         self.spec, self.number = anytok.Spec("plain", "speech", 1, 2), number
 
-    def encode_batch(self, media: Any) -> list[anytok.Codes]:
+    def _encode(self, prepared: Any) -> list[anytok.Codes]:
         raise NotImplementedError
 
-    def decode_batch(self, codes: Any, **options: Any) -> list[Any]:
+    def _decode(self, codes: Any) -> list[Any]:
         raise NotImplementedError
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +125,8 @@ def required(state: State) -> list[str]:
 def test_no_required_tensor_may_be_missing(tmp_path: Path, state: State, engine: str) -> None:
     keys = required(state)
     assert len(keys) == 104
-    for key in keys if engine == "native" else keys[::9]:
+    of_each_kind = {re.sub(r"\d+", "N", key): key for key in keys}.values()  # a layer stands for all of its kind
+    for key in of_each_kind if engine == "native" else keys[::9]:
         with pytest.raises(CheckpointError, match=r"missing|incomplete"):
             load_tokenizer(
                 "seed-2", engine=engine, checkpoint=write(tmp_path, {k: v for k, v in state.items() if k != key})
@@ -157,14 +159,14 @@ def test_published_sizes_are_said_twice_and_alike() -> None:
 
 
 CONFIGS: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
-    (lambda config: config.pop("queries"), "lacks queries"),
-    (lambda config: config.clear(), "lacks image_size, patch_size"),
-    (lambda config: config.update(vision_layers=0), "vision_layers is 0"),
-    (lambda config: config.update(vision_layers="2"), "vision_layers is '2'"),
-    (lambda config: config.update(vision_layers=True), "vision_layers is True"),
-    (lambda config: config.update(vision_width=1 << 30), "vision_width is 1073741824"),
-    (lambda config: config.update(vision_heads=3), "vision_width 88 is no multiple of vision_heads 3"),
-    (lambda config: config.update(image_size=225), "image_size 225 is no multiple of patch_size 14"),
+    (lambda config: config.pop("queries"), "missing 'queries'"),
+    (lambda config: config.clear(), "missing 'image_size', 'patch_size'"),
+    (lambda config: config.update(vision_layers=0), "vision_layers=0: expected a whole number, 1 to 999"),
+    (lambda config: config.update(vision_layers="2"), "vision_layers='2'"),
+    (lambda config: config.update(vision_layers=True), "vision_layers=True"),
+    (lambda config: config.update(vision_width=1 << 30), "vision_width=1073741824"),
+    (lambda config: config.update(vision_heads=3), "vision_width=88: expected a multiple of vision_heads, 3"),
+    (lambda config: config.update(image_size=225), "image_size=225: expected a multiple of patch_size, 14"),
 ]
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from contract import GOLDEN, ImageContract
 from tiny_unclip import tiny_pipeline
 
 import anytok
 from anytok import Tokenizer
+from anytok.testing import ImageContract
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 class TestSeed(ImageContract):

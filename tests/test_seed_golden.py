@@ -46,8 +46,8 @@ def test_stages_are_the_originals() -> None:
     tokenizer = load_tokenizer("seed-2", checkpoint=GOLDEN)
     assert isinstance(tokenizer, SeedTokenizer)
     with torch.inference_mode():
-        vision_bme = tokenizer._model.look(normalize(EXPECTED["image.0.rgb224"].permute(1, 2, 0)[None]))
-        query_btd = tokenizer._model.ask(vision_bme)
+        vision_bme = tokenizer._model.encode_image(normalize(EXPECTED["image.0.rgb224"].permute(1, 2, 0)[None]))
+        query_btd = tokenizer._model.query(vision_bme)
     assert_close(vision_bme[0], EXPECTED["image.0.vision"])
     assert_close(query_btd[0], EXPECTED["image.0.query"])
 

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
-from anytok.engines.native import seed
 from anytok.engines.native.seed import SeedTokenizer
 from anytok.errors import MediaError, UsageError
-from anytok.media import prepare, prepare_batch
+from anytok.media import prepare, prepare_each
 from anytok.models.seed import Seed, normalize
 from anytok.models.vit import VisionTransformer
 from anytok.registry import load_tokenizer
@@ -48,12 +47,12 @@ def pictures() -> list[Image.Image]:
 @torch.inference_mode()
 def test_a_query_sees_itself_and_those_before_it(tokenizer: SeedTokenizer) -> None:
     model = tokenizer._model
-    image_bme = model.look(normalize(EXPECTED["image.0.rgb224"].permute(1, 2, 0)[None]))
-    before_btd = model.qformer(model.qformer.begin(model.query_tokens), image_bme)
+    image_bme = model.encode_image(normalize(EXPECTED["image.0.rgb224"].permute(1, 2, 0)[None]))
+    before_btd = model.qformer(model.qformer.attend_queries(model.query_tokens), image_bme)
     for changed in (0, 20, 31):
         queries_1td = model.query_tokens.clone()
         queries_1td[0, changed] = torch.linspace(-1, 1, queries_1td.shape[-1])
-        after_btd = model.qformer(model.qformer.begin(queries_1td), image_bme)
+        after_btd = model.qformer(model.qformer.attend_queries(queries_1td), image_bme)
         difference_t = (after_btd - before_btd).abs().amax((0, 2))
         assert difference_t[:changed].sum() == 0
         assert difference_t[changed:].min() > 0.01
@@ -62,12 +61,12 @@ def test_a_query_sees_itself_and_those_before_it(tokenizer: SeedTokenizer) -> No
 @torch.inference_mode()
 def test_what_is_kept_from_the_first_layer_is_what_it_gives(tokenizer: SeedTokenizer) -> None:
     model = tokenizer._model
-    image_bme = model.look(normalize(EXPECTED["image.1.rgb224"].permute(1, 2, 0)[None]))
-    kept_btd, kept, model.begun_1td = model.ask(image_bme), model.begun_1td, None
+    image_bme = model.encode_image(normalize(EXPECTED["image.1.rgb224"].permute(1, 2, 0)[None]))
+    kept_btd, kept, model.attended_1td = model.query(image_bme), model.attended_1td, None
     try:
-        assert torch.equal(model.ask(image_bme), kept_btd)
+        assert torch.equal(model.query(image_bme), kept_btd)
     finally:
-        model.begun_1td = kept
+        model.attended_1td = kept
 
 
 def test_patches_are_cut_as_the_published_convolution_reads_them() -> None:
@@ -115,15 +114,6 @@ def test_the_model_sees_one_shape_only(pictures: list[Image.Image]) -> None:
     tokenizer._latents = watched
     assert [len(tokenizer.encode_batch(pictures[:count])) for count in (0, 1, 4, 6)] == [0, 1, 4, 6]
     assert seen == {(4, 3, 224, 224)}
-
-
-def test_pictures_are_prepared_many_at_a_time_however_few_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And in whole batches: what fills up the last one is computed for nothing."""
-    asked: list[int] = []
-    monkeypatch.setattr(seed, "prepare_batches", lambda media, spec, size: asked.append(size) or [])
-    for batch_size in (1, 20, 33):
-        assert load(batch_size=batch_size).encode_batch([]) == []
-    assert asked == [32, 40, 33]
 
 
 def test_bfloat16_is_close_and_says_so(tokenizer: SeedTokenizer, pictures: list[Image.Image]) -> None:
@@ -199,9 +189,9 @@ def test_files_are_prepared_side_by_side_and_in_order(tmp_path: Path) -> None:
     for index, picture in enumerate(pictures):
         picture.save(tmp_path / f"{index}.png")
         files.append(tmp_path / f"{index}.png" if index % 3 else picture)
-    found = [np.asarray(each) for each in prepare_batch([*files, *files], spec)]
+    found = [np.asarray(each) for each in prepare_each([*files, *files], spec)]
     expected = [np.asarray(prepare(picture, spec)) for picture in pictures]
     np.testing.assert_array_equal(found, [*expected, *expected])
     (tmp_path / "7.png").write_bytes(b"broken")
     with pytest.raises(MediaError, match=r"7\.png"):
-        prepare_batch([*files, tmp_path / "absent.png"], spec)
+        list(prepare_each([*files, tmp_path / "absent.png"], spec))

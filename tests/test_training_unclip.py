@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import safetensors.torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from anytok.checkpoints.seed import SeedSizes
 from anytok.errors import CheckpointError, UsageError
 from anytok.training import train
 from anytok.training.config import RunConfig, TrainConfig
 from anytok.training.export import export_seed, export_unclip, export_vae
-from anytok.training.image import ImageConfig, ImageRecipe, SeedSizes
+from anytok.training.image import ImageConfig, ImageRecipe
 from anytok.training.unclip import UnclipConfig, UnclipRecipe, UnetSizes
 from anytok.training.vae import VaeConfig, VaeRecipe, VaeSizes
 
@@ -32,10 +34,11 @@ UNET = UnetSizes(
 RUN = RunConfig(steps=2, batch_size=2, warmup=1)
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> TrainConfig:
-    """A painter's, with photographs and both finished runs that it needs."""
-    data = tmp_path / "data"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs, and both finished runs that a painter needs."""
+    folder = tmp_path_factory.mktemp("finished")
+    data = folder / "data"
     data.mkdir()
     for i in range(4):
         levels = np.random.default_rng(i).integers(0, 256, (4, 4, 3), np.uint8)
@@ -43,10 +46,17 @@ def config(tmp_path: Path) -> TrainConfig:
     seed = ImageRecipe(TrainConfig("seed", "image", str(data), "", RUN, ImageConfig(SEED)))
     seed.prepare(np.random.default_rng(0))
     seed._start_quantizer(np.random.default_rng(0))
-    export_seed(seed, tmp_path / "seed")
-    export_vae(VaeRecipe(TrainConfig("vae", "vae", str(data), "", RUN, VaeConfig(VAE))), tmp_path / "vae")
+    export_seed(seed, folder / "seed")
+    export_vae(VaeRecipe(TrainConfig("vae", "vae", str(data), "", RUN, VaeConfig(VAE))), folder / "vae")
+    return folder
+
+
+@pytest.fixture
+def config(finished: Path, tmp_path: Path) -> TrainConfig:
+    """A painter's, with copies of these, which a test may spoil."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     model = UnclipConfig(str(tmp_path / "seed"), str(tmp_path / "vae"), UNET, num_pairs=16)
-    return TrainConfig("tiny", "unclip", str(data), str(tmp_path / "run"), RUN, model)
+    return TrainConfig("tiny", "unclip", str(tmp_path / "data"), str(tmp_path / "run"), RUN, model)
 
 
 def changed(config: TrainConfig, **changes: object) -> TrainConfig:
@@ -70,7 +80,7 @@ def test_a_painter_is_trained_from_its_config_and_again_from_the_same_pairs(
     made = (tmp_path / "run" / "pairs.safetensors").stat().st_mtime_ns
     train(tmp_path / "a.toml")
     assert (tmp_path / "run" / "pairs.safetensors").stat().st_mtime_ns == made
-    assert not list((tmp_path / "run").glob("*.part"))
+    assert not list((tmp_path / "run").glob(".*"))
 
 
 @pytest.mark.parametrize("key", ["tokenizer", "vae"])

@@ -11,7 +11,7 @@ from llama import llama_tokenizer
 from tokenizers import AddedToken
 
 from anytok import Vocabulary, VocabularyError, load_vocabulary
-from anytok.vocab import Special, TextIds, build_layout
+from anytok.vocab import ByteTokenizer, Special, TextIds, build_layout
 from anytok.vocab.templates import TEMPLATES
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "golden/anygpt_strings.jsonl").open(encoding="utf-8")]
@@ -154,3 +154,22 @@ def test_vocabulary_imports_no_torch() -> None:
         "import sys, anytok; anytok.load_vocabulary('anygpt'); assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_saved_vocabulary_takes_no_other_text_tokenizer(extended: Vocabulary, tmp_path: Path) -> None:
+    extended.save(tmp_path / "v.json")
+    partly, elsewhere, more = llama_tokenizer(), llama_tokenizer(), llama_tokenizer()
+    partly.add_tokens(extended.layout.tokens()[:-1], special_tokens=True)
+    elsewhere.add_tokens(["<pad>", *extended.layout.tokens()], special_tokens=True)
+    more.add_tokens([*extended.layout.tokens(), "<pad>"], special_tokens=True)
+    for fits in (llama_tokenizer(), extended.text_tokenizer, more, None):
+        assert Vocabulary.from_file(tmp_path / "v.json", fits).text_tokenizer is fits
+    for other, why in (
+        (llama_tokenizer(31999), "has 31999 ids; anygpt is laid out for 32000 text ids"),
+        (llama_tokenizer(32001), "has 32001 ids; "),
+        (ByteTokenizer(), "has 256 ids; "),
+        (partly, r"has 49417 ids; .*<eomu> at 49417"),
+        (elsewhere, r"has 49419 ids and \[Human\] at id 32001; .*\[Human\] at 32000"),
+    ):
+        with pytest.raises(VocabularyError, match=f"the text tokenizer {why}.*base tokenizer, or that one extended"):
+            Vocabulary.from_file(tmp_path / "v.json", other)

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 import anytok
-from anytok.media import prepare_batch
+from anytok.catalogue import SUITES
+from anytok.media import prepare
 from anytok.metrics.audio import log_mel_distance
 from anytok.metrics.image import retrieved
-from anytok.registry import SUITES, find
+from anytok.registry import find
 
 WEIGHTS = Path(anytok.__file__).parent / "weights"
 GOLDEN = Path(__file__).parent / "golden"
@@ -78,7 +79,7 @@ PIECE = GOLDEN / "mini" / "piece-120.flac"
 def test_sound_comes_back_recognisable(name: str, source: str, tokenizers: dict[str, anytok.Tokenizer]) -> None:
     """Nearer, by half at least, than silence or the same sound backwards."""
     tokenizer = tokenizers[name]
-    audio = sound(name) if source == "real" else prepare_batch([PIECE], tokenizer.spec)[0]
+    audio = sound(name) if source == "real" else prepare(PIECE, tokenizer.spec)
     made, wave = tokenizer.decode(tokenizer.encode(audio)).wave[0], audio.wave[0]
     distance = log_mel_distance(made, wave, audio.sample_rate)
     assert made.shape == wave.shape

@@ -1,4 +1,4 @@
-"""Import transformers and diffusers where a torchaudio that cannot load is installed.
+"""Import transformers and diffusers where a torchaudio that cannot load is installed; text tokenizers from there.
 
 torchaudio's last release fits one older torch and raises when imported beside today's; transformers imports any
 that it finds, and diffusers imports transformers. Nothing in anytok needs torchaudio.
@@ -10,8 +10,12 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-__all__ = ["around_torchaudio"]
+from ..errors import MissingExtraError, UsageError, first_line
+
+__all__ = ["around_torchaudio", "load_text_tokenizer"]
 
 
 @contextmanager
@@ -27,6 +31,25 @@ def around_torchaudio() -> Iterator[None]:
         if broken:
             _look_now()
             del sys.modules["torchaudio"]
+
+
+def load_text_tokenizer(source: str | Path, *, local_only: bool = False) -> Any:
+    """A Hugging Face tokenizer from a folder or, unless `local_only`, by its name on the hub.
+
+    Raises UsageError where there is none, MissingExtraError without transformers.
+    """
+    with around_torchaudio():
+        try:
+            from transformers import AutoTokenizer
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("transformers", "hf", "reading a text tokenizer") from error
+        try:
+            return AutoTokenizer.from_pretrained(source, local_files_only=local_only or Path(source).is_dir())
+        except Exception as error:  # OSError, ValueError, KeyError, the parser's own: whatever is in a stranger's files
+            raise UsageError(
+                f"no text tokenizer at {source} ({first_line(error)}): expected a folder with tokenizer.json, or a hub "
+                "name"
+            ) from error
 
 
 def _look_now() -> None:

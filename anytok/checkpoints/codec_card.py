@@ -6,6 +6,7 @@ import dataclasses
 
 from ..arguments import whole
 from ..errors import CheckpointError, UsageError
+from ..recipes import with_sound_options
 from ..spec import Spec
 from .codec_sizes import CodecSizes
 from .seanet import CodecFiles
@@ -22,8 +23,9 @@ def codec_card(
     num_codebooks: int | None = None,
     bandwidth: float | None = None,
     resampler: str | None = None,
+    channels: str | None = None,
 ) -> Spec:
-    """The Spec of these weights under these options, but for the id: see `read.with_id`.
+    """The Spec of these weights under these options, but for the id: see `Tokenizer.identified`.
 
     Raises CheckpointError where the files are of another tokenizer than `spec` names (rate, channels,
     activation), UsageError on options that the model cannot serve.
@@ -31,9 +33,6 @@ def codec_card(
     sizes = files.sizes
     _check_fits(spec, files)
     books = _books(spec, sizes, num_codebooks, bandwidth)
-    mix, _, published = spec.preprocessing.partition(":")
-    if resampler not in (None, "functional", "transform", "soxr"):
-        raise UsageError(f"resampler {resampler!r}: expected 'functional', 'transform' or 'soxr'")
     return dataclasses.replace(
         spec,
         num_codebooks=books,
@@ -41,7 +40,7 @@ def codec_card(
         frame_rate=sizes.frame_rate,
         segment_samples=sizes.segment_samples,
         segment_stride=sizes.segment_stride,
-        preprocessing=f"{mix}:{resampler or published}",
+        preprocessing=with_sound_options(spec.preprocessing, channels=channels, resampler=resampler),
     )
 
 

@@ -6,13 +6,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from ..arguments import choice
 from ..errors import CheckpointError, UsageError
+from ..records import AT_LEAST_ONE, Within, build
 
 __all__ = ["CodecSizes", "audiocraft_sizes", "encodec_sizes", "speech_sizes"]
 
 _PADDINGS = ("reflect", "constant")
+_Number = Annotated[int, Within(1, 1 << 20)]  # configs may come from anywhere: what no model has is refused
 _NORMS = ("weight_norm", "time_group_norm", "none")
 
 
@@ -20,30 +23,30 @@ _NORMS = ("weight_norm", "time_group_norm", "none")
 class CodecSizes:
     """Everything that shapes a SEANet codec; the names follow EnCodec's config."""
 
-    sample_rate: int
-    channels: int
-    num_filters: int
-    dimension: int
-    ratios: tuple[int, ...]
-    num_codebooks: int
-    codebook_size: int
-    kernel: int = 7
-    last_kernel: int = 7
-    residual_kernel: int = 3
-    num_residual_layers: int = 1
-    dilation_base: int = 2
-    compress: int = 2
-    num_lstm_layers: int = 2
+    sample_rate: _Number
+    channels: _Number
+    num_filters: Annotated[int, Within(1, 4096)]
+    dimension: Annotated[int, Within(1, 1 << 16)]
+    ratios: Annotated[tuple[_Number, ...], AT_LEAST_ONE]
+    num_codebooks: Annotated[int, Within(1, 128)]
+    codebook_size: _Number
+    kernel: _Number = 7
+    last_kernel: _Number = 7
+    residual_kernel: _Number = 3
+    num_residual_layers: _Number = 1
+    dilation_base: _Number = 2
+    compress: _Number = 2
+    num_lstm_layers: _Number = 2
     bidirectional: bool = False
     activation: str = "ELU"
     shortcut: bool = True
     causal: bool = False
-    pad_mode: str = "reflect"
+    pad_mode: Literal["reflect", "constant"] = "reflect"
     norm: bool = False  # GroupNorm over channels and time behind every convolution
     weight_norm: bool = False  # convolutions are stored as direction and gain
     normalize: bool = False  # divide each segment by its loudness first
-    segment_samples: int | None = None
-    segment_stride: int | None = None
+    segment_samples: Annotated[int, Within(1, 1 << 40)] | None = None
+    segment_stride: Annotated[int, Within(1, 1 << 40)] | None = None
     bandwidths: tuple[float, ...] = ()  # kbit/s
 
     @property
@@ -69,25 +72,13 @@ class CodecSizes:
 
 
 def _sizes(where: str, **values: Any) -> CodecSizes:
-    """CodecSizes after a check that every number is of a sane kind and size (configs may come from anywhere)."""
-    limits = {"num_codebooks": 128, "codebook_size": 1 << 20, "num_filters": 4096, "dimension": 65536}
-    switches = [field.name for field in fields(CodecSizes) if field.type == "bool"]
-    for name, value in values.items():
-        numbers = value if name == "ratios" else (value,) if type(value) is int else ()
-        if any(type(n) is not int or not 0 < n <= limits.get(name, 1 << 20) for n in numbers):
-            raise CheckpointError(f"{where}: {name} is {value!r}; expected positive whole numbers of a usual size")
-        if name in (*limits, "sample_rate") and type(value) is not int:
-            raise CheckpointError(f"{where}: {name} is {value!r}; expected a whole number")
-        if name in switches and type(value) is not bool:
-            raise CheckpointError(f"{where}: {name} is {value!r}; expected true or false")
-    return CodecSizes(**values)
+    return build(CodecSizes, values, where, CheckpointError)
 
 
 def _check_known(where: str, config: Mapping[str, Any], **known: tuple[Any, ...]) -> None:
     """Raise CheckpointError if a setting, where it is given, is none of those that our model can follow."""
     for name, values in known.items():
-        if config.get(name, values[0]) not in values:
-            raise CheckpointError(f"{where}: {name} is {config[name]!r}; {' and '.join(map(repr, values))} can be run")
+        choice(f"{where}: {name}", config.get(name, values[0]), values, CheckpointError)
 
 
 def speech_sizes(config: Mapping[str, Any], folder: Path) -> CodecSizes:
@@ -98,7 +89,7 @@ def speech_sizes(config: Mapping[str, Any], folder: Path) -> CodecSizes:
             channels=1,
             num_filters=config["n_filters"],
             dimension=config["dimension"],
-            ratios=tuple(config["strides"]),
+            ratios=config["strides"],
             num_codebooks=config["n_q"],
             codebook_size=config["codebook_size"],
             residual_kernel=config["residual_kernel_size"],
@@ -166,7 +157,7 @@ def audiocraft_sizes(text: str, path: Path) -> CodecSizes:
             channels=codec["channels"],
             num_filters=seanet["n_filters"],
             dimension=seanet["dimension"],
-            ratios=tuple(seanet["ratios"]),
+            ratios=seanet["ratios"],
             num_codebooks=rvq["n_q"],
             codebook_size=rvq["bins"],
             kernel=seanet["kernel_size"],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from uuid import uuid4
 
-from ..errors import CheckpointError, FetchError, UsageError
+from ..atomic import replacing
+from ..errors import CheckpointError, FetchError, UsageError, first_line
 from .cards import CARDS, Card, RemoteFile
 
 __all__ = ["fetch", "missing_files", "published"]
@@ -85,7 +85,7 @@ def _download(card: Card, file: RemoteFile, path: Path) -> None:
                 _from_url(file.url, path)
             return
         except Exception as error:  # network, permission, missing repository: the list below names each
-            tried.append(f"  {repo or file.url}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            tried.append(f"  {repo or file.url}: {first_line(error)}")
     raise FetchError(
         f"{file.name} ({file.holds}, {file.size}) could not be fetched for {card.tokenizer}:\n"
         + "\n".join(tried)
@@ -106,9 +106,8 @@ def _from_hub(repo: str, file: RemoteFile, path: Path) -> None:
                 raise
         return
     fetched = Path(hf_hub_download(repo, file.path or file.name))
-    link = path.with_name(f".{path.name}~{uuid4().hex}")
-    link.symlink_to(fetched.resolve())
-    link.replace(path)  # also of a link whose file was cleared from the hub's cache, or of another process
+    with replacing(path) as link:  # also a link whose file was cleared from the hub's cache, or of another process
+        link.symlink_to(fetched.resolve())
 
 
 def _from_url(url: str, path: Path) -> None:

@@ -6,7 +6,6 @@ unpickler, which builds tensors and plain containers and nothing else.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import struct
@@ -18,10 +17,9 @@ import torch
 from torch import Tensor
 from xxhash import xxh3_128
 
-from ..errors import CheckpointError
-from ..spec import Spec
+from ..errors import CheckpointError, first_line
 
-__all__ = ["MAX_HEADER_BYTES", "MAX_TENSORS", "fingerprint", "read_config", "read_package", "read_tensors", "with_id"]
+__all__ = ["MAX_HEADER_BYTES", "MAX_TENSORS", "fingerprint", "read_config", "read_package", "read_tensors"]
 
 State = dict[str, Tensor]
 
@@ -99,20 +97,13 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     return xxh3_128(b"".join(digests)).hexdigest()[:12]
 
 
-def with_id(spec: Spec, fingerprint: str, dtype: str = "float32") -> Spec:
-    """The Spec that also says which weights these are, and the arithmetic where that changes codes."""
-    suffix = "" if dtype == "float32" else f"+{dtype}"
-    return dataclasses.replace(spec, id=f"{spec.name}@{fingerprint}{suffix}")
-
-
 def _read_torch(path: Path) -> dict[str, Any]:
     try:
         package = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the loader raises half a dozen types on damaged files
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{path}: cannot be read as plain weights ({reason}). It is damaged, or holds objects that would run "
-            "code when loaded; fetch it again from where it was published"
+            f"{path}: cannot be read as plain weights ({first_line(error)}). It is damaged, or holds objects that "
+            "would run code when loaded; fetch it again from where it was published"
         ) from error
     if not isinstance(package, Mapping):
         raise CheckpointError(f"{path}: holds a {type(package).__name__}; expected a state dict")

@@ -11,15 +11,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UsageError
+from ..records import Layers, Positive, Size, Within, build, multiple
 from ..spec import Spec
 from .fetch import fetch, published
-from .read import fingerprint, read_config, read_tensors, with_id
+from .read import read_config, read_tensors
 
 __all__ = ["SIZES", "SeedFiles", "read_seed"]
 
@@ -43,12 +44,39 @@ SIZES: Mapping[str, int | float] = {
     "embedding_dim": 1024,
 }
 
-_DIVISIBLE = (
-    ("image_size", "patch_size"),
-    ("vision_width", "vision_heads"),
-    ("qformer_width", "qformer_heads"),
-    ("qformer_width", "decoder_heads"),
-)
+@dataclass(frozen=True)
+class SeedSizes:
+    """The sizes in SEED's config.json but for the embedding's width, which is not its own choice in training."""
+
+    image_size: Size
+    patch_size: Size
+    vision_width: Size
+    vision_layers: Layers
+    vision_heads: Size
+    vision_mlp_ratio: Positive
+    qformer_width: Size
+    qformer_layers: Layers
+    qformer_heads: Size
+    cross_attention_frequency: Size
+    queries: Size
+    codebook_size: Annotated[int, Within(2, 1 << 20)]
+    codebook_dim: Size
+    decoder_layers: Layers
+    decoder_heads: Size
+
+    def __post_init__(self) -> None:
+        multiple("image_size", self.image_size, "patch_size", self.patch_size)
+        multiple("vision_width", self.vision_width, "vision_heads", self.vision_heads)
+        multiple("qformer_width", self.qformer_width, "qformer_heads", self.qformer_heads)
+        multiple("qformer_width", self.qformer_width, "decoder_heads", self.decoder_heads)
+        if self.vision_width * self.vision_mlp_ratio < 1:
+            raise UsageError(f"vision_mlp_ratio={self.vision_mlp_ratio}: leaves nothing of vision_width: raise it")
+
+
+@dataclass(frozen=True)
+class _AllSizes(SeedSizes):
+    embedding_dim: Size
+
 
 _VISION = "visual_encoder."
 
@@ -80,21 +108,23 @@ class SeedFiles:
             fetch(self.fetched_as)
         return folder
 
-    def spec(self, spec: Spec, *, dtype: str, interpolation: str) -> Spec:
-        """`spec` with this model's sizes and identity.
-
-        The hash leaves the ViT out, so that codes made with it can be decoded where it is absent. The ViT is
-        frozen in training: a Q-Former belongs to exactly one.
-        """
-        meaning = {key: value.float() for key, value in self.state.items() if _MEANING.fullmatch(key)}
-        card = dataclasses.replace(
+    def card(self, spec: Spec, *, interpolation: str) -> Spec:
+        """`spec` with the sizes of this model, but for the id."""
+        return dataclasses.replace(
             spec,
             codebook_size=self.sizes["codebook_size"],
             num_frames=self.sizes["queries"],
             image_size=self.sizes["image_size"],
             preprocessing=interpolation,
         )
-        return with_id(card, fingerprint(meaning), dtype)
+
+    def identity(self) -> dict[str, Tensor]:
+        """The weights that the id names: all that codes and embeddings depend on, but for the ViT.
+
+        So codes made with it can be decoded where it is absent. It is frozen in training: a Q-Former belongs to exactly
+        one.
+        """
+        return {key: value.float() for key, value in self.state.items() if _MEANING.fullmatch(key)}
 
 
 def read_seed(name: str, checkpoint: str | Path | None) -> SeedFiles:
@@ -135,21 +165,9 @@ def _sizes(path: Path) -> dict[str, Any]:
     if not path.exists():
         return dict(SIZES)
     config = read_config(path)
-    missing = [key for key in SIZES if key not in config]
-    if missing:
-        raise CheckpointError(
-            f"{path}: lacks {', '.join(missing)}. A config.json beside SEED's weights gives all their sizes; "
-            "without one they are the published model's"
-        )
-    for key, usual in SIZES.items():
-        value = config[key]
-        number = isinstance(value, int | type(usual)) and not isinstance(value, bool)
-        if not number or not 0 < value < (1_000 if key.endswith("layers") else 1_000_000):
-            raise CheckpointError(f"{path}: {key} is {value!r}, expected a positive number like {usual}")
-    for whole, part in _DIVISIBLE:
-        if config[whole] % config[part]:
-            raise CheckpointError(f"{path}: {whole} {config[whole]} is no multiple of {part} {config[part]}")
-    return {key: config[key] for key in SIZES}
+    found = {key: config[key] for key in SIZES if key in config}
+    where = f"{path}, which beside SEED's weights gives all their sizes"  # without one they are the published model's
+    return dataclasses.asdict(build(_AllSizes, found, where, CheckpointError))
 
 
 def _guidance_scale(path: Path) -> float:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError, MissingExtraError
+from ..atomic import replacing
+from ..errors import CheckpointError, MissingExtraError, first_line
 from .around_torchaudio import around_torchaudio
 
 __all__ = ["SCHEDULERS", "read_unclip"]
@@ -62,7 +63,7 @@ def read_unclip(folder: Path, embedding_dim: int, scheduler: str, device: str, d
         config = sampler_class.load_config(folder, subfolder="scheduler")
         sampler = sampler_class.from_config(config, **told)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}: not a complete unCLIP pipeline ({_first_line(error)})") from error
+        raise CheckpointError(f"{folder}: not a complete unCLIP pipeline ({first_line(error)})") from error
     _check_variant(folder, unet.config, normalizer.config.embedding_dim, embedding_dim)
     vae.encoder = vae.quant_conv = None  # two fifths of the VAE, which decoding never touches
     return {
@@ -98,12 +99,9 @@ def _empty_prompt(folder: Path) -> Tensor:
             raise CheckpointError(f"{path}: not the embedding of an empty prompt; delete it to have it made anew")
         return tensors["prompt_1ld"]
     prompt_1ld = _encode_nothing(folder)
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
+    # In a read-only folder the next load pays for the text encoder again.
+    with suppress(OSError), replacing(path) as aside:
         save_file({"prompt_1ld": prompt_1ld}, aside)
-        aside.replace(path)
-    except OSError:  # a read-only folder: the next load pays for the text encoder again
-        aside.unlink(missing_ok=True)
     return prompt_1ld
 
 
@@ -118,13 +116,9 @@ def _encode_nothing(folder: Path) -> Tensor:
         place = folder / "text_encoder"
         encoder = CLIPTextModel.from_pretrained(place, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}: cannot read its text encoder ({_first_line(error)})") from error
+        raise CheckpointError(f"{folder}: cannot read its text encoder ({first_line(error)})") from error
     text = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
     # The published text encoder takes no mask, padding is part of its input; a config may say otherwise.
     mask = text.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
     with torch.inference_mode():
         return encoder(text.input_ids, attention_mask=mask)[0].clone()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _NAME_BYTES = 100  # of a file's name
-_SUFFIX = {"image": ".png", "speech": ".wav", "music": ".wav"}
 
 
 def register(add: Any) -> None:
@@ -100,10 +99,7 @@ def _targets(items: list[tuple[str, Codes]], folder: Path, force: bool) -> list[
             number += 1
             name = f"{stem}-{number}"
         taken.add(name.lower())
-        suffix = _SUFFIX.get(codes.spec.modality)
-        if suffix is None:
-            raise CodesError(f"{source}: codes of the modality {codes.spec.modality!r}; known: {', '.join(_SUFFIX)}")
-        target = folder / (name + suffix)
+        target = folder / (name + (".png" if codes.spec.is_image else ".wav"))
         if target.exists() and not force:
             raise UsageError(f"{target}: exists already; choose another --out, or --force replaces it")
         targets.append(target)

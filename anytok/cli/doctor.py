@@ -35,9 +35,8 @@ def examine() -> list[Finding]:
         "torchaudio": _torchaudio,
         "media": lambda: _extra("media", {"av": "m4a, mp4, webm", "soxr": "the soxr resampler", "pillow_heif": "HEIC"}),
         "hf": lambda: _extra("hf", {"transformers": "text tokenizers"}),
-        "jobs": lambda: _extra("jobs", {"pyarrow": "parquet", "fsspec": "remote files"}),
         "ray": lambda: _extra("ray", {"ray": "jobs on a cluster"}),
-        "eval": lambda: _extra("eval", {"pystoi": "STOI", "matplotlib": "plots"}),
+        "eval": lambda: _extra("eval", {"pystoi": "STOI"}),
         "reference": lambda: _extra("reference", {"encodec": "EnCodec", "speechtokenizer": "SpeechTokenizer"}),
         "cache": _cache,
     }

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ..atomic import replacing
 from ..errors import MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
 from .loading import Failures, add_loading, load, say
@@ -68,11 +69,8 @@ def _output(name: str, force: bool) -> Iterator[IO[str]]:
         raise UsageError(f"{path}: exists already; choose another --out, or --force replaces it")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: no such folder; make it, or choose another --out")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
+    with replacing(path) as unfinished:
         with unfinished.open("w", encoding="utf-8") as out:
             yield out
-        if unfinished.stat().st_size:
-            os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        if not unfinished.stat().st_size:
+            unfinished.unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -79,8 +79,7 @@ def _plan(args: argparse.Namespace) -> int:
         return 0
     kinds = ", ".join(f"{count} {modality}" for modality, count in estimate.modalities.items())
     print(f"items      {estimate.items} ({kinds}), {_bytes(estimate.bytes)}, in {estimate.shards} shards")
-    for suffix, count in estimate.ignored.items():
-        print(f"ignored    {count} files {suffix or 'without a suffix'}")
+    _show_beside(estimate.ignored, estimate.sidecars)
     for modality, name in estimate.specs.items():
         print(f"tokenizer  {name} ({modality})")
     print(f"time       about {_time(estimate.seconds)}, from {estimate.sampled} items")
@@ -117,7 +116,10 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         print(f"items      {found.items}: {found.written} written, {found.failed} in the ledger")
         print(f"checked    {found.files} files, {found.reencoded} items encoded again")
+        _show_beside(found.ignored, found.sidecars)
         print("\n".join(f"problem    {problem}" for problem in found.problems) or "all is as it should be")
+        if found.repair:
+            print(f"repair     {found.repair}")
     return 0 if found.ok else 1
 
 
@@ -202,11 +204,20 @@ def _show(status: JobStatus, as_json: bool) -> None:
         state += ", not laid out for their readers: run the job again"
     print(f"{status.output}: {state}")
     print(f"items      {status.items}: {status.written} written, {status.failed} failed")
+    _show_beside(status.ignored, status.sidecars)
     print(f"output     {_bytes(status.bytes_written)}, {_time(status.seconds)} of work")
     for kind, count in status.failures.items():
         print(f"failed     {count} {kind}")
     if status.failed:
         say(f"the failures, one JSON line each: {status.ledger}")
+
+
+def _show_beside(ignored: Mapping[str, int], sidecars: Mapping[str, int]) -> None:
+    """What the sources hold beside the items: read with them, or passed over."""
+    for suffix, count in sidecars.items():
+        print(f"beside     {count} {suffix}, read with their media")
+    for reason, count in ignored.items():
+        print(f"passed over {count} {reason}")
 
 
 def _bytes(count: float) -> str:

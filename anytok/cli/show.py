@@ -7,10 +7,10 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
 from .loading import say
 
 if TYPE_CHECKING:
+    from ..registry import Entry
     from ..spec import Spec
 
 __all__ = ["register"]
@@ -22,6 +22,7 @@ def register(add: Any) -> None:
     info = add(_info)
     info.add_argument("name", metavar="NAME", help="a tokenizer, as `anytok list` calls it")
     info.add_argument("--json", action="store_true", help="one JSON object for scripts")
+    info.add_argument("--load", action="store_true", help="import another package's tokenizer, to say what it takes")
     fetch = add(_fetch)
     fetch.add_argument("name", metavar="NAME", help="a tokenizer, as `anytok list` calls it")
     fetch.add_argument("--to", metavar="DIR", help="where to put the files (default: the user's cache)")
@@ -35,17 +36,14 @@ def _list(args: argparse.Namespace) -> int:
     """
     from ..registry import find, list_tokenizers
 
-    entries = []
-    for name in list_tokenizers():
-        try:
-            entries.append(find(name))
-        except UsageError as error:  # another package's tokenizer that cannot be imported: the rest still lists
-            say(error)
+    entries = [find(name) for name in list_tokenizers()]
     if args.json:
-        print(json.dumps([_record(entry.spec, entry.engines) for entry in entries], indent=2))
+        print(json.dumps([_record(entry) for entry in entries], indent=2))
         return 0
     rows = [("NAME", "TAKES", "GIVES", "WEIGHTS")]
-    rows += [(entry.spec.name, _takes(entry.spec), _gives(entry.spec), _weights(entry.spec.name)) for entry in entries]
+    for entry in entries:
+        sizes = (_takes(entry.published), _gives(entry.published)) if entry.published else ("(not imported)", "")
+        rows.append((entry.name, *sizes, _weights(entry)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -59,22 +57,26 @@ def _info(args: argparse.Namespace) -> int:
       anytok info speechtokenizer
     """
     from ..checkpoints.cards import CARDS
+    from ..recipes import described
     from ..registry import find
 
-    entry = find(args.name)
-    spec, card = entry.spec, CARDS.get(args.name)
+    entry, card = find(args.name), CARDS.get(args.name)
+    spec = entry.spec if args.load else entry.published
     if args.json:
-        print(json.dumps(_record(spec, entry.engines), indent=2))
+        print(json.dumps(_record(entry, spec), indent=2))
         return 0
+    unknown = f"its package says, once it is imported: anytok info {entry.name} --load"
     lines = {
-        "takes": _takes(spec),
-        "gives": _gives(spec),
+        "takes": _takes(spec) if spec else unknown,
+        "gives": _gives(spec) if spec else "",
+        "input": described(spec.preprocessing) if spec else "",
         "engines": ", ".join(entry.engines),
-        "weights": _weights(spec.name),
+        "loaded by": "" if not entry.package else ", ".join(entry.engines.values()),
+        "weights": _weights(entry),
         "licence": card.licence if card else "",
         "note": card.note if card else "",
     }
-    print(spec.name)
+    print(entry.name)
     for file in card.files if card else ():
         lines[file.name] = f"{file.holds} ({file.size}), from {file.repo or file.url}"
     width = max(map(len, lines))
@@ -102,8 +104,8 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _takes(spec: Spec) -> str:
-    if spec.modality == "image":
-        return f"a picture, seen at {spec.image_size} x {spec.image_size}"
+    if spec.is_image:
+        return f"{spec.modality}, resized to {spec.image_size} x {spec.image_size}"
     channels = "stereo" if spec.channels == 2 else "mono"
     return f"{spec.modality}, {spec.sample_rate} Hz {channels}"
 
@@ -115,27 +117,31 @@ def _gives(spec: Spec) -> str:
     return f"{books}{spec.frame_rate} codes of {spec.codebook_size} a second"
 
 
-def _weights(name: str) -> str:
+def _weights(entry: Entry) -> str:
     from ..checkpoints.cards import CARDS
     from ..checkpoints.fetch import missing_files
 
-    if name not in CARDS:
-        return "with the package"
-    sizes = [file.size.removeprefix("about ") for file in missing_files(name) if not file.size.endswith("kB")]
+    if entry.package:
+        return f"those of the package {entry.package}"
+    if entry.name not in CARDS:
+        return "with anytok"
+    sizes = [file.size.removeprefix("about ") for file in missing_files(entry.name) if not file.size.endswith("kB")]
     return f"to be fetched: {' + '.join(sizes)}" if sizes else "here"
 
 
-def _record(spec: Spec, engines: Any) -> dict[str, Any]:
+def _record(entry: Entry, spec: Spec | None = None) -> dict[str, Any]:
     from ..checkpoints.cards import CARDS
 
-    card = CARDS.get(spec.name)
+    card, spec = CARDS.get(entry.name), spec or entry.published
     files = [
         {"name": file.name, "size": file.size, "from": file.repo or file.url} for file in (card.files if card else ())
     ]
     return {
-        **spec.to_dict(),
-        "engines": list(engines),
-        "weights": _weights(spec.name),
+        "name": entry.name,
+        **(spec.to_dict() if spec else {}),
+        "package": entry.package or "anytok",
+        "engines": list(entry.engines),
+        "weights": _weights(entry),
         "licence": card.licence if card else None,
         "files": files,
     }

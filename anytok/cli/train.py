@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
 from typing import Any
 
 __all__ = ["register"]
@@ -10,16 +12,40 @@ __all__ = ["register"]
 
 def register(add: Any) -> None:
     """Add the command to the parser."""
-    add(_train).add_argument("config", metavar="CONFIG.toml", help="a recipe, such as those in configs/train")
+    command = add(_train)
+    command.add_argument("config", metavar="CONFIG.toml", help="a recipe, such as those in configs/train")
+    command.add_argument(
+        "--allow-changes", action="store_true", help="go on from a checkpoint that was trained with other settings"
+    )
 
 
 def _train(args: argparse.Namespace) -> int:
     """Train a small tokenizer of your own, or go on where training stopped; prints the folder with the weights.
 
+    A checkpoint is written after the first step, every save_every steps and every 10 seconds (or 20 times as long as
+    writing takes): a kill loses no more. Ctrl-C, SIGTERM and SIGHUP end the step and write one before the command
+    leaves, with exit code 130, 143 or 129. The same command goes on from it. It refuses a config whose settings have
+    changed, but for steps, threads and save_every.
+
     Example:
       anytok train configs/train/speech_mini.toml
     """
-    from ..training import train
+    from ..training import ChangedSettings, Stopped, train
 
-    print(train(args.config))
+    usual = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *rest: Any) -> None:
+        if category is ChangedSettings:
+            print(f"anytok: {message}", file=sys.stderr)
+        else:
+            usual(message, category, *rest)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ChangedSettings)
+        warnings.showwarning = show  # type: ignore[assignment]
+        try:
+            print(train(args.config, allow_changes=args.allow_changes))
+        except Stopped as stopped:
+            print(f"anytok: {stopped}: the same command goes on from there", file=sys.stderr)
+            return 128 + stopped.number
     return 0

@@ -104,7 +104,7 @@ def _build(args: argparse.Namespace) -> int:
     Example:
       anytok vocab build mine --text 32000 --tokenizer seed-2 --tokenizer speechtokenizer num_codebooks=1 --reserved 16
     """
-    from ..checkpoints.text import load_text_tokenizer
+    from ..checkpoints.around_torchaudio import load_text_tokenizer
     from ..vocab import build_vocabulary
 
     if not args.name:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import whole
 from ..checkpoints import published
 from ..checkpoints.seanet import model_state, read_codec
 from ..checkpoints.seed import read_seed
 from ..errors import CheckpointError, UsageError
 from ..registry import find
-from ..vocab import Segment, Vocabulary
+from ..vocab import Layout, Segment, Vocabulary
 
 __all__ = ["codebook_vectors", "resize_embeddings"]
+
+_RECORD = "anytok_vocabulary"  # in the model's config, so it is saved and loaded with the weights
+_MOST_PADDING = 4096  # rows behind the text's; DeepSeek-LLM has 2,385, others fewer
 
 
 @torch.no_grad()
@@ -35,41 +40,41 @@ def resize_embeddings(
     new token is likely or unlikely before training, and no two are alike. With `codebooks`, float `[K, N,
     D]` by tokenizer name (see `codebook_vectors`), a code begins at its codebook vector instead, projected at
     random into the spread of the text rows: codes that sound or look alike begin alike. Output rows, if they
-    are not tied, get the same, and output biases the mean of the text's. Raises UsageError if the model has fewer rows
-    than the text has ids, or was resized before, if its text rows have no spread (one alone, or numbers that are not
-    finite), and on vectors that do not fit the vocabulary.
+    are not tied, get the same, and output biases the mean of the text's.
+
+    Rows that pad the model beyond its text ids (DeepSeek, Qwen) are used, with a UserWarning that counts them; none
+    are taken away. The vocabulary is recorded in the model's config, and saved with it.
+
+    Raises UsageError, with the model as it was, if it was resized before; has fewer rows than the text has ids, or
+    more than padding explains, or special tokens there (another tokenizer's model); if rows are quantized, sharded or
+    offloaded, or have no spread (one alone, or numbers that are not finite); and on vectors that do not fit.
     """
     layout = vocabulary.layout
-    present = model.get_input_embeddings().weight.shape[0]
-    if not layout.text_size <= present < layout.total:
-        raise UsageError(
-            f"the model has {present} rows, {layout.name} has {layout.text_size} text ids and {layout.total} in all: "
-            f"give it the model of its text tokenizer, not resized before"
-        )
     vectors = {layout.segment(name): _checked(layout.segment(name), rows) for name, rows in (codebooks or {}).items()}
+    if pad_to_multiple_of is not None:
+        pad_to_multiple_of = whole("pad_to_multiple_of", pad_to_multiple_of, 1)
+    old = _weights(model)
+    present = len(old["input"])
+    _check_model(model, layout, present)
+    statistics = {which: _mean_and_spread(weight, layout) for which, weight in old.items()}
     # mean_resizing would draw from a covariance of all old rows, minutes for a large model, and is redone below.
-    model.resize_token_embeddings(layout.total, pad_to_multiple_of=pad_to_multiple_of, mean_resizing=False)
-    tables = [model.get_input_embeddings(), model.get_output_embeddings()]
-    weights = {id(table.weight): table.weight for table in tables if table is not None}
-    for weight in weights.values():
-        text = weight[: layout.text_size].float()
-        mean, spread = text.mean(0).cpu(), text.std(0).cpu()
-        if not (mean.isfinite() & spread.isfinite()).all():
-            raise UsageError(
-                f"the mean or spread of the model's {len(text)} text rows is not finite, so new rows have nothing to "
-                f"begin at: give it a trained model of {layout.name}'s text tokenizer"
-            )
-        noise = _normal(len(weight) - layout.text_size, weight.shape[1], seed)
-        rows = mean + 0.1 * spread * noise
+    model.resize_token_embeddings(
+        max(present, layout.total), pad_to_multiple_of=pad_to_multiple_of, mean_resizing=False
+    )
+    for which, weight in _weights(model).items():
+        mean, spread = statistics[which]
+        rows = mean + 0.1 * spread * _normal(len(weight) - layout.text_size, weight.shape[1], seed)
         for segment, vectors_knd in vectors.items():
             first = segment.first_id - layout.text_size
             rows[first : first + segment.num_ids] = mean + spread * _project(vectors_knd, rows.shape[1], seed)
         weight[layout.text_size :] = rows.to(weight)
-    biases = getattr(tables[1], "bias", None), getattr(model, "final_logits_bias", None)  # BART's is beside its rows
-    for bias in biases:
-        if bias is not None:
+    for owner, name in ((model.get_output_embeddings(), "bias"), (model, "final_logits_bias")):  # the latter is BART's
+        if (bias := getattr(owner, name, None)) is not None:
             bias[..., layout.text_size :] = bias[..., : layout.text_size].mean()
-    return int(model.get_input_embeddings().weight.shape[0])
+    setattr(model.config, _RECORD, {"name": layout.name, "hash": layout.hash, "total": layout.total})
+    if present > layout.text_size:
+        warnings.warn(_spare_rows_used(layout, present), stacklevel=3)  # no_grad stands between
+    return len(model.get_input_embeddings().weight)
 
 
 def codebook_vectors(name: str, checkpoint: str | Path | None = None) -> np.ndarray:
@@ -86,6 +91,85 @@ def codebook_vectors(name: str, checkpoint: str | Path | None = None) -> np.ndar
     if "quantizer.codebooks_knd" not in state:
         raise CheckpointError(f"{checkpoint or name}: its codebooks differ in size, or are not there")
     return state["quantizer.codebooks_knd"].float().numpy()
+
+
+def _weights(model: Any) -> dict[str, Tensor]:
+    """The "input" rows and, unless they are tied, the "output" rows; raises UsageError unless they are whole matrices
+    of floats, in memory."""
+    tables = {"input": model.get_input_embeddings(), "output": model.get_output_embeddings()}
+    weights: dict[str, Any] = {
+        which: getattr(table, "weight", None) for which, table in tables.items() if table is not None
+    }
+    if weights.get("output") is weights["input"]:
+        del weights["output"]
+    for which, weight in weights.items():
+        if not isinstance(weight, Tensor) or not weight.is_floating_point():
+            kind = getattr(weight, "dtype", type(tables[which]).__name__)
+            raise UsageError(
+                f"the model's {which} rows are quantized ({kind}): resize the model before it is quantized, or load it "
+                f"with these rows left in floats"
+            )
+        if weight.ndim != 2 or not len(weight) or hasattr(weight, "ds_id") or hasattr(weight, "placements"):
+            raise UsageError(f"the model's {which} rows are sharded over processes: resize the model before that")
+        if weight.is_meta:
+            raise UsageError(f"the model's {which} rows are not in memory: load all its weights, none offloaded")
+    return weights
+
+
+def _check_model(model: Any, layout: Layout, present: int) -> None:
+    """Raise UsageError unless the rows behind the text's are padding, as far as anything tells."""
+    base = "give it the model of its text tokenizer, not resized before"
+    record = getattr(model.config, _RECORD, None)
+    if record is not None and not (isinstance(record, dict) and record.get("total", present) <= layout.text_size):
+        name = record.get("name") if isinstance(record, dict) else record
+        raise UsageError(
+            f"the model was resized for the vocabulary {name} already, and its rows may be trained: use it as it is, "
+            f"or {base}"
+        )
+    spare = present - layout.text_size
+    if not 0 <= spare <= _MOST_PADDING:
+        cut = f"; if the others are padding, cut them off first, by model.resize_token_embeddings({layout.text_size})"
+        raise UsageError(
+            f"the model has {present} rows, {layout.name} has {layout.text_size} text ids and {layout.total} in all: "
+            f"{base}{cut if spare > 0 else ''}"
+        )
+    for key, number in _special_ids(model):
+        if layout.text_size <= number < present:
+            raise UsageError(
+                f"the model's {key} is {number}, and {layout.name} has {layout.text_size} text ids, so that it would "
+                f"become another token: {base}, or set {key} to a text id"
+            )
+
+
+def _spare_rows_used(layout: Layout, present: int) -> str:
+    used = min(present, layout.total) - layout.text_size
+    return (
+        f"the model has {present} rows for the text's {layout.text_size} ids: the {present - layout.text_size} others, "
+        f"taken for padding, begin anew, {used} of them as rows of {layout.name}. If they were trained, load the model "
+        f"again and leave its rows as they are"
+    )
+
+
+def _special_ids(model: Any) -> Iterator[tuple[str, int]]:
+    """The ids of special tokens that the model's configs name: `eos_token_id`, `image_token_index`, …"""
+    for config in (model.config, model.config.get_text_config(), getattr(model, "generation_config", None)):
+        for key, value in (config.to_dict() if config is not None else {}).items():
+            if key.endswith(("_token_id", "_token_index")):
+                ids = value if isinstance(value, list) else [value]
+                yield from ((key, number) for number in ids if isinstance(number, int))
+
+
+def _mean_and_spread(weight: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """Of the text rows, float32 `[hidden]` each, on the CPU."""
+    text = weight[: layout.text_size].float()
+    mean = text.mean(0).cpu()
+    spread = text.std(0).cpu() if len(text) > 1 else torch.full_like(mean, torch.nan)
+    if not (mean.isfinite() & spread.isfinite()).all():
+        raise UsageError(
+            f"the mean or spread of the model's {len(text)} text rows is not finite, so new rows have nothing to "
+            f"begin at: give it a trained model of {layout.name}'s text tokenizer"
+        )
+    return mean, spread
 
 
 def _checked(segment: Segment, vectors: np.ndarray) -> np.ndarray:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..checkpoints.text import load_text_tokenizer
-from ..errors import UsageError
+from ..checkpoints.around_torchaudio import load_text_tokenizer
+from ..errors import UsageError, VocabularyError
 from ..multimodal import Image, Multimodal, Music, Speech, load_multimodal
 from ..vocab import ByteTokenizer, Message, Parts, Special, Vocabulary
 from ..vocab.templates import find_template
+from .batches import IGNORED, batch, check_rows
 
 __all__ = ["Processor"]
 
 _PLACE = re.compile("(<image>|<audio>|<speech>|<music>)")
-_IGNORED = -100  # what transformers' losses skip
 
 
 class Processor:
@@ -29,7 +30,14 @@ class Processor:
     `Trainer` take; `collate` is the Trainer's data collator. `template` is the model's conversation form
     ("anygpt-chat", "seed-llama-8b", …); `bos` begins every line with the begin-of-text token, as LLaMA's
     tokenizers do.
+
+    It has what transformers' trainers, data collators and text generation read of a `processing_class`. `padding_side`
+    is that of lines for generation; to train, `collate` pads on the right. What is for words alone (`get_vocab`, stop
+    strings, text streamers) its text tokenizer has, `processor.tokenizer`.
     """
+
+    model_input_names = ("input_ids", "attention_mask")
+    mask_token = None
 
     def __init__(self, any2any: Multimodal, *, template: str | None = None, bos: bool = True) -> None:
         if any2any.vocabulary.text_tokenizer is None:
@@ -38,8 +46,36 @@ class Processor:
         self.tokenizer = any2any.vocabulary.text_tokenizer
         if bos and self.tokenizer.bos_token is None:
             raise UsageError("the text tokenizer has no begin-of-text token: pass bos=False")
+        self.padding_side = "left"
         self.template_name = template
         self._template = None if template is None else find_template(template)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"a Processor has no {name!r}: for words alone give processor.tokenizer in its place, its text tokenizer; "
+            f"media are decoded by processor.decode"
+        )
+
+    @property
+    def bos_token_id(self) -> int | None:
+        return self._special("bos_token")
+
+    @property
+    def eos_token_id(self) -> int | None:
+        return self._special("eos_token")
+
+    @property
+    def pad_token_id(self) -> int | None:
+        """The id that lines are padded with: the text tokenizer's padding, else unknown, else end-of-text token."""
+        found = (self._special(name) for name in ("pad_token", "unk_token", "eos_token"))
+        return next((number for number in found if number is not None), None)
+
+    @property
+    def pad_token(self) -> str | None:
+        names = ("pad_token", "unk_token", "eos_token")
+        return next((getattr(self.tokenizer, name) for name in names if self._special(name) is not None), None)
 
     def __call__(
         self,
@@ -50,23 +86,21 @@ class Processor:
         labels: bool = False,
         return_tensors: str | None = None,
         padding: bool | str = True,
-        padding_side: str = "left",
+        padding_side: str | None = None,
         pad_to_multiple_of: int | None = None,
+        **options: Any,
     ) -> Any:
         """A BatchFeature with `input_ids` and `attention_mask`, int64 `[B, N]`, and with `labels` if asked for
         (the ids, -100 on padding).
 
         `<image>` in a text takes the next of `images`; `<speech>` and `<music>` the next of `audio`, as does
         `<audio>`, which is speech where the vocabulary has it, else music. Raises UsageError if they do not come
-        out even. Lines are padded to the longest (`padding` True or "longest") and on to `pad_to_multiple_of`, on the
-        left, where generation needs it; False leaves them as they are. `return_tensors`: "pt", "np", or None (lists).
+        out even, and for options that it does not have (`truncation` would cut media). Lines are padded to the longest
+        (`padding` True or "longest") and on to `pad_to_multiple_of`, on `padding_side` ("left", where generation needs
+        it, unless set); False leaves them as they are. `return_tensors`: "pt", "np", or None (lists).
         """
-        if padding not in (True, False, "longest") or padding_side not in ("left", "right"):
-            raise UsageError(
-                f"padding={padding!r} on the {padding_side!r}: expected True, 'longest' or False, 'left' or 'right'"
-            )
-        if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
-            raise UsageError(f"pad_to_multiple_of={pad_to_multiple_of}: expected 1 or more")
+        _refuse("a call of a Processor", options)
+        side = self._side(padding, padding_side)
         texts = [text] if isinstance(text, str) else list(text)
         pictures, sounds = iter(_listed(images)), iter(_listed(audio))
         lines = [self._parts(line, pictures, sounds) for line in texts]
@@ -76,21 +110,62 @@ class Processor:
         rows = [{"input_ids": ids} for ids in self._encode(lines)]
         for row in rows if labels else ():
             row["labels"] = row["input_ids"]
-        if not padding and return_tensors and len({len(row["input_ids"]) for row in rows}) > 1:
-            raise UsageError("lines of different lengths make no tensor: pass padding=True, or return_tensors=None")
-        return self._batch(rows, return_tensors, padding_side if padding else "", pad_to_multiple_of or 1)
+        return self._batch(rows, return_tensors, side, pad_to_multiple_of)
 
-    def apply_chat_template(self, messages: Sequence[Message], *, learn: bool = False) -> dict[str, np.ndarray]:
-        """`input_ids`, int64 `[N]`, of a conversation of ("user" | "assistant", words or parts) in turns.
+    def pad(
+        self,
+        rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+        padding: bool | str = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+        verbose: bool = True,
+    ) -> Any:
+        """Rows as `collate` takes them, or one mapping of their columns, → one BatchFeature, padded as in a call; what
+        transformers' data collators do with a tokenizer. `max_length` counts for nothing without "max_length".
 
-        With `learn`, also `labels`: the ids of the answers, -100 elsewhere. Make a batch with `collate`.
+        Raises UsageError as `collate` does, and where the text tokenizer has no token to pad with.
+        """
+        if isinstance(rows, Mapping):
+            rows = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+        check_rows(rows)
+        if return_attention_mask is False:
+            raise UsageError("return_attention_mask=False: padding is told from words by the mask alone")
+        if self.pad_token_id is None:
+            raise UsageError("the text tokenizer has no token to pad with: set its pad_token, or use processor.collate")
+        return self._batch(rows, return_tensors, self._side(padding, padding_side), pad_to_multiple_of)
+
+    def apply_chat_template(
+        self,
+        messages: Sequence[Message] | Sequence[Mapping[str, Any]],
+        *,
+        learn: bool = False,
+        return_tensors: str | None = None,
+        add_generation_prompt: bool | None = None,
+        **options: Any,
+    ) -> Any:
+        """`input_ids`, int64 `[N]`, of a conversation of ("user" | "assistant", words or parts) in turns, or of
+        {"role": …, "content": …}; with `return_tensors` a BatchFeature of `[1, N]` and `attention_mask`.
+
+        With `learn`, also `labels`: the ids of the answers, -100 elsewhere. Make a batch with `collate`. If the last
+        message is the user's, the model's answer comes next. Raises UsageError on other roles and options.
         """
         if self._template is None:
             raise UsageError("this Processor has no conversation form: Processor(…, template='anygpt-chat')")
-        read = [(role, self._read(content)) for role, content in messages]
+        _refuse("apply_chat_template", options, tokenize=True, return_dict=True)
+        read = [(role, self._read(content)) for role, content in map(_message, messages)]
+        if read and add_generation_prompt not in (None, read[-1][0] == "user"):
+            raise UsageError(
+                f"add_generation_prompt={add_generation_prompt} behind the {read[-1][0]}'s message: the model answers "
+                f"the user, and only the user"
+            )
         ids, mask = self._template.learned(read, self.any2any.vocabulary.to_ids, bos=self.bos)
         row = {"input_ids": ids.astype(np.int64)}
-        return {**row, "labels": np.where(mask, row["input_ids"], _IGNORED)} if learn else row
+        if learn:
+            row["labels"] = np.where(mask, row["input_ids"], IGNORED)
+        return self._batch([row], return_tensors, "left") if return_tensors else row
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Rows of `input_ids` and perhaps `attention_mask` and `labels` → one padded batch of torch tensors; a
@@ -99,17 +174,20 @@ class Processor:
         Padding is on the right. Raises UsageError on other keys, lengths that differ within a row, or labels that only
         some rows have.
         """
-        _check_rows(rows)
+        check_rows(rows)
         return dict(self._batch(rows, "pt", "right"))
 
     def decode(self, ids: Any, policy: str = "truncate", *, skip_special_tokens: bool = False, **options: Any) -> Parts:
         """What a model wrote → words, pictures and sound; faulty runs are repaired and reported, see
-        `Multimodal.decode`. `skip_special_tokens` leaves out padding, begin, end and roles, but never media."""
+        `Multimodal.decode`. `skip_special_tokens` leaves out padding, begin, end and roles, and what losses skip (-100,
+        with which trainers pad), but never media. Words come as they were written, without a clean-up of spaces."""
+        if options.pop("clean_up_tokenization_spaces", None):
+            raise UsageError("clean_up_tokenization_spaces=True: words come as the model wrote them; leave it out")
         line = ids.tolist() if hasattr(ids, "tolist") else ids
         if skip_special_tokens:
             layout = self.any2any.vocabulary.layout
             own = (number for number in self.tokenizer.all_special_ids if number < layout.text_size)
-            skipped = {*own, *(number for _, number in layout.specials)}
+            skipped = {IGNORED, *own, *(number for _, number in layout.specials)}
             line = [number for number in line if number not in skipped]
         return self.any2any.decode(line, policy, **options)
 
@@ -117,11 +195,13 @@ class Processor:
         """`decode` of every row, with the same options."""
         return [self.decode(row, policy, **options) for row in ids]
 
-    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
+    def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write the text tokenizer, the vocabulary and this processor's settings into a folder.
 
-        Media tokenizers are not copied; the vocabulary names them.
+        Media tokenizers are not copied; the vocabulary names them. Raises UsageError on options; to publish the folder,
+        use `Trainer.push_to_hub` or huggingface_hub's `upload_folder`.
         """
+        _refuse("save_pretrained", options)
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save_pretrained(path)
@@ -171,40 +251,44 @@ class Processor:
     def _read(self, content: Any) -> list[Any]:
         return self.any2any.to_codes(content if isinstance(content, (list, tuple)) else [content])
 
-    def _batch(
-        self, rows: Sequence[Mapping[str, Any]], return_tensors: str | None, side: str, multiple: int = 1
-    ) -> Any:
-        from transformers import BatchFeature
+    def _special(self, name: str) -> int | None:
+        """The id of one of the text tokenizer's special tokens, if it has it."""
+        token = getattr(self.tokenizer, name, None)
+        with suppress(VocabularyError):
+            return None if token is None else int(self.any2any.vocabulary.to_ids(Special(str(token)))[0])
+        return None
 
-        pad_id = self.tokenizer.pad_token_id or 0
-        fill = {"input_ids": pad_id, "labels": _IGNORED, "attention_mask": 0}
-        full = [{"attention_mask": np.ones(len(row["input_ids"]), np.int64), **row} for row in rows]
-        keys = full[0].keys() if full else ()
-        columns = {key: [np.asarray(row[key], np.int64) for row in full] for key in keys}
-        batch = {key: _stack(lines, fill[key], side, multiple) if side else lines for key, lines in columns.items()}
-        if not return_tensors:
-            batch = {key: [line.tolist() for line in lines] for key, lines in batch.items()}
-        return BatchFeature(batch, return_tensors)
-
-
-def _check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    for place, row in enumerate(rows):
-        lengths = {key: len(numbers) for key, numbers in row.items()}
-        if not {"input_ids"} <= set(row) <= {"input_ids", "attention_mask", "labels"} or len({*lengths.values()}) > 1:
+    def _side(self, padding: bool | str, side: str | None) -> str:
+        """Where to pad: "left", "right", or "" for nowhere."""
+        side = side or self.padding_side
+        if padding not in (True, False, "longest") or side not in ("left", "right"):
             raise UsageError(
-                f"row {place} has {lengths or 'nothing'}: expected input_ids, and perhaps attention_mask and labels "
-                f"of the same length"
+                f"padding={padding!r} on the {side!r}: expected True, 'longest' or False, 'left' or 'right'"
             )
-        if ("labels" in row) != ("labels" in rows[0]):
-            raise UsageError(f"of rows 0 and {place} one has no labels: give them to all, {_IGNORED} where none count")
+        return side if padding else ""
+
+    def _batch(
+        self, rows: Sequence[Mapping[str, Any]], return_tensors: str | None, side: str, multiple: Any = None
+    ) -> Any:
+        return batch(rows, self.pad_token_id or 0, return_tensors, side, multiple)
 
 
-def _stack(lines: list[np.ndarray], fill: int, side: str, multiple: int) -> np.ndarray:
-    length = -(-max(map(len, lines)) // multiple) * multiple
-    table = np.full((len(lines), length), fill, np.int64)
-    for row, line in zip(table, lines, strict=True):
-        row[slice(length - len(line), None) if side == "left" else slice(len(line))] = line
-    return table
+def _refuse(what: str, options: Mapping[str, Any], **usual: Any) -> None:
+    """Raise UsageError on options that are not there, but for those that transformers hands on unset or as usual."""
+    given = [key for key, value in options.items() if (value != usual[key] if key in usual else value)]
+    if given:
+        raise UsageError(f"{what} has no {', '.join(f'{key}={options[key]!r}' for key in given)}: leave it out")
+
+
+def _message(message: Any) -> Message:
+    """A message as we have it, or as transformers has it."""
+    if isinstance(message, Mapping):
+        if set(message) != {"role", "content"}:
+            raise UsageError(
+                f"a message with {', '.join(map(repr, message)) or 'nothing'}: expected 'role' and 'content'"
+            )
+        return message["role"], message["content"]
+    return message
 
 
 def _listed(items: Any) -> list[Any]:

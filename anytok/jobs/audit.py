@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..arguments import whole
-from ..errors import AnytokError, JobError
+from ..errors import JobError
+from .checks import check_shard, check_views, note_damage
 from .commit import Store, sha256_of
 from .config import JobConfig, from_record
+from .failures import Failure
 from .items import Item, key_hash
 from .plan import Plan
-from .reading import Failure
-from .sinks import SINKS
+from .shard import TALLY, digest
 from .status import open_failures, open_job
-from .tally import TALLY, digest
 from .urls import is_url
 from .worker import Worker
 
@@ -29,7 +29,8 @@ __all__ = ["Verification", "verify_job"]
 
 @dataclass(frozen=True)
 class Verification:
-    """What an audit found. `problems` are sentences; none means that the output can be trusted."""
+    """What an audit found. `problems` are sentences; none means that the output can be trusted. `repair` says what
+    mends them, where something does."""
 
     items: int
     written: int
@@ -37,6 +38,9 @@ class Verification:
     files: int  # whose checksum was compared
     reencoded: int
     problems: tuple[str, ...]
+    repair: str
+    ignored: Mapping[str, int]  # what the sources hold beside the items and was passed over, by reason
+    sidecars: Mapping[str, int]  # files beside the media whose text or metadata was taken, by suffix
 
     @property
     def ok(self) -> bool:
@@ -49,21 +53,24 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
     Every planned item is in the output exactly once or in the ledger exactly once; every file has the SHA-256
     that was recorded, and every page of parquet its checksum. With `one_in` = N, about one item in N is read,
     encoded and compared once more (with the job's own tokenizers, on `device` if given; relative paths begin
-    in the folder the job was last run in). Raises JobError if there is no job.
+    in the folder the job was last run in). Damaged shards are noted in OUT, for the next run to repair. Raises JobError
+    if there is no job.
     """
     one_in = whole("one_in", one_in, 0)
     plan, store = open_job(output)
     job, folder = _job_of(store)
-    job.check_packages()
     audit = _Audit(plan, store, job, folder)
     audit.lists()
     audit.shards()
     if one_in:
         audit.encode_again(one_in, device)
-    failed = len(open_failures(plan, store)) if not audit.damaged else 0
-    if not audit.damaged and audit.written + failed != plan.num_items:
+    failed = len(open_failures(plan, store)) if not audit.anew else 0
+    if not audit.anew and audit.written + failed != plan.num_items:
         audit.problems.append(f"{audit.written} written and {failed} failed items do not make {plan.num_items}")
-    return Verification(plan.num_items, audit.written, failed, audit.files, audit.reencoded, tuple(audit.problems))
+    return Verification(
+        plan.num_items, audit.written, failed, audit.files, audit.reencoded, tuple(audit.problems), audit.repair(),
+        plan.ignored, plan.sidecars,
+    )  # fmt: skip
 
 
 def _job_of(store: Store) -> tuple[JobConfig, str]:
@@ -79,8 +86,11 @@ def _job_of(store: Store) -> tuple[JobConfig, str]:
 class _Audit:
     def __init__(self, plan: Plan, store: Store, config: JobConfig, folder: str) -> None:
         self._plan, self._store, self._config, self._folder = plan, store, config, folder
-        self.written, self.files, self.reencoded, self.damaged = 0, 0, 0, False
+        self.written, self.files, self.reencoded = 0, 0, 0
         self.problems: list[str] = []
+        self.lists_are_damaged = False
+        self.anew: set[int] = set()  # shards that are not there, or damaged
+        self.laid_out_wrong: set[int] = set()  # shards whose copies for readers are not what they were
 
     def lists(self) -> None:
         """What was planned: the items of each round, and the inputs they came from."""
@@ -90,6 +100,7 @@ class _Audit:
         for name, sha256 in files:
             path = self._store.folder / name
             if not path.is_file() or sha256_of(path) != sha256:
+                self.lists_are_damaged = True
                 self.problems.append(
                     f"{name} is not the list that was planned: nothing that rests on it can be trusted"
                 )
@@ -98,42 +109,32 @@ class _Audit:
         done = self._store.committed()
         missing = sorted(set(range(self._plan.num_shards)) - done)
         if missing:
-            self.damaged = True
+            self.anew |= set(missing)
             self.problems.append(f"{len(missing)} of {self._plan.num_shards} shards are not there: {missing[:5]}")
         if extra := sorted(done - set(range(self._plan.num_shards))):
             self.problems.append(f"shards {extra[:5]} are not in the plan")
         for shard in sorted(done - set(extra)):
-            try:
-                self._shard(shard)
-            except (AnytokError, OSError, ValueError, KeyError, TypeError) as error:
-                self.damaged = True
-                self.problems.append(f"shard {shard}: {error}")
+            found = check_shard(self._plan, self._store, self._config, shard)
+            self.files += found.files
+            self.written += len(found.keys)
+            if found.problem:
+                self.anew.add(shard)
+            elif found.keys and (wrong := check_views(self._store, self._config, shard)):
+                self.laid_out_wrong.add(shard)
+                found = replace(found, problem=wrong)
+            if found.problem:
+                self.problems.append(f"shard {shard}: {found.problem}")
+        note_damage(self._store, (self.anew - set(missing)) | self.laid_out_wrong)
 
-    def _shard(self, shard: int) -> None:
-        record, items = self._store.record(shard), self._plan.items(shard)
-        if record["plan"] != self._plan.hash:
-            raise JobError("it was made by another plan")
-        for name, facts in record["files"].items():
-            self.files += 1
-            if sha256_of(self._store.path(shard) / name) != facts["sha256"]:
-                raise JobError(f"{name} was changed after it was written")
-        failed = [failure["index"] for failure in record["failures"]]
-        keys = [item.key for index, item in enumerate(items) if index not in set(failed)]
-        if len(keys) + len(failed) != len(items) or len(keys) != record["written"]:
-            raise JobError(f"{record['written']} written and {len(failed)} failed items do not make {len(items)}")
-        for sink in self._config.sinks:
-            self._check_keys(shard, sink.kind, keys)
-        self.written += len(keys)
-
-    def _check_keys(self, shard: int, kind: str, keys: list[str]) -> None:
-        """What a reader of this sink finds: the very items, in the plan's order (their number, where keys are lost)."""
-        sink, stem = SINKS[kind], self._store.path(shard) / kind
-        found = sink.keys(stem)
-        if found != (keys if isinstance(found, list) else len(keys)):
-            raise JobError(f"{kind} holds other items than the plan says")
-        for view, source in sink.views(self._store.folder.parent / kind, stem, shard):
-            if keys and not (view.exists() and (view.samefile(source) or sha256_of(view) == sha256_of(source))):
-                raise JobError(f"{view} is not the shard's file: run the job again, it lays the files out anew")
+    def repair(self) -> str:
+        """What mends the damage that was found."""
+        if self.lists_are_damaged:
+            return "what was planned is lost: start anew in another folder"
+        if not self.anew and not self.laid_out_wrong:
+            return ""
+        shards = ", ".join(map(str, sorted(self.anew)))
+        anew = f"makes shards {shards} anew and " if self.anew else ""
+        return f"run the same job again (anytok run …): it {anew}lays the files out"
 
     def encode_again(self, one_in: int, device: str) -> None:
         """Read and encode about one item in `one_in`, and compare."""

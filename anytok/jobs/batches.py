@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import JobError, MediaError
+from ..errors import MediaError
 from ..spec import Codes, Spec
 from ..tokenizer import Tokenizer
-from .reading import Failure
+from .failures import Failure
 
 __all__ = ["Encoder", "Window", "cut", "num_frames"]
 
@@ -75,7 +75,7 @@ class Encoder:
     def encode(self, media: Sequence[Any]) -> list[Codes | Failure]:
         """Codes of each medium, or its Failure. A batch that fails is halved until the culprit is alone."""
         try:
-            codes = self.tokenizer.encode_batch(media)
+            codes = self.tokenizer.encode_prepared(media)
         except Exception as error:
             if "CUDA error" in str(error):  # the device is lost to this process; let a new one try
                 raise
@@ -87,8 +87,6 @@ class Encoder:
                 return [_failure(error, memory)]
             half = len(media) // 2
             return self.encode(media[:half]) + self.encode(media[half:])
-        if len(codes) != len(media):
-            raise JobError(f"{self.tokenizer!r} gave {len(codes)} codes for {len(media)} items: a fault of its own")
         return list(codes)
 
 
@@ -112,4 +110,4 @@ def _failure(error: Exception, memory: bool) -> Failure:
         return Failure(error.kind, error.detail)
     if memory:
         return Failure("out_of_memory", "encoding it alone needs more memory than there is")
-    return Failure("encode_failed", f"{type(error).__name__}: {error}")
+    return Failure.of("encode_failed", error)

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from ..errors import MissingExtraError, UsageError
+from ..errors import UsageError
+from ..records import Share, Text, Within, build, check
+from ..registry import find
 from .urls import is_pattern, is_url
 
 __all__ = ["JobConfig", "RunConfig", "SinkConfig", "SourceConfig", "TokenizerConfig", "load_config"]
 
-MODALITIES = ("image", "speech", "music")
-SOURCE_KINDS = ("folder", "glob", "manifest", "tar", "parquet", "hf")
-SINK_KINDS = ("parquet", "hf", "webdataset", "megatron", "litdata", "anygpt")
 NEEDS_VOCABULARY = ("megatron", "litdata", "anygpt")
 
-
-MAX_SECONDS = 10**6  # more than a system's calls can wait for
-
-
-def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"no {what} is called {value!r}; known: {', '.join(known)}")
+AtLeastOne = Annotated[int, Within(1, 10**9)]
+Seconds = Annotated[float, Within(0, 10**6, above=True)]  # more than a system's calls can wait for
+SourceKind = Literal["", "folder", "glob", "manifest", "tar", "parquet", "hf"]
+SinkKind = Literal["parquet", "hf", "webdataset", "megatron", "litdata", "anygpt"]
+Column = Literal["key", "path", "media", "text", "modality"]
 
 
 @dataclass(frozen=True)
@@ -41,32 +36,24 @@ class SourceConfig:
     `quotes` False takes quotes in a .csv or .tsv as the text they are, which some corpora never put around a field.
     """
 
-    path: str
-    kind: str = ""
+    path: Text
+    kind: SourceKind = ""
     modality: str = ""
     name: str = ""  # keys begin with it where a job has several sources
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[Column, Text] = field(default_factory=dict)
     text_suffix: str = ""
     split: str = ""  # of a Hugging Face dataset
     quotes: bool = True
 
     def __post_init__(self) -> None:
-        _one_of("source kind", self.kind or self.guess(), SOURCE_KINDS)
-        if self.modality:
-            _one_of("modality", self.modality, MODALITIES)
-        unknown = set(self.columns) - {"key", "path", "media", "text", "modality"}
-        if unknown:
-            raise UsageError(
-                f"columns of source {self.path!r}: unknown {sorted(unknown)}; known: key, path, media, text, modality"
-            )
-        if not all(isinstance(column, str) for column in self.columns.values()):
-            raise UsageError(f"columns of source {self.path!r} = {dict(self.columns)}: expected the names of columns")
+        check(self)
         object.__setattr__(self, "kind", self.kind or self.guess())
 
-    def guess(self) -> str:
+    def guess(self) -> SourceKind:
         """The kind that the path looks like."""
         suffix = Path(self.path).suffix.lower()
-        by_suffix = {".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest", ".tar": "tar", ".parquet": "parquet"}
+        by_suffix: dict[str, SourceKind] = {".tar": "tar", ".parquet": "parquet"}
+        by_suffix |= {".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest"}
         return by_suffix.get(suffix) or ("glob" if is_pattern(self.path) else "folder")
 
 
@@ -74,67 +61,68 @@ class SourceConfig:
 class TokenizerConfig:
     """What `anytok.load_tokenizer` gets."""
 
-    name: str
+    name: Text
     engine: str = "native"
-    checkpoint: str | None = None
+    checkpoint: Text | None = None
     device: str = "cpu"
     dtype: str = "float32"
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
 class SinkConfig:
     """One output of the single pass."""
 
-    kind: str
+    kind: SinkKind
 
     def __post_init__(self) -> None:
-        _one_of("sink kind", self.kind, SINK_KINDS)
+        check(self)
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """How the work is carried out. None of this changes a byte of the output, so none of it is in the plan."""
 
-    runner: str = "local"  # "local" | "ray"
-    workers: int = 1  # processes that hold the models; one a GPU
-    readers: int = 1  # processes that read and decode, for each worker
-    batch_frames: int = 4096  # longest item × items of a batch, in frames
-    batch_items: int = 32
-    item_seconds: float = 60.0  # reading and decoding one item may take this long
-    batch_seconds: float = 600.0  # the model may take this long over a batch; longer over an item beyond batch_frames
-    max_failure_rate: float = 0.2
+    runner: Literal["local", "ray"] = "local"
+    workers: AtLeastOne = 1  # processes that hold the models; one a GPU
+    readers: AtLeastOne = 1  # processes that read and decode, for each worker
+    batch_frames: AtLeastOne = 4096  # longest item × items of a batch, in frames
+    batch_items: AtLeastOne = 32
+    item_seconds: Seconds = 60.0  # reading and decoding one item may take this long
+    batch_seconds: Seconds = 600.0  # the model may take this long over a batch; longer over one beyond batch_frames
+    max_failure_rate: Share = 0.2
     ray_address: str = ""  # of a running cluster; else Ray starts here
 
     def __post_init__(self) -> None:
-        _one_of("runner", self.runner, ("local", "ray"))
-        for name in ("workers", "readers", "batch_frames", "batch_items"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)}: expected 1 or more")
-        for name in ("item_seconds", "batch_seconds"):
-            if not 0 < getattr(self, name) <= MAX_SECONDS:
-                raise UsageError(f"{name}={getattr(self, name)}: expected seconds above 0, {MAX_SECONDS} at most")
-        if not 0 <= self.max_failure_rate <= 1:
-            raise UsageError(f"max_failure_rate={self.max_failure_rate}: expected a share from 0 to 1")
+        check(self)
 
 
 @dataclass(frozen=True)
 class JobConfig:
     """A whole job. `tokenizers` goes by modality; `vocabulary` is a name or a layout file, "" for codes alone."""
 
-    output: str
+    output: Text
     sources: tuple[SourceConfig, ...]
     tokenizers: Mapping[str, TokenizerConfig]
     sinks: tuple[SinkConfig, ...] = (SinkConfig("parquet"),)
     vocabulary: str = ""
-    shard_items: int = 1000
+    shard_items: AtLeastOne = 1000
     run: RunConfig = RunConfig()
 
     def __post_init__(self) -> None:
+        check(self)
         if not self.sources or not self.tokenizers or not self.sinks:
             raise UsageError("a job needs at least one of each: [[sources]], [tokenizers.<modality>], [[sinks]]")
-        for modality in self.tokenizers:
-            _one_of("modality", modality, MODALITIES)
+        for modality, tokenizer in self.tokenizers.items():
+            published = find(tokenizer.name).published
+            if published and published.modality != modality:
+                raise UsageError(
+                    f"[tokenizers.{modality}]: {tokenizer.name} is for {published.modality}: expected it under "
+                    f"[tokenizers.{published.modality}]"
+                )
         for source in self.sources:
             if source.modality and source.modality not in self.tokenizers:
                 raise UsageError(f"source {source.path!r} holds {source.modality}: add [tokenizers.{source.modality}]")
@@ -146,8 +134,6 @@ class JobConfig:
         wanting = [kind for kind in kinds if kind in NEEDS_VOCABULARY]
         if wanting and not self.vocabulary:
             raise UsageError(f'sink {wanting[0]!r} writes ids: add vocabulary = "anygpt" (or your own) to the job')
-        if self.shard_items < 1:
-            raise UsageError(f"shard_items={self.shard_items}: expected 1 or more")
 
     @classmethod
     def simple(cls, source: str, output: str, tokenizer: str, **overrides: Any) -> JobConfig:
@@ -155,8 +141,6 @@ class JobConfig:
 
         `checkpoint`, `device`, `dtype` and `engine` go to the tokenizer, the rest is as in `override`.
         """
-        from ..registry import find
-
         named = {key: overrides.pop(key) for key in ("checkpoint", "device", "dtype", "engine") if key in overrides}
         modality = find(tokenizer).spec.modality
         tokenizers = {modality: TokenizerConfig(tokenizer, **named)}
@@ -170,13 +154,6 @@ class JobConfig:
             raise UsageError(f"a job has no {', '.join(sorted(unknown))}; a run has {', '.join(sorted(of_run))}")
         run = dataclasses.replace(self.run, **{key: changes.pop(key) for key in of_run & set(changes)})
         return dataclasses.replace(self, **{"run": run, **changes})
-
-    def check_packages(self) -> None:
-        """Raise MissingExtraError, before any work is done, where tables are read or written without pyarrow."""
-        tables = [f"the sink {sink.kind!r}" for sink in self.sinks if sink.kind in ("parquet", "hf")]
-        tables += [f"the source {source.path!r}" for source in self.sources if ".parquet" in source.path]
-        if tables and find_spec("pyarrow") is None:
-            raise MissingExtraError("pyarrow", "jobs", tables[0])
 
     def spelled_as(self, planned: Mapping[str, Any]) -> JobConfig:
         """The same job, with local paths of sources as a plan's `work` spells them: `in/` and `./in` are `in`."""
@@ -215,49 +192,4 @@ def load_config(path: str | Path) -> JobConfig:
 
 def from_record(record: Mapping[str, Any], where: str) -> JobConfig:
     """Plain nested data, as TOML gives it → JobConfig."""
-    sections = dict(record)
-    for name, kind in (("sources", SourceConfig), ("sinks", SinkConfig)):
-        if isinstance(sections.get(name), (list, tuple)):
-            sections[name] = tuple(_build(kind, one, f"{where}: [[{name}]]") for one in sections[name])
-    if isinstance(sections.get("tokenizers"), Mapping):
-        sections["tokenizers"] = {
-            modality: _build(TokenizerConfig, one, f"{where}: [tokenizers.{modality}]")
-            for modality, one in sections["tokenizers"].items()
-        }
-    if "run" in sections:
-        sections["run"] = _build(RunConfig, sections["run"], f"{where}: [run]")
-    return _build(JobConfig, sections, where)
-
-
-def _build(kind: type, record: Any, where: str) -> Any:
-    if not isinstance(record, Mapping):
-        raise UsageError(f"{where}: expected a table, got {type(record).__name__}")
-    fields = {one.name: one for one in dataclasses.fields(kind)}
-    unknown = set(record) - set(fields)
-    if unknown:
-        raise UsageError(f"{where}: unknown {', '.join(sorted(unknown))}; known: {', '.join(fields)}")
-    for name, value in record.items():
-        wanted = _TYPES.get(re.split(r"\W", str(fields[name].type))[0])
-        if value is None and str(fields[name].type).endswith("None"):
-            continue
-        if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
-            raise UsageError(f"{where}: {name} = {value!r}: expected {_IN_TOML.get(wanted) or fields[name].type}")
-    missing = [
-        name
-        for name, one in fields.items()
-        if name not in record and one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise UsageError(f"{where}: {', '.join(missing)} is missing")
-    return kind(**record)
-
-
-_TYPES: dict[str, Any] = {
-    "str": str,
-    "int": int,
-    "float": (int, float),
-    "bool": bool,
-    "Mapping": Mapping,
-    "tuple": tuple,
-}
-_IN_TOML = {bool: "true or false", Mapping: "a table", tuple: "tables, each under its own [[…]]"}
+    return build(JobConfig, record, where)

@@ -12,9 +12,9 @@ from typing import Any
 from ..arguments import whole
 from .commit import Store
 from .config import JobConfig, load_config
+from .failures import Failure
 from .items import Item
 from .plan import Plan, freeze
-from .reading import Failure
 from .shard import Row, Shard
 from .sinks import SINKS
 from .sources import look_at_sources
@@ -30,7 +30,8 @@ class JobEstimate:
     items: int
     bytes: int  # of media, where known
     modalities: Mapping[str, int]  # items of each
-    ignored: Mapping[str, int]  # files passed over, by suffix
+    ignored: Mapping[str, int]  # what the sources hold beside the items and is passed over, by reason
+    sidecars: Mapping[str, int]  # files beside the media whose text or metadata is taken, by suffix
     shards: int
     specs: Mapping[str, str]  # modality → Spec id
     sampled: int
@@ -47,7 +48,6 @@ def plan_job(job: str | Path | JobConfig, *, sample: int = 16, **overrides: Any)
     """
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
     sample = whole("sample", sample, 1)
-    config.check_packages()
     look_at_sources(config)
     with tempfile.TemporaryDirectory() as folder:
         worker = Worker(config.override(output=folder))
@@ -63,8 +63,8 @@ def plan_job(job: str | Path | JobConfig, *, sample: int = 16, **overrides: Any)
         worker.readers.close()
     failures = {drawn[index].key: one.message for index, one in results.items() if isinstance(one, Failure)}
     return JobEstimate(
-        plan.num_items, plan.rounds[0].num_bytes, plan.rounds[0].modalities, plan.record["ignored"], plan.num_shards,
-        {modality: spec.id for modality, spec in plan.specs.items()}, len(drawn), failures, seconds,
+        plan.num_items, plan.rounds[0].num_bytes, plan.rounds[0].modalities, plan.ignored, plan.sidecars,
+        plan.num_shards, {modality: spec.id for modality, spec in plan.specs.items()}, len(drawn), failures, seconds,
         int(written / max(1, len(drawn)) * plan.num_items),
     )  # fmt: skip
 

@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import MediaError
-from .containers import dataset_version, open_dataset
 from .items import Item, same_version
-from .urls import is_url, open_url, size_and_stamp, version_of
+from .sources.dataset import dataset_version, open_dataset
+from .urls import is_url, local_path, open_url, size_and_stamp, version_of
+from .values import reason_of
 
 __all__ = ["fetch"]
 
@@ -18,6 +19,9 @@ MAX_BYTES = 4 * 2**30  # of one medium that is read into memory
 
 def fetch(item: Item) -> str | bytes:
     """The item's path (local files) or bytes. Raises MediaError: `changed` if the file is not the planned one."""
+    if item.place and item.place[0] == "unusable":
+        _, kind, reason = item.place
+        raise MediaError(kind, reason, item.key)
     if item.place:
         data = _from_container(item)
         if not data:
@@ -38,7 +42,7 @@ def _read_url(item: Item) -> bytes:
     except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # networks and their libraries raise anything
-        raise MediaError("unreadable", f"cannot be fetched ({type(error).__name__}: {error})", item.key) from error
+        raise MediaError("unreadable", f"cannot be fetched ({reason_of(error)})", item.key) from error
     if len(data) > MAX_BYTES:
         raise MediaError("too_large", f"more than {MAX_BYTES} bytes are not read", item.key)
     if item.num_bytes not in (None, len(data)):
@@ -63,7 +67,7 @@ def _version(item: Item) -> str:
     """A URL's is the one that was opened: to ask again for each item would take longer than to read it."""
     if item.place[0] == "hf":
         return dataset_version(item.path)
-    return _opened(item.path)[1] if is_url(item.path) else version_of(item.path, _opened(item.path)[0])
+    return _opened(item.path)[1] if local_path(item.path) is None else version_of(item.path, _opened(item.path)[0])
 
 
 def _from_tar(item: Item) -> bytes:
@@ -89,20 +93,19 @@ def _from_parquet(item: Item) -> bytes | None:
 
 def _from_dataset(item: Item) -> bytes | None:
     _, row, column = item.place
-    return _bytes_of(_dataset(item.path, _version(item))[row][column], item)
+    return _bytes_of(_dataset(item.path, _version(item)).column(column)[row].as_py(), item)
 
 
 def _bytes_of(cell: Any, item: Item) -> bytes | None:
     """A cell is bytes, or Hugging Face's {bytes, path}; a path is followed where there are no bytes."""
-    if not isinstance(cell, dict):
-        return cell
-    if cell.get("bytes"):
-        return cell["bytes"]
-    if not cell.get("path"):
-        return None
-    path = os.path.join(os.path.dirname(item.path), cell["path"])
-    with open(path, "rb") as stream:
-        return stream.read(MAX_BYTES)
+    data = cell.get("bytes") if isinstance(cell, dict) else cell
+    if isinstance(cell, dict) and not data and cell.get("path"):
+        path = cell["path"] if is_url(cell["path"]) else os.path.join(os.path.dirname(item.path), cell["path"])
+        with open_url(path) as stream:
+            return stream.read(MAX_BYTES)
+    if data is not None and not isinstance(data, bytes):  # a text would be taken for a path
+        raise MediaError("wrong_type", f"a {type(data).__name__} where bytes are expected", item.key)
+    return data
 
 
 @lru_cache(maxsize=4)

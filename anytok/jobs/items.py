@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-__all__ = ["Input", "Item", "fingerprint"]
+from .values import to_json
 
-_to_json = json.JSONEncoder(default=str).encode  # json.dumps would make an encoder for each of a million lines
+__all__ = ["Input", "Item", "fingerprint"]
 
 
 @dataclass(frozen=True)
 class Item:
     """`key` is unique in the job and valid UTF-8. `path` is the file, or the container that `place` points into:
-    ("tar", offset, size), ("sparse",) for a tar member with holes, which is not read, ("parquet", row group, row,
-    column) or ("hf", row, column)."""
+    ("tar", offset, size), ("parquet", row group, row, column) or ("hf", row, column). ("unusable", kind, reason) is
+    the place of what is known to fail since it was listed; ("sparse",) what plans of earlier versions say for that."""
 
     key: str
     modality: str
@@ -28,17 +28,21 @@ class Item:
     text: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
+    def unusable(self, kind: str, reason: str) -> Item:
+        """This item as one that goes to the ledger, for `reason`; as it is, where that is empty."""
+        return replace(self, place=("unusable", kind, reason)) if reason else self
+
     def to_line(self) -> bytes:
         """One JSON line; `from_line` is its inverse. Only ASCII, so names that are no Unicode survive."""
         record: dict[str, Any] = {"key": self.key, "modality": self.modality, "path": self.path}
         more: dict[str, Any] = {"num_bytes": self.num_bytes, "stamp": self.stamp, "place": self.place}
         more |= {"text": self.text, "meta": self.meta}
         record |= {name: value for name, value in more.items() if value not in (None, "", (), {})}
-        return _to_json(record).encode("ascii") + b"\n"
+        return to_json(record, ascii_only=True).encode("ascii") + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> Item:
-        record = json.loads(line)
+        record = json.loads(line, parse_constant=str)  # earlier plans hold NaN, which `plain` makes a text
         record["place"] = tuple(record.get("place", ()))
         return cls(**record)
 
@@ -52,7 +56,7 @@ class Input:
     stamp: str
 
     def to_line(self) -> bytes:
-        return _to_json([self.path, self.num_bytes, self.stamp]).encode("ascii") + b"\n"
+        return to_json([self.path, self.num_bytes, self.stamp], ascii_only=True).encode("ascii") + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> Input:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
-from ..errors import AnytokError, DiskError, JobError, MediaError
+from ..errors import JobError
 from ..spec import Spec
 from .child import Child
 from .config import JobConfig
 from .schedule import RETRY_SECONDS, Schedule
-from .worker import Results, Started, Worker
 
-__all__ = ["LocalRunner"]
+__all__ = ["Listener", "LocalRunner"]
 
 AHEAD = 3  # shards a worker has at hand: one being written, one in the model, one being read
 MAX_STARTS = 3  # deaths in a row before a worker gets anything done
@@ -50,7 +46,7 @@ class LocalRunner:
                 except (EOFError, OSError):
                     self._replace(worker, schedule)
                 else:
-                    worker.hear(kind, content, schedule, tell)
+                    worker.receive(kind, content, schedule, tell)
 
     def _feed(self, worker: _Handle, schedule: Schedule) -> None:
         enough = AHEAD if schedule.num_waiting > len(self._workers) else 1
@@ -87,7 +83,7 @@ class _Handle:
     def restart(self) -> None:
         workers = self._config.run.workers
         threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0  # workers share the cores
-        self.child = Child(f"{__name__}:serve", self._config, self._number, threads=threads)
+        self.child = Child("anytok.jobs.worker_loop:serve", self._config, self._number, threads=threads)
         self.ready = False
         self.shards: list[int] = []
 
@@ -105,7 +101,7 @@ class _Handle:
             return content
         raise _no_start(how)
 
-    def hear(self, kind: str, content: Any, schedule: Schedule, tell: Listener) -> None:
+    def receive(self, kind: str, content: Any, schedule: Schedule, tell: Listener) -> None:
         if kind == "stop":
             raise content
         if kind == "ready":
@@ -123,73 +119,5 @@ class _Handle:
 
 
 def _no_start(how: str) -> JobError:
-    why = "is there memory for the model?" if how.startswith("killed") else "what it said is above"
+    why = "is there memory for the model?" if how.startswith("killed") else "its output is above"
     return JobError(f"a worker died {MAX_STARTS} times while it started ({how}): {why}")
-
-
-def serve(pipe: Connection, config: JobConfig, number: int) -> None:
-    """What a worker process does: Tasks in; what it is, what it has done, and why it stops, out."""
-    try:
-        worker = Worker(config, number, own_process=True)
-        pipe.send(("ready", worker.specs))
-        try:
-            _Server(pipe, worker).run()
-        except OSError as error:
-            raise disk_error(error, config.output) from error
-    except AnytokError as error:
-        pipe.send(("stop", _portable(error)))
-
-
-class _Server:
-    """Three shards at a time: one is read, one encoded, one written."""
-
-    def __init__(self, pipe: Connection, worker: Worker) -> None:
-        self._pipe, self._worker, self._lock = pipe, worker, threading.Lock()
-        self._started: deque[Started] = deque()
-
-    def run(self) -> None:
-        writing: Future[None] | None = None
-        with ThreadPoolExecutor(1) as writer:
-            while True:
-                self._take_tasks()
-                one = self._started.popleft()
-                results = self._worker.encode(one, lambda *counts: self._send("progress", counts))
-                if writing:
-                    writing.result()
-                writing = writer.submit(self._commit, one, results)
-
-    def _take_tasks(self) -> None:
-        while not self._started or self._pipe.poll():
-            task = self._pipe.recv()
-            one = self._worker.start(task)
-            if one:
-                self._started.append(one)
-            else:
-                self._send("busy", task.shard)
-
-    def _commit(self, started: Started, results: Results) -> None:
-        try:
-            self._send("done", self._worker.commit(started, results))
-        except OSError as error:
-            self._send("stop", disk_error(error, self._worker.config.output))
-        except AnytokError as error:
-            self._send("stop", _portable(error))
-        except Exception as error:  # nobody may ever look into the Future
-            self._send("stop", JobError(f"shard {started.task.shard}: {type(error).__name__}: {error}"))
-
-    def _send(self, kind: str, content: Any) -> None:
-        with self._lock:
-            self._pipe.send((kind, content))
-
-
-def disk_error(error: OSError, output: str) -> DiskError:
-    """What to say when the output folder takes no more."""
-    return DiskError(
-        f"cannot write to {output} ({error.strerror or error}). What is committed is safe: "
-        "make room or give it leave to write, and run the same command again"
-    )
-
-
-def _portable(error: AnytokError) -> AnytokError:
-    """An error that survives the pipe, with its type but for MediaError, whose parts do not make it again."""
-    return JobError(str(error)) if isinstance(error, MediaError) else error

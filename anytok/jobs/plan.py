@@ -12,20 +12,22 @@ import json
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ..errors import JobError
+from ..records import AT_LEAST_ONE, build
 from ..spec import Spec
 from .commit import write_aside
 from .config import JobConfig, from_record
-from .items import Input, Item, key_hash
-from .sources import Source, listed, no_media, open_sources, passed_over
+from .inputs import check_inputs, input_lines
+from .items import Item, key_hash
+from .sources import Source, listed, no_media, open_sources, passed_over, sidecars
 
 __all__ = ["Plan", "Round", "add_round", "check_retry", "freeze", "load_plan"]
 
@@ -40,7 +42,7 @@ class Round:
     items_sha256: str
     num_items: int
     num_bytes: int
-    offsets: tuple[int, ...]  # of each shard's first line in the items file, and the file's end
+    offsets: Annotated[tuple[int, ...], AT_LEAST_ONE]  # of each shard's first line in its file, and the file's end
     modalities: Mapping[str, int]  # items of each
     replaced: Mapping[str, Any]  # inputs that changed since, because somebody mended them: path → [old, new]
 
@@ -54,7 +56,7 @@ class Plan:
     """What is to be done, read from OUT/_anytok. Shards are counted through all rounds."""
 
     folder: Path
-    record: Mapping[str, Any]  # plan.json: work, specs, vocabulary, inputs, ignored, hash
+    record: Mapping[str, Any]  # plan.json: work, specs, vocabulary, inputs, ignored, sidecars, hash
     rounds: tuple[Round, ...]
 
     @property
@@ -63,7 +65,17 @@ class Plan:
 
     @cached_property
     def specs(self) -> dict[str, Spec]:
-        return {modality: Spec(**fields) for modality, fields in self.record["specs"].items()}
+        return {modality: build(Spec, fields, modality, JobError) for modality, fields in self.record["specs"].items()}
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """What the listing of the sources passed over, by reason."""
+        return self.record["ignored"]
+
+    @property
+    def sidecars(self) -> dict[str, int]:
+        """Files beside the media whose text or metadata was taken, by suffix; plans did not always count them."""
+        return self.record.get("sidecars", {})
 
     @property
     def num_items(self) -> int:
@@ -104,10 +116,10 @@ def load_plan(folder: Path) -> Plan | None:
             break
         try:
             record = json.loads(path.read_bytes())
-            fields = record["round"]
-            rounds.append((record, Round(**{**fields, "offsets": tuple(fields["offsets"])})))
-            whole = os.path.getsize(folder / fields["items_file"]) == fields["offsets"][-1]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            one = build(Round, record["round"], "round", JobError)
+            rounds.append((record, one))
+            whole = os.path.getsize(folder / one.items_file) == one.offsets[-1]
+        except (OSError, ValueError, KeyError, TypeError, JobError) as error:
             raise JobError(f"the plan {path} is damaged ({error!r}): start anew in another folder") from error
         if record.get("format") != FORMAT or record["hash"] != _hash(record) or not whole:
             raise JobError(f"the plan {path} was altered, or made by another version: start anew in another folder")
@@ -133,15 +145,14 @@ def freeze(
     if found is not None:
         _check_same(found, record, config.output)
         if check:
-            check_inputs(found, sources)
+            _check_inputs(found, sources)
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    inputs_file, inputs_sha256 = write_aside(folder, "inputs-{}.jsonl", _input_lines(sources))
-    items = (_with_prefix(prefix, item) for prefix, source in sources for item in listed(source.items()))
-    first = _write_round(folder, items, config.shard_items)
-    if not first.num_items:
-        raise no_media(config, sources)
-    record.update(inputs={"file": inputs_file, "sha256": inputs_sha256}, ignored=passed_over(sources))
+    inputs_file, inputs_sha256 = write_aside(folder, "inputs-{}.jsonl", input_lines(sources))
+    first = _write_round(folder, _items(config, sources), config.shard_items)
+    opened = [source for _, source in sources]
+    record.update(inputs={"file": inputs_file, "sha256": inputs_sha256})
+    record.update(ignored=passed_over(opened), sidecars=sidecars(opened))
     _publish(folder / "plan.json", record, first)
     plan = load_plan(folder)
     assert plan is not None, "just written"
@@ -149,11 +160,23 @@ def freeze(
     return plan
 
 
+def _items(config: JobConfig, sources: list[tuple[str, Source]]) -> Iterator[Item]:
+    """The items of all sources. Raises UsageError where one of them has none."""
+    for prefix, source in sources:
+        is_empty = True
+        for item in listed(source.items()):
+            is_empty = False
+            yield _with_prefix(prefix, item)
+        if is_empty:
+            raise no_media(config, [source])
+
+
 def add_round(plan: Plan, config: JobConfig, failed: Iterable[Item]) -> Plan:
     """Plan the failed items once more. Their files may have changed since (mended, fetched again); others may not."""
     failed = list(failed)
     replaced = check_retry(plan, config, failed)
-    items = (_refreshed(item, replaced) for item in failed)
+    again = _listed_again(plan, config, failed)
+    items = (again.get(item.key) or _refreshed(item, replaced) for item in failed)
     _publish(
         plan.folder / f"retry-{len(plan.rounds)}.json",
         {"plan": plan.hash},
@@ -164,38 +187,23 @@ def add_round(plan: Plan, config: JobConfig, failed: Iterable[Item]) -> Plan:
     return grown
 
 
+def _listed_again(plan: Plan, config: JobConfig, failed: list[Item]) -> dict[str, Item]:
+    """What the sources say today of items that were unusable when they were listed: a caption may have been mended."""
+    keys = {item.key for item in failed if item.place[:1] == ("unusable",)}
+    sources = open_sources(config.spelled_as(plan.record["work"])) if keys else []
+    return {item.key: item for item in _items(config, sources) if item.key in keys}
+
+
 def check_retry(plan: Plan, config: JobConfig, failed: Iterable[Item]) -> dict[str, Any]:
-    """`check_inputs`, where the files of failed items may have changed."""
+    """`_check_inputs`, where the files of failed items may have changed."""
     allowed = {item.path for item in failed if not item.place}
-    return check_inputs(plan, open_sources(config.spelled_as(plan.record["work"])), allowed)
+    return _check_inputs(plan, open_sources(config.spelled_as(plan.record["work"])), allowed)
 
 
-def check_inputs(plan: Plan, sources: list[tuple[str, Source]], allowed: set[str] | None = None) -> dict[str, Any]:
-    """Compare the inputs of today with those planned. Returns the changed ones that are allowed to, old and new."""
+def _check_inputs(plan: Plan, sources: list[tuple[str, Source]], allowed: Collection[str] = ()) -> dict[str, Any]:
+    planned = plan.record["inputs"]
     mended = {path: pair for one in plan.rounds for path, pair in one.replaced.items()}
-    digest = hashlib.sha256()
-    for line in _input_lines(sources, mended):
-        digest.update(line)
-    if digest.hexdigest() == plan.record["inputs"]["sha256"]:
-        return {}
-    with open(plan.folder / plan.record["inputs"]["file"], "rb") as stream:
-        old = {one.path: one for one in map(Input.from_line, stream)}
-    new = {one.path: one for one in map(Input.from_line, _input_lines(sources, mended))}
-    changed = [path for path in old.keys() | new.keys() if old.get(path) != new.get(path)]
-    refused = sorted(path for path in changed if path not in (allowed or ()) or path not in new)
-    if refused or not changed:
-        raise JobError(
-            f"the input is not the planned one: {_name_changes(refused, old, new) or 'its order changed'}. "
-            "Put it back, or start anew in another folder"
-        )
-    return {path: [list(vars(old[path]).values()), list(vars(new[path]).values())] for path in changed}
-
-
-def _name_changes(paths: list[str], old: Mapping[str, Input], new: Mapping[str, Input]) -> str:
-    words = [
-        f"{path} {'is new' if path not in old else 'is gone' if path not in new else 'was changed'}" for path in paths
-    ]
-    return "; ".join(words[:5]) + (f"; and {len(words) - 5} more" if len(words) > 5 else "")
+    return check_inputs(plan.folder / planned["file"], planned["sha256"], sources, mended, allowed)
 
 
 def _check_same(plan: Plan, record: Mapping[str, Any], output: str) -> None:
@@ -225,14 +233,6 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(one, f"{name}[{number}]")
     else:
         yield name, value
-
-
-def _input_lines(sources: list[tuple[str, Source]], mended: Mapping[str, Any] | None = None) -> Iterator[bytes]:
-    """A line for each input; one that was mended counts as the one it replaced."""
-    for _, source in sources:
-        for one in listed(source.inputs()):
-            old, new = (mended or {}).get(one.path, (None, None))
-            yield (Input(*old) if old and one == Input(*new) else one).to_line()
 
 
 def _with_prefix(prefix: str, item: Item) -> Item:

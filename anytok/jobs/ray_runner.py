@@ -13,8 +13,9 @@ from typing import Any
 
 from ..errors import AnytokError, JobError, MissingExtraError
 from ..spec import Spec
+from .commit import disk_error
 from .config import JobConfig
-from .local import Listener, disk_error
+from .local import Listener
 from .schedule import RETRY_SECONDS, Schedule
 from .worker import Task, Worker
 
@@ -49,9 +50,9 @@ class RayRunner:
                 running[self._do.remote(self._config, os.getcwd(), task)] = task.shard
             ready, _ = self._ray.wait(list(running), timeout=RETRY_SECONDS) if running else ([], [])
             for reference in ready:
-                self._hear(reference, running.pop(reference), schedule, tell)
+                self._receive(reference, running.pop(reference), schedule, tell)
 
-    def _hear(self, reference: Any, shard: int, schedule: Schedule, tell: Listener) -> None:
+    def _receive(self, reference: Any, shard: int, schedule: Schedule, tell: Listener) -> None:
         try:
             outcome, seconds = self._get(reference)
         except (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.NodeDiedError) as error:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 from ..errors import JobError, MediaError
 from ..spec import Spec
 from .child import Child
+from .failures import Failure
 from .items import Item
+from .values import reason_of
 
 __all__ = ["Failure", "Readers", "Reading"]
 
@@ -24,29 +25,21 @@ BUFFER_BYTES = 256 * 2**20  # of prepared media that may wait for the model
 READER_BYTES = 16 * 2**30  # address space of a reader; the largest recording that is read needs most of it
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why an item has no codes: a short stable word, and a sentence."""
-
-    kind: str
-    message: str
-
-
 class Reading:
     """The items of one shard on their way: iterate to get (index, prepared medium or Failure), as they come."""
 
-    def __init__(self, num_items: int, room: _Room) -> None:
-        self._num_items, self._room = num_items, room
+    def __init__(self, num_items: int, budget: _Budget) -> None:
+        self._num_items, self._budget = num_items, budget
         self._results: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
 
     def put(self, index: int, result: Any) -> None:
-        self._room.add(_num_bytes(result))
+        self._budget.add(_num_bytes(result))
         self._results.put((index, result))
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         for _ in range(self._num_items):
             index, result = self._results.get()
-            self._room.add(-_num_bytes(result))
+            self._budget.add(-_num_bytes(result))
             if isinstance(result, JobError):
                 raise result
             yield index, result
@@ -58,14 +51,14 @@ class Readers:
     def __init__(self, specs: Mapping[str, Spec], num_readers: int, item_seconds: float) -> None:
         self._specs, self._item_seconds = dict(specs), item_seconds
         self._tasks: queue.SimpleQueue[tuple[Reading, int, Item] | None] = queue.SimpleQueue()
-        self._room = _Room(BUFFER_BYTES)
+        self._budget = _Budget(BUFFER_BYTES)
         self._threads = [threading.Thread(target=self._watch, daemon=True) for _ in range(num_readers)]
         for thread in self._threads:
             thread.start()
 
     def start(self, items: Sequence[tuple[int, Item]]) -> Reading:
         """Begin to read these items; returns at once."""
-        reading = Reading(len(items), self._room)
+        reading = Reading(len(items), self._budget)
         for index, item in items:
             self._tasks.put((reading, index, item))
         return reading
@@ -78,11 +71,11 @@ class Readers:
         child: Child | None = None
         while (task := self._tasks.get()) is not None:
             reading, index, item = task
-            self._room.wait()
+            self._budget.wait()
             try:
                 child, result = self._read(child, item)
             except Exception as error:  # not the item's fault, and its shard waits for it: no process can be started
-                child, result = None, JobError(f"cannot read {item.key}: {type(error).__name__}: {error}")
+                child, result = None, JobError(f"cannot read {item.key}: {reason_of(error)}")
             reading.put(index, result)
         if child:
             child.stop()
@@ -109,8 +102,8 @@ class Readers:
         return None, Failure("crashed", f"its decoder died {MAX_TRIES} times ({death})")
 
 
-class _Room:
-    """Bytes that wait for the model; readers pause while they are too many."""
+class _Budget:
+    """Bytes of prepared media that wait for the model; readers pause while they are too many."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._held, self._changed = limit, 0, threading.Condition()
@@ -150,9 +143,9 @@ def read(item: Item, spec: Spec) -> Any:
     except FileNotFoundError:
         return Failure("missing", "no such file")
     except OSError as error:
-        return Failure("unreadable", f"cannot be read ({error.strerror or error})")
+        return Failure("unreadable", f"cannot be read ({error.strerror or reason_of(error)})")
     except Exception as error:
-        return Failure("undecodable", f"{type(error).__name__}: {error}")
+        return Failure.of("undecodable", error)
 
 
 def _limit_memory() -> None:

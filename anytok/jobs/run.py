@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import JobError, UsageError
-from .commit import Store, write_aside
+from .checks import note_damage, repair
+from .commit import Store, disk_error, write_aside
 from .config import JobConfig, load_config
-from .local import Listener, LocalRunner, disk_error
+from .local import Listener, LocalRunner
 from .plan import Plan, add_round, check_retry, freeze, load_plan
 from .progress import Log, Meter, ProgressListener
 from .schedule import Schedule
@@ -49,12 +50,13 @@ def run_job(
     and the like: 0/8 … 7/8 together are the job. `retry_failed` takes up the items in the ledger once more,
     or goes on with that where it was stopped. `progress` is called after every batch.
 
+    A shard that is damaged, or that `verify_job` found to be, is made anew.
+
     Returns how far the job is now. Raises UsageError on wrong settings, MissingExtraError where a package is missing,
     CheckpointError on unusable weights, and JobError where the job is not the planned one, cannot go on, or fails for
     too many items.
     """
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
-    config.check_packages()
     share = Share.from_text(shard) if shard else Share()
     store = Store.of(config.output)
     vocabulary = load_job_vocabulary(config.vocabulary)
@@ -66,11 +68,15 @@ def run_job(
         specs = runner.specs()
         plan = freeze(config, specs, vocabulary.hash if vocabulary else "", store.folder, check=not retry_failed)
         store.create()
+        suspects = repair(plan, store, config)
         if retry_failed:
             plan = _plan_retry(plan, config, store)
         job_record = {"folder": os.getcwd(), **asdict(config)}  # where relative paths begin
         write_aside(store.folder, "job.json", [json.dumps(job_record, indent=1).encode()])
         _carry_out(config, plan, store, runner, share, progress)
+        if len(store.committed()) >= plan.num_shards:
+            publish(config, store, suspects)
+            note_damage(store, ())
     except OSError as error:
         raise disk_error(error, config.output) from error
     finally:
@@ -121,7 +127,7 @@ def _plan_retry(plan: Plan, config: JobConfig, store: Store) -> Plan:
 def _carry_out(
     config: JobConfig, plan: Plan, store: Store, runner: Runner, share: Share, listener: ProgressListener | None
 ) -> None:
-    """Do what is left of this process's share; lay out the outputs once all shards are there."""
+    """Do what is left of this process's share."""
     mine = [number for number in range(plan.num_shards) if share.has(number)]
     committed = store.committed()
     done = [number for number in mine if number in committed]
@@ -152,8 +158,6 @@ def _carry_out(
         check_rate(sum(len(store.record(shard)["failures"]) for shard in store.committed()))
     finally:
         write_ledger(plan, store)
-    if len(store.committed()) == plan.num_shards:
-        publish(config, store)
     log.write("finish", **asdict(meter.now()))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from ..errors import JobError
 from .commit import Store
-from .reading import Failure
+from .failures import Failure
 from .worker import Task
 
 __all__ = ["Schedule"]
@@ -20,8 +20,8 @@ RETRY_SECONDS = 0.2  # until a shard that another process has is looked at again
 
 
 class Schedule:
-    """Hands out Tasks, the same for every runner. A shard leaves it when it is done; `found` hears of those that are
-    there though nobody said so: done by another process, or by a worker with its last breath."""
+    """Hands out Tasks, the same for every runner. A shard leaves it when it is done; `found` is called with those that
+    are there without a report: done by another process, or by a worker that died before it could report."""
 
     def __init__(self, store: Store, shards: Iterable[int], found: Callable[[int], None] = lambda shard: None) -> None:
         self._store, self._found = store, found

@@ -1,23 +1,29 @@
-"""What a shard holds before it is written: its rows, and what every output says about where they come from."""
+"""What a shard holds before it is written: its rows, what every output says about where they come from, and the counts
+kept beside them, so that statistics and audits need no sink in particular."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import __version__
+from ..metrics.codes import count
 from ..spec import Codes, Spec
 from .items import Item
 
 if TYPE_CHECKING:
     from ..vocab import Vocabulary
 
-__all__ = ["Row", "Shard"]
+__all__ = ["TALLY", "Row", "Shard", "digest", "write_tally"]
+
+TALLY = "tally.npz"
 
 
 class Row:
@@ -70,3 +76,22 @@ class Shard:
     def ids(self) -> list[np.ndarray] | None:
         """Ids of each row in the vocabulary's own integer type, markers included; None without a vocabulary."""
         return [self.vocabulary.to_ids(row.codes) for row in self.rows] if self.vocabulary else None
+
+
+def write_tally(path: Path, rows: Sequence[Row]) -> None:
+    """Per modality: `frames_M` int32 and `seconds_M` float64 of each row, `usage_M` int64 [K, codebook_size], how
+    often each code occurs. For all rows in order: `digests`, uint64."""
+    arrays: dict[str, Any] = {"digests": np.array([digest(row.values) for row in rows], np.uint64)}
+    for modality in sorted({row.item.modality for row in rows}):
+        of_one = [row for row in rows if row.item.modality == modality]
+        arrays[f"frames_{modality}"] = np.array([row.values.shape[1] for row in of_one], np.int32)
+        arrays[f"seconds_{modality}"] = np.array([row.seconds or 0.0 for row in of_one])
+        values = np.concatenate([row.values for row in of_one], axis=1)
+        arrays[f"usage_{modality}"] = count(values, of_one[0].spec.codebook_size)
+    np.savez_compressed(path, **arrays)
+
+
+def digest(values: np.ndarray) -> int:
+    """64 bits of SHA-256 over codes [K, T]: enough to tell whether an item encodes to the same again."""
+    plain = np.ascontiguousarray(values, np.int64)
+    return int.from_bytes(hashlib.sha256(repr(plain.shape).encode() + plain.tobytes()).digest()[:8], "big")

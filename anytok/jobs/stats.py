@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..metrics.codes import perplexity_of, used
 from .commit import write_aside
+from .shard import TALLY
 from .status import open_failures, open_job
-from .tally import TALLY
 
 __all__ = ["JobStats", "ModalityStats", "job_stats"]
 
@@ -21,7 +22,7 @@ __all__ = ["JobStats", "ModalityStats", "job_stats"]
 @dataclass(frozen=True)
 class ModalityStats:
     """Of one modality. `used` and `perplexity` have a number for each codebook: the share of its codes that occur,
-    and 2 ** entropy, the number of codes that it seems to have."""
+    and exp(entropy), the number of evenly used codes that would be as surprising."""
 
     items: int
     frames: int
@@ -44,7 +45,8 @@ class JobStats:
 
 
 def job_stats(output: str | Path, *, picture: bool = True) -> JobStats:
-    """Count what the job in `output` has written so far; leaves OUT/stats.json and, with matplotlib, OUT/stats.png.
+    """Count what the job in `output` has written so far; leaves OUT/stats.json and, unless `picture` is False,
+    OUT/stats.png.
 
     Computed anew from the shards, never carried on from an earlier count. Raises JobError if there is no job.
     """
@@ -96,29 +98,15 @@ class _Count:
         total = int((self.frames * np.arange(len(self.frames))).sum())
         return ModalityStats(
             items, total, int(self.usage.sum()), round(self.seconds, 3), quantiles, self.usage.shape[1],
-            tuple(round(float((layer > 0).mean()), 6) for layer in self.usage),
-            tuple(round(perplexity(layer), 3) for layer in self.usage),
+            tuple(used(self.usage).round(6).tolist()),
+            tuple(perplexity_of(self.usage).round(3).tolist()),
         )  # fmt: skip
-
-
-def perplexity(counts: np.ndarray) -> float:
-    """2 ** entropy of how often each code occurs; 0 if none does.
-
-    >>> perplexity(np.array([5, 5, 5, 5, 0]))
-    4.0
-    """
-    shares = counts[counts > 0] / max(1, counts.sum())
-    return float(2 ** -(shares * np.log2(shares)).sum()) if len(shares) else 0.0
 
 
 def draw(counts: Mapping[str, _Count], specs: Mapping[str, Any], path: Path) -> None:
     """A row for each modality: lengths, codes by how often they occur, perplexity of each codebook."""
-    from ..errors import MissingExtraError
+    from matplotlib.figure import Figure
 
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("matplotlib", "eval", "a picture of the statistics (or picture=False)") from error
     shown = {modality: count for modality, count in counts.items() if count.frames.sum()} or dict(counts)
     figure = Figure(figsize=(13, 3.4 * len(shown)), layout="constrained")
     for row, (modality, count) in zip(figure.subplots(len(shown), 3, squeeze=False), shown.items(), strict=True):
@@ -131,7 +119,7 @@ def draw(counts: Mapping[str, _Count], specs: Mapping[str, Any], path: Path) -> 
         usage.set(xscale="symlog", yscale="symlog", xlabel="codes, most frequent first", ylabel="share")
         usage.set_yscale("log")
         usage.legend(fontsize="x-small", ncols=2)
-        values = [perplexity(layer) for layer in count.usage]
+        values = perplexity_of(count.usage)
         books.bar(np.arange(1, len(values) + 1), values)
         books.axhline(spec.codebook_size, color="grey", linestyle=":")
         books.set(xlabel="codebook", ylabel="perplexity", title=f"of {spec.codebook_size} codes")

@@ -36,6 +36,8 @@ class JobStatus:
     seconds: float  # of work, summed over shards
     ledger: str  # path of the failures, one JSON line each; written at the end of every run
     finished: bool  # all shards are done, and laid out for their readers: not where too many items failed
+    ignored: dict[str, int]  # what the sources hold beside the items and was passed over, by reason
+    sidecars: dict[str, int]  # files beside the media whose text or metadata was taken, by suffix
 
 
 def open_job(output: str | Path) -> tuple[Plan, Store]:
@@ -66,6 +68,7 @@ def job_status(output: str | Path) -> JobStatus:
     return JobStatus(
         str(output), plan.hash, plan.num_items, written, failures.total(), dict(failures.most_common()),
         plan.num_shards, len(done), num_bytes, round(seconds, 3), str(Path(output) / LEDGER), finished,
+        plan.ignored, plan.sidecars,
     )  # fmt: skip
 
 

@@ -3,62 +3,118 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
+from collections import Counter
 from collections.abc import Mapping
 from typing import IO, Any
+from urllib.parse import unquote
 
 from ..errors import JobError, MissingExtraError, UsageError
+from .folders import MAGIC, matching, walk
 from .items import Input, fingerprint, version
+from .values import reason_of
 
-__all__ = ["input_of", "is_pattern", "is_url", "list_files", "open_url", "size_and_stamp", "version_of"]
+__all__ = ["input_of", "is_pattern", "is_url", "list_files", "local_path", "open_url", "size_and_stamp", "version_of"]
 
 # What file systems call that which changes when a file does.
 STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "blob_id", "created")
+# Protocols come first, maybe several of a chain (simplecache::s3://…): a folder's name may hold such signs, too.
+_PROTOCOLS = re.compile(r"(?:[A-Za-z][\w+.-]*::)*[A-Za-z][\w+.-]*://")
+_FILE = "file://"
 
 
 def is_url(path: str) -> bool:
-    """Whether the path is for fsspec, not for the operating system."""
-    return "://" in path
+    """Whether the path is for fsspec, not for the operating system. What is there under this very name is no URL."""
+    return bool(_PROTOCOLS.match(path)) and not os.path.lexists(path)
+
+
+def local_path(path: str) -> str | None:
+    """The path of a local file: of file:// URLs, too, whose signs may be written as they are or with percent signs
+    (RFC 8089). None for other URLs."""
+    if not is_url(path):
+        return path
+    if path[: len(_FILE)].lower() != _FILE:
+        return None
+    name = path[len(_FILE) :]
+    name = name.removeprefix("localhost") if name.startswith("localhost/") else name
+    decoded = unquote(name)
+    return decoded if _is_there(decoded) and not _is_there(name) else name
+
+
+def _is_there(path: str) -> bool:
+    """Whether a path, or of a pattern the folder that it begins with, is there."""
+    if os.path.lexists(path):
+        return True
+    magic = MAGIC.search(path)
+    return magic is not None and os.path.isdir(os.path.dirname(path[: magic.start()]) or ".")
 
 
 def is_pattern(path: str) -> bool:
-    """Whether the path stands for all that match it; a file or folder whose name has such signs stands for itself."""
-    return bool(set(path) & set("*?[")) and not os.path.lexists(path)
+    """Whether the path stands for all that match it; a file or folder whose name has such signs stands for itself.
+    In the URL of a web server, ? begins the query."""
+    signs = MAGIC.findall(path)
+    if path.startswith(("http://", "https://")):
+        signs = [sign for sign in signs if sign != "?"]
+    return bool(signs) and not os.path.lexists(path)
 
 
 def size_and_stamp(path: str) -> tuple[int | None, str]:
     """Bytes and fingerprint of a local file; (None, "") if it cannot be looked at."""
     try:
-        found = os.stat(path)
+        found = os.stat(local_path(path) or path)
     except (OSError, ValueError):
         return None, ""
-    return found.st_size, fingerprint(found)
+    # Of a file:// URL it is written as fsspec writes it: as plans have it.
+    return found.st_size, str(found.st_mtime) if is_url(path) else fingerprint(found)
 
 
 def input_of(path: str) -> Input:
     """The Input of one file or URL that must be there; raises JobError."""
-    if is_url(path):
+    if local_path(path) is None:
         return Input(*list_files(path)[0])
     try:
-        found = os.stat(path)
-    except OSError as error:
-        raise JobError(f"cannot read the source {path}: {error.strerror}") from error
-    return Input(path, found.st_size, fingerprint(found))
+        os.stat(local_path(path) or path)
+    except (OSError, ValueError) as error:
+        raise JobError(f"cannot read the source {path}: {getattr(error, 'strerror', None) or error}") from error
+    return Input(path, *size_and_stamp(path))
 
 
-def list_files(pattern: str) -> list[tuple[str, int | None, str]]:
-    """Path, size and stamp of every file that matches or lies below, sorted. Raises JobError if there is none."""
-    files, root = _file_system(pattern)
+def list_files(pattern: str, passed_over: Counter[str] | None = None) -> list[tuple[str, int | None, str]]:
+    """Path, size and stamp of every file that matches or lies below, sorted. Raises JobError if there is none.
+
+    Folders that are not looked into are counted in `passed_over` (see `walk`)."""
+    counts: Counter[str] = Counter() if passed_over is None else passed_over
+    local = local_path(pattern)
     try:
-        found = files.glob(root, detail=True) if is_pattern(root) else files.find(root, detail=True)
-        known = [(name, info or files.info(name)) for name, info in sorted(found.items())]
-        rows = [(name, info) for name, info in known if _is_file(files, name, info)]
+        rows = _list_url(pattern) if local is None else _list_local(local, is_url(pattern), counts)
+    except (UsageError, MissingExtraError):
+        raise
     except Exception as error:  # a file system of anybody's raises anything
-        raise JobError(f"source {pattern!r} cannot be listed ({type(error).__name__}: {error})") from error
+        raise JobError(f"source {pattern!r} cannot be listed ({reason_of(error)})") from error
     if not rows:
         raise JobError(f"source {pattern!r}: no file matches")
-    if is_url(pattern):
-        return [(files.unstrip_protocol(name), info.get("size"), _stamp(info)) for name, info in rows]
-    return [(name, *size_and_stamp(name)) for name, _ in rows]
+    return rows
+
+
+def _list_local(path: str, as_url: bool, passed_over: Counter[str]) -> list[tuple[str, int | None, str]]:
+    whole = os.path.abspath(path)
+    if is_pattern(path):
+        names = matching(path, passed_over)
+    elif os.path.isdir(whole):
+        names = sorted(entry.path for _, files in walk(whole, passed_over) for entry in files)
+    else:
+        names = [whole] if os.path.lexists(whole) else []
+    names = [f"{_FILE}{name}" if as_url else name for name in names]
+    return [(name, *size_and_stamp(name)) for name in names]
+
+
+def _list_url(pattern: str) -> list[tuple[str, int | None, str]]:
+    files, root = _file_system(pattern)
+    found = files.glob(root, detail=True) if is_pattern(pattern) else files.find(root, detail=True)
+    known = [(name, info or files.info(name)) for name, info in sorted(found.items())]
+    rows = [(name, info) for name, info in known if _is_file(files, name, info)]
+    return [(files.unstrip_protocol(name), info.get("size"), _stamp(info)) for name, info in rows]
 
 
 def _is_file(files: Any, name: str, info: Mapping[str, Any]) -> bool:
@@ -70,27 +126,29 @@ def _is_file(files: Any, name: str, info: Mapping[str, Any]) -> bool:
 
 def version_of(path: str, stream: IO[bytes]) -> str:
     """The `version` of an open file: at this moment, or of a URL, as its server tells it now."""
-    if is_url(path):
+    if local_path(path) is None:
         files, name = _file_system(path)
         info = files.info(name)
         return version(info.get("size"), _stamp(info))
     found = os.fstat(stream.fileno())
-    return version(found.st_size, fingerprint(found))
+    return version(found.st_size, str(found.st_mtime) if is_url(path) else fingerprint(found))
 
 
 def open_url(path: str) -> IO[bytes]:
-    """A local file or any fsspec URL, open for reading in any place."""
-    if not is_url(path):
-        return open(path, "rb")
-    files, name = _file_system(path)
-    return files.open(name, "rb")
+    """A local file or any fsspec URL, open for reading in any place. Raises OSError, also on pipes and devices, from
+    which a source cannot be read twice, and whatever a file system of anybody's raises."""
+    local = local_path(path)
+    if local is None:
+        files, name = _file_system(path)
+        return files.open(name, "rb")
+    if not stat.S_ISREG(os.stat(local).st_mode):
+        raise OSError(f"{path} is no regular file")
+    return open(local, "rb")
 
 
 def _file_system(path: str) -> tuple[Any, str]:
-    try:
-        import fsspec
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("fsspec", "jobs", "a pattern or a URL as source") from error
+    import fsspec
+
     try:
         return fsspec.core.url_to_fs(path)
     except (ImportError, ValueError) as error:  # it names the package that is wanted, or the protocol it does not know

@@ -1,24 +1,30 @@
 """The finished shards as their readers expect them: OUT/parquet/000000.parquet, OUT/hf/data/… and so on.
 
-Views are hard links, so they take no room and hold the very bytes that were checked; made anew, they are the same.
+Views are copies, so that whoever edits one leaves the shard as it was checked; made anew, they are the same. Where the
+file system can share what is equal until one of both changes (Btrfs, XFS), they take no space.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from .commit import Store, aside_name
+from ..atomic import replacing
+from .commit import Store
 from .config import JobConfig
 from .sinks import SINKS
 
 __all__ = ["is_published", "publish"]
 
+FICLONE = 0x40049409  # linux/fs.h: the number of the call that makes one file share another's blocks
 
-def publish(config: JobConfig, store: Store) -> None:
-    """Lay out every sink's files under OUT/<kind>/, and write the index files that some readers want.
+
+def publish(config: JobConfig, store: Store, again: Collection[int] = ()) -> None:
+    """Lay out every sink's files under OUT/<kind>/, those of the shards in `again` whatever is there, and write the
+    index files that some readers want.
 
     A shard in which every item failed is left out: some readers stumble over empty files.
     """
@@ -29,7 +35,8 @@ def publish(config: JobConfig, store: Store) -> None:
         (root / sink.folder).mkdir(parents=True, exist_ok=True)
         for shard in shards:
             for view, source in sink.views(root, store.path(shard) / one.kind, shard):
-                link(source, view)
+                if shard in again or not _is_copy(view, source):
+                    copy(source, view)
         if sink.index:
             sink.index(root, [store.path(shard) / one.kind for shard in shards])
 
@@ -38,17 +45,32 @@ def is_published(kinds: Iterable[str], store: Store, shards: Iterable[int]) -> b
     """Whether all files of these shards are where readers of these sinks expect them."""
     stems = [(kind, store.path(shard) / kind, shard) for kind in kinds for shard in shards]
     root = store.folder.parent
-    return all(view.exists() for kind, stem, shard in stems for view, _ in SINKS[kind].views(root / kind, stem, shard))
+    pairs = (pair for kind, stem, shard in stems for pair in SINKS[kind].views(root / kind, stem, shard))
+    return all(_size(view) == _size(source) for view, source in pairs)
 
 
-def link(source: Path, target: Path) -> None:
-    """Make `target` another name of `source`, or a copy where the file system has no such names."""
-    if target.exists() and target.samefile(source):
-        return
-    aside = aside_name(target.parent)
+def _size(path: Path) -> int | None:
     try:
-        os.link(source, aside)
+        return path.stat().st_size
     except OSError:
-        shutil.copyfile(source, aside)
-    os.replace(aside, target)
-    aside.unlink(missing_ok=True)  # a rename onto itself leaves the old name
+        return None
+
+
+def _is_copy(view: Path, source: Path) -> bool:
+    """Whether a view is as `copy` left it, by size and time, and no hard link, as it was in earlier versions."""
+    try:
+        one, other = view.stat(), source.stat()
+    except OSError:
+        return False
+    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns) and not os.path.samestat(one, other)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Make `target` a file of its own that is equal to `source`, also in its time."""
+    with replacing(target) as aside:
+        try:
+            with open(source, "rb") as ours, open(aside, "wb") as theirs:
+                fcntl.ioctl(theirs, FICLONE, ours.fileno())
+        except OSError:  # a file system that shares no blocks
+            shutil.copyfile(source, aside)
+        shutil.copystat(source, aside)

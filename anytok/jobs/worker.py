@@ -28,9 +28,8 @@ from .config import JobConfig
 from .items import Item
 from .plan import Plan, load_plan
 from .reading import Failure, Readers, Reading
-from .shard import Row, Shard
+from .shard import TALLY, Row, Shard, write_tally
 from .sinks import SINKS
-from .tally import TALLY, write_tally
 
 if TYPE_CHECKING:
     from ..vocab import Vocabulary
@@ -153,7 +152,7 @@ class Worker:
     @contextmanager
     def _watched(self, shard: int, modality: str, batch: list[tuple[int, Any]]) -> Iterator[None]:
         """Leave word of what is being encoded, for whoever has to find out what killed this process; if it takes too
-        long, this process ends itself, and its last words are where it hangs."""
+        long, this process ends itself and prints the traceback of where it hangs."""
         frames = sum(num_frames(medium, self.specs[modality]) for _, medium in batch)
         seconds = self.config.run.batch_seconds * max(1.0, frames / self.config.run.batch_frames)
         note = {"items": [index for index, _ in batch], "deadline": time.time() + seconds}

@@ -33,8 +33,8 @@ class Linear:
 
 
 class Conv:
-    """A convolution without padding, as a product of windows: [t, i] → [(t - span) // stride + 1, o], in the bias's
-    type, where span = (kernel - 1) * dilation + 1."""
+    """A convolution without padding, as a product of windows, in the bias's type: [t, i] → [(t - span) // stride + 1,
+    o], where span = (kernel - 1) * dilation + 1."""
 
     def __init__(self, weights: Weights, bias_o: Tensor, stride: int = 1, dilation: int = 1) -> None:
         self._kernels = serving(bias_o.device)

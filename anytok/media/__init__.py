@@ -4,5 +4,4 @@ from .audio import Audio as Audio
 from .prepare import Decoded as Decoded
 from .prepare import Media as Media
 from .prepare import prepare as prepare
-from .prepare import prepare_batch as prepare_batch
-from .prepare import prepare_batches as prepare_batches
+from .prepare import prepare_each as prepare_each

@@ -1,74 +1,22 @@
-"""Sound as people hold it, `Audio`, and the way into it from files of any kind, at their own rate."""
+"""Recordings as people hold them → `Audio`, at their own rate and with all their channels."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from pathlib import Path
+import warnings
 from typing import Any
 
 import numpy as np
 
 from ..errors import MediaError
+from .decode_audio import decode_audio
 from .limits import DEFAULT_LIMITS, Limits
 from .source import key_of, naming, open_source
+from .wave import Audio, check_finite, check_scale
 
-__all__ = ["Audio", "check_audio", "load_audio"]
+__all__ = ["Audio", "load_audio", "warn_if_first_is_silent"]
 
-
-@dataclass(frozen=True, eq=False)
-class Audio:
-    """A wave and its rate.
-
-    `wave`: float32 `[channels, samples]`, nominally in [-1, 1]; `[samples]` is taken as one channel, other
-    floats and CPU tensors are converted. `sample_rate`: Hz. Raises MediaError on other types and shapes.
-    """
-
-    wave: np.ndarray
-    sample_rate: int
-
-    def __post_init__(self) -> None:
-        rate = self.sample_rate
-        if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)) or rate < 1:
-            raise MediaError("sample_rate", f"sample_rate={rate!r}: expected whole Hz, such as 16000")
-        object.__setattr__(self, "wave", _as_wave(self.wave))
-        object.__setattr__(self, "sample_rate", int(rate))
-
-    @property
-    def channels(self) -> int:
-        return int(self.wave.shape[0])
-
-    @property
-    def num_samples(self) -> int:
-        """Samples of each channel."""
-        return int(self.wave.shape[1])
-
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-        return self.num_samples / self.sample_rate
-
-    def save(self, path: str | os.PathLike[str], subtype: str = "PCM_16") -> None:
-        """Write a .wav or .flac file, by the suffix of `path`.
-
-        The default has 16-bit samples, which every player takes: values beyond [-1, 1] are cut off there, as
-        a loudspeaker would, others rounded to 1/32768; what was loaded from 16 bits comes back bit for bit.
-        `subtype` is libsndfile's name of another kind: "PCM_24" is finer, "FLOAT" (.wav) keeps every value.
-        Raises MediaError.
-        """
-        with naming(os.fsdecode(path)):
-            check_audio(self)
-            _write(path, self, subtype)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Audio):
-            return NotImplemented
-        return self.sample_rate == other.sample_rate and np.array_equal(self.wave, other.wave)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Audio({self.channels} x {self.num_samples} samples at {self.sample_rate} Hz)"
+_SILENT = 0.001  # root mean square, 60 dB below full scale
+_FAINT = 0.01  # of the loudest channel: 40 dB below it
 
 
 def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
@@ -82,74 +30,31 @@ def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
     with naming(key_of(source)):
         if isinstance(source, Audio):
             limits.check_sound(source.sample_rate, source.channels, source.num_samples)
-            check_audio(source)
-            return source
+            return _checked(source)
         if hasattr(source, "__array__") and not isinstance(source, str):
             raise MediaError("no_rate", "samples without their rate: pass anytok.Audio(wave, sample_rate)")
-        from .decode_audio import decode_audio
-
         with open_source(source, limits.max_audio_bytes, "max_audio_bytes") as stream:
-            audio = decode_audio(stream, limits)
-        check_audio(audio)
-        return audio
+            return _checked(decode_audio(stream, limits))
 
 
-# The full scale of 32-bit integers: no recording is louder, and models overflow in silence, if far above.
-_LOUDEST = 1 << 31
+def _checked(audio: Audio) -> Audio:
+    check_finite(audio)
+    check_scale(audio)
+    return audio
 
 
-def check_audio(audio: Audio) -> None:
-    """Raise MediaError unless there are samples, and all of them are finite and no louder than a recording can be.
+def warn_if_first_is_silent(wave_cs: np.ndarray) -> None:
+    """Warn where the first of several channels, float32 `[channels, samples]`, is silent and another is not.
 
-    One NaN would reach every code of the clip, and no model would complain.
+    Models of speech get the first channel alone, as in AnyGPT, and its silence has codes like any other sound.
     """
-    if audio.num_samples == 0:
-        raise MediaError("empty", "0 samples of sound: at least 1 is needed")
-    peak = np.maximum(audio.wave.max(), -audio.wave.min())  # NaN, if one sample is
-    if not np.isfinite(peak):
-        bad = np.argwhere(~np.isfinite(audio.wave))
-        raise MediaError(
-            "not_finite",
-            f"{len(bad)} samples are NaN or infinite, the first is sample {bad[0, 1]} of channel "
-            f"{bad[0, 0]}: repair the recording, since one of them changes every code",
+    if len(wave_cs) < 2:
+        return
+    first, *others = (float(np.sqrt(np.vdot(channel, channel) / max(1, len(channel)))) for channel in wave_cs)
+    loudest = max(others)
+    if loudest > _SILENT and first < _FAINT * loudest:
+        warnings.warn(
+            f"the first of {len(wave_cs)} channels is silent (root mean square {first:.1e}, of the loudest "
+            f'{loudest:.1e}), and only the first is encoded, as in AnyGPT: pass channels="mean" to mix all of them',
+            stacklevel=2,
         )
-    if peak > _LOUDEST:
-        raise MediaError("too_loud", f"samples up to {peak:.3g}: expected [-1, 1], as floats have; scale the recording")
-
-
-def _as_wave(wave: Any) -> np.ndarray:
-    try:
-        array = np.asarray(wave)
-    except Exception as error:  # a tensor on a GPU, or one with gradients
-        raise MediaError("wrong_type", f"not an array ({error})") from error
-    if array.dtype.kind != "f":
-        raise MediaError(
-            "sample_type",
-            f"samples of type {array.dtype}: expected floats in [-1, 1]; int16 becomes wave / 32768",
-        )
-    if array.ndim == 1:
-        array = array[None]
-    if array.ndim != 2 or array.shape[0] == 0:
-        raise MediaError("shape", f"a wave of shape {list(array.shape)}: expected [channels, samples]")
-    if array.shape[0] > DEFAULT_LIMITS.max_channels and array.shape[0] > array.shape[1]:
-        raise MediaError("shape", f"a wave of shape {list(array.shape)}: expected [channels, samples]; pass wave.T")
-    array = np.ascontiguousarray(array, np.float32)
-    return array if array.flags.writeable else array.copy()  # torch warns about arrays it may not write to
-
-
-def _write(path: str | os.PathLike[str], audio: Audio, subtype: str) -> None:
-    import soundfile
-
-    form = Path(path).suffix[1:].upper()
-    if form not in ("WAV", "FLAC"):
-        raise MediaError("suffix", f"cannot write {form or 'a file without suffix'}: use .wav or .flac")
-    if not soundfile.check_format(form, subtype):
-        raise MediaError("subtype", f"{form} has no {subtype}: {', '.join(soundfile.available_subtypes(form))}")
-    samples = audio.wave.T
-    if subtype == "PCM_16":  # rounded here, because libsndfile scales by 32767 and would lose the last bit
-        samples = np.rint(samples * np.float32(32768)).clip(-32768, 32767).astype(np.int16)
-    try:
-        with open(path, "wb") as file:
-            soundfile.write(file, samples, audio.sample_rate, subtype, format=form)
-    except (OSError, RuntimeError) as error:
-        raise MediaError("unwritable", f"cannot write the file ({error})") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import IO, Any
 
@@ -10,44 +9,88 @@ import numpy as np
 
 from ..errors import AnytokError, MediaError, MissingExtraError
 from . import formats, headers
-from .audio import Audio
 from .limits import Limits
+from .mpeg import find_frames
+from .ogg import read_ogg
+from .source import window
+from .tags import end_of_tags, start_of_tags
+from .wave import Audio
 
 __all__ = ["decode_audio"]
 
 _BLOCK = 1 << 17  # samples a channel, read at a time
-_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's word for a FLAC file that was written to a pipe
-_MPEG_FRAME = 1152  # samples; an MP3 file that lacks less than one passes as whole
-_TAG = 4096  # bytes that may follow the last frame of an MP3 file
+_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's value for a FLAC file that was written to a pipe
 _PLAIN = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW", "VORBIS", "OPUS", "MPEG_LAYER_")
-_CHECKS = {formats.WAV: headers.check_wav, formats.AIFF: headers.check_aiff, formats.OGG: headers.check_ogg}
+_TICKS = 0.25  # seconds: containers count in ticks of their own and round the ends; this is more
+_NO_DECODER = 4  # libsndfile's error code for "unsupported encoding"
+_ENDS = {
+    formats.WAV: headers.check_wav,
+    formats.W64: headers.check_w64,
+    formats.AIFF: headers.check_aiff,
+    formats.FLAC: headers.check_flac,
+    formats.MP4: headers.check_mp4,
+    formats.AAC: start_of_tags,
+}
 _AV_CODECS = {"aac", "alac", "flac", "mp3", "mp3float", "opus", "vorbis", "ac3", "eac3"}
-_FULL_SCALE = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "flt": 1, "dbl": 1}
+_FULL_SCALE = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "s64": 2**63, "flt": 1, "dbl": 1}
 
 
 def decode_audio(stream: IO[bytes], limits: Limits) -> Audio:
-    """Decode a recording; see `load_audio`."""
-    form = formats.sniff(stream, "sound")
+    """Decode a recording; see `load_audio`. Tags, container, format and so the decoder are told by content."""
+    size = stream.seek(0, os.SEEK_END)
+    content = window(stream, end_of_tags(stream), size)
+    form = formats.sniff(content, "sound")
     try:
-        if form in _CHECKS:
-            _CHECKS[form](stream)
-            stream.seek(0)
-        if form.decoder == "av":
-            return _decode_av(stream, form, limits)
-        return _decode_soundfile(stream, form, limits)
+        if form is formats.MP3:
+            return _decode_mp3(content, limits)
+        if form is formats.OGG:
+            return _decode_ogg(content, limits)
+        if form in _ENDS:
+            content = window(content, 0, _ENDS[form](content))
+        sound = _decode_soundfile(content, form, limits) if form.decoder == "soundfile" else None
+        return sound or _decode_av(content, form, limits)
     except AnytokError:
         raise
     except Exception as error:  # decoders raise some fifteen classes on broken files, MemoryError among them
-        raise MediaError("broken", f"this {form.name} file cannot be decoded ({error!r})") from error
+        kind = "unsupported_codec" if getattr(error, "code", None) == _NO_DECODER else "broken"
+        raise MediaError(kind, f"this {form.name} file cannot be decoded ({error!r})") from error
+
+
+def _decode_ogg(stream: IO[bytes], limits: Limits) -> Audio:
+    """The sound alone, whatever is beside it: libsndfile for Vorbis and Opus, FFmpeg for FLAC."""
+    sound = read_ogg(stream)
+    if sound.codec == "FLAC":
+        return _decode_av(sound.stream, formats.OGG_FLAC, limits)
+    if sound.codec is None:
+        raise MediaError("no_sound", "this Ogg file holds no sound of a known codec")
+    audio = _decode_soundfile(sound.stream, formats.OGG, limits) if sound.codec in ("Vorbis", "Opus") else None
+    if audio is None:
+        raise MediaError("unsupported_codec", f"Ogg with codec {sound.codec}: convert it to WAV or FLAC")
+    return audio
+
+
+def _decode_mp3(stream: IO[bytes], limits: Limits) -> Audio:
+    """libsndfile where it reads every frame; FFmpeg where the file's own header or libsndfile's guess is too short."""
+    sound = find_frames(stream, start_of_tags(stream))
+    if sound.announced is not None and sound.frames + 1 < sound.announced:  # some encoders count their header, too
+        raise MediaError("truncated", f"{sound.frames} of {sound.announced} frames: the end of the file is missing")
+    if sound.is_contiguous:
+        audio = _decode_soundfile(sound.stream, formats.MP3, limits, 0)
+        if audio and audio.num_samples >= sound.num_samples:
+            return audio
+    audio = _decode_av(sound.stream, formats.MP3, limits)
+    if audio.num_samples < sound.num_samples - 2 * sound.frame_length:
+        raise MediaError("broken", f"{audio.num_samples} of {sound.num_samples} samples can be decoded")
+    return audio
 
 
 class _Blocks:
-    """A wave that grows block by block, within the limits, whatever its header promised."""
+    """A wave that grows block by block, within the limits, whatever number of samples its header announced."""
 
-    def __init__(self, sample_rate: int, channels: int, promised: int, limits: Limits) -> None:
-        limits.check_sound(sample_rate, channels, promised)
-        self.sample_rate, self.promised, self.limits = sample_rate, promised, limits
-        self.wave = np.empty((channels, max(promised, _BLOCK)), np.float32)
+    def __init__(self, sample_rate: int, channels: int, announced: int, limits: Limits) -> None:
+        limits.check_sound(sample_rate, channels, announced)
+        self.sample_rate, self.limits = sample_rate, limits
+        self.wave = np.empty((channels, max(announced, _BLOCK)), np.float32)
         self.num_samples = 0
 
     def add(self, block_ct: np.ndarray) -> None:
@@ -63,54 +106,49 @@ class _Blocks:
         self.wave[:, self.num_samples : end] = block_ct
         self.num_samples = end
 
-    def finish(self, slack: int) -> Audio:
-        """The wave; MediaError if more than `slack` of the promised samples are missing."""
-        if self.num_samples < self.promised - slack:
-            raise MediaError(
-                "truncated", f"{self.num_samples} of {self.promised} samples: the end of the file is missing"
-            )
+    def finish(self) -> Audio:
         return Audio(self.wave[:, : self.num_samples], self.sample_rate)
 
 
-def _decode_soundfile(stream: IO[bytes], form: formats.Format, limits: Limits) -> Audio:
+def _decode_soundfile(
+    stream: IO[bytes], form: formats.Format, limits: Limits, required: int | None = None
+) -> Audio | None:
+    """All that libsndfile reads; None where it does not know the length, and so misses the end.
+
+    Raises MediaError where less than the `required` samples come, by default those that the header announces.
+    """
     import soundfile
 
-    is_guess = form is formats.MP3 and not headers.announces_length(stream)
-    end = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    with soundfile.SoundFile(_Seekable(stream)) as file:
+    with soundfile.SoundFile(stream) as file:
         if file.format not in form.pinned or not file.subtype.startswith(_PLAIN):
             raise MediaError("unsupported_codec", f"{file.format} with {file.subtype}: convert it to WAV or FLAC")
-        if file.frames < _UNKNOWN_LENGTH:
-            blocks = _Blocks(file.samplerate, file.channels, 0 if is_guess else file.frames, limits)
-            while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
-                blocks.add(block.T)
-            if form is not formats.MP3:
-                return blocks.finish(slack=0)
-            if end - stream.tell() <= _TAG:
-                return blocks.finish(slack=_MPEG_FRAME)
-    # The length was unknown, or libsndfile took it to be less than it is, and stopped there.
-    stream.seek(0)
-    return _decode_av(stream, form, limits)
-
-
-class _Seekable:
-    """The stream for libsndfile, which on broken files seeks in front of the start: that then does nothing."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.read, self.tell, self._stream = stream.read, stream.tell, stream
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> None:
-        with contextlib.suppress(ValueError, OSError):
-            self._stream.seek(offset, whence)
+        if file.frames == _UNKNOWN_LENGTH:
+            return None
+        # Opus is not at sample 0 when it is opened. And soundfile seeks to where it stands after every block, which
+        # costs MP3 the bits that a frame has in those before it: test_blocks_are_read_as_a_whole_file_is.
+        file.seek(0)
+        file.seekable = lambda: False
+        required = file.frames if required is None else required
+        blocks = _Blocks(file.samplerate, file.channels, required, limits)
+        while blocks.num_samples < file.frames:  # beyond, libsndfile takes a tag behind FLAC for sound
+            block = file.read(min(_BLOCK, file.frames - blocks.num_samples), dtype="float32", always_2d=True)
+            if not len(block):
+                break
+            blocks.add(block.T)
+    if blocks.num_samples < required:
+        raise MediaError("truncated", f"{blocks.num_samples} of {required} samples: the end of the file is missing")
+    return blocks.finish()
 
 
 def _decode_av(stream: IO[bytes], form: formats.Format, limits: Limits) -> Audio:
+    """All that FFmpeg reads of the first track with sound."""
     try:
         import av
     except ModuleNotFoundError as error:
         raise MissingExtraError("av", "media", f"reading this {form.name} file") from error
 
+    stream.seek(0)
     # The format is pinned, so that no playlist in disguise makes FFmpeg open another file.
     with av.open(stream, "r", format=form.pinned[0].lower(), metadata_errors="ignore") as container:
         if not container.streams.audio:
@@ -119,26 +157,28 @@ def _decode_av(stream: IO[bytes], form: formats.Format, limits: Limits) -> Audio
         codec = track.codec_context.name
         if codec not in _AV_CODECS and not codec.startswith("pcm_"):
             raise MediaError("unsupported_codec", f"{form.name} with codec {codec}: convert it to WAV or FLAC")
+        end = 0 if form in (formats.AAC, formats.MP3) else _announced_end(container, track)
         blocks = None
         for frame in container.decode(track):
             if blocks is None:  # only a frame knows: AAC may double the rate that its header states
-                promised = int(_seconds(container, track, form) * frame.sample_rate)
-                blocks = _Blocks(frame.sample_rate, frame.layout.nb_channels, promised, limits)
+                announced = int((end - (frame.time or 0)) * frame.sample_rate)
+                blocks = _Blocks(frame.sample_rate, frame.layout.nb_channels, max(0, announced), limits)
             if frame.sample_rate != blocks.sample_rate:
                 raise MediaError("broken", f"{blocks.sample_rate} Hz become {frame.sample_rate} on the way")
             blocks.add(_floats(frame))
     if blocks is None:
         raise MediaError("empty", "0 samples of sound: at least 1 is needed")
-    # Containers count in ticks of their own and round the ends; a quarter of a second is more than either.
-    return blocks.finish(slack=blocks.sample_rate // 4)
+    reached = (frame.time or 0) + frame.samples / frame.sample_rate
+    if reached < end - _TICKS:
+        raise MediaError("truncated", f"the sound ends at {reached:.2f} of {end:.2f} s: the end of the file is missing")
+    return blocks.finish()
 
 
-def _seconds(container: Any, track: Any, form: formats.Format) -> float:
-    """The duration that a container announces; 0 where it does not, or only guesses."""
-    if form in (formats.AAC, formats.MP3):
-        return 0
+def _announced_end(container: Any, track: Any) -> float:
+    """Seconds at which the track ends by its container's header; 0 where that says nothing."""
     if track.duration is not None:
-        return float(track.duration * track.time_base)
+        return float(((track.start_time or 0) + track.duration) * track.time_base)
+    # Matroska knows the end of the longest track only; it may begin later than at 0, and have gaps.
     return (container.duration or 0) / 1_000_000 if len(container.streams) == 1 else 0
 
 

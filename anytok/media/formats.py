@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import IO
 
 from ..errors import MediaError
+from .mpeg import frame_size
 
-__all__ = ["Format", "skip_id3", "sniff"]
+__all__ = ["Format", "kind_of", "sniff"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,11 @@ def _picture(name: str) -> Format:
 
 HEIC = Format("HEIC", "picture", "pillow_heif", ())
 WAV = Format("WAV", "sound", "soundfile", ("WAV", "WAVEX", "RF64"))
+W64 = Format("W64", "sound", "soundfile", ("W64",))
 AIFF = Format("AIFF", "sound", "soundfile", ("AIFF",))
 FLAC = Format("FLAC", "sound", "soundfile", ("FLAC",))
 OGG = Format("Ogg", "sound", "soundfile", ("OGG",))
+OGG_FLAC = Format("Ogg", "sound", "av", ("ogg",))  # known by what the first page holds
 MP3 = Format("MP3", "sound", "soundfile", ("MP3",))
 AAC = Format("AAC", "sound", "av", ("aac",))
 MP4 = Format("MP4", "sound", "av", ("mov",))
@@ -47,13 +50,40 @@ _BEGINNINGS = (
     (b"II*\0", _picture("TIFF")),
     (b"MM\0*", _picture("TIFF")),
     (b"II+\0", _picture("TIFF")),
-    (b"MM\0+", _picture("TIFF")),
     (b"\0\0\0\x0cjP  \r\n\x87\n", _picture("JPEG2000")),
     (b"\xff\x4f\xff\x51", _picture("JPEG2000")),
     (b"qoif", _picture("QOI")),
     (b"fLaC", FLAC),
     (b"OggS", OGG),
     (b"\x1aE\xdf\xa3", MATROSKA),
+    (b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00", W64),
+)
+# Known, to say what came; no decoder is promised for them.
+_NOT_READ = (
+    (b"MM\0+", "big-endian BigTIFF"),
+    (b"8BPS", "PSD"),
+    (b"%PDF", "PDF"),
+    (b"%!PS", "EPS"),
+    (b"v/1\x01", "OpenEXR"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"<svg", "SVG"),
+    (b"DDS ", "DDS"),
+    (b"\0\0\1\0", "ICO"),
+    (b"caff", "CAF"),
+    (b".snd", "AU"),
+    (b"RIFX", "big-endian WAV"),
+    (b"BW64", "BW64"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA"),
+    (b"#!AMR", "AMR"),
+    (b"MAC ", "Monkey's Audio"),
+    (b"wvpk", "WavPack"),
+    (b"TTA1", "True Audio"),
+    (b"DSD ", "DSF"),
+    (b"NIST_1A", "NIST Sphere"),
+    (b"Creative Voice", "VOC"),
+    (b"MThd", "MIDI"),
+    (b"FLV\1", "FLV"),
 )
 # Containers that say at byte 8 what they hold.
 _CONTENTS = {
@@ -67,34 +97,38 @@ _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
+# What files of these formats are called: a job's folders are read by it, while `sniff` looks at what they hold.
+_SUFFIXES = {
+    "picture": """.png .apng .jpg .jpeg .jpe .jfif .jif .gif .bmp .dib .tif .tiff .webp .jp2 .j2k .j2c .jpc .jpf .jpx
+        .qoi .ppm .pgm .pbm .pnm .avif .avifs .heic .heif .hif""",
+    "sound": """.wav .wave .bwf .rf64 .w64 .aif .aiff .aifc .flac .ogg .oga .ogx .opus .mp3 .mp2 .mpga .aac .adts .m4a
+        .m4b .mp4 .m4v .mov .3gp .3g2 .webm .mka .mkv""",
+}
+_KINDS = {suffix: kind for kind, names in _SUFFIXES.items() for suffix in names.split()}
+
+
+def kind_of(suffix: str) -> str | None:
+    """Of which kind files with this suffix, in lower case, are: "picture", "sound", or None if they cannot be read."""
+    return _KINDS.get(suffix)
+
+
 def sniff(stream: IO[bytes], wanted: str) -> Format:
     """The Format of `stream`, which must be of the kind `wanted`; leaves the stream at its start.
 
     Raises MediaError (`unsupported_format`).
     """
-    skip_id3(stream)
+    stream.seek(0)
     head = stream.read(64)
     stream.seek(0)
     found = _recognise(head)
     if found is None:
         fix = {"picture": "open it with Pillow and pass the image", "sound": "convert it to WAV or FLAC"}
-        raise MediaError(
-            "unsupported_format",
-            f"not a {wanted} of a known format (it starts with {head[:8]!r}): {fix[wanted]}",
-        )
+        name = next((name for beginning, name in _NOT_READ if head.startswith(beginning)), None)
+        what = f"{name}, which is not read" if name else f"not a {wanted} of a known format"
+        raise MediaError("unsupported_format", f"{what} (it starts with {head[:8]!r}): {fix[wanted]}")
     if found.kind != wanted:
         raise MediaError("unsupported_format", f"a {found.kind} ({found.name}), where a {wanted} is wanted")
     return found
-
-
-def skip_id3(stream: IO[bytes]) -> None:
-    """Place the stream behind the ID3 tag that MP3 files, and some FLAC files, have in front."""
-    stream.seek(0)
-    head = stream.read(10)
-    is_tag = head[:3] == b"ID3" and len(head) == 10
-    # The size has seven bits to the byte (ID3v2.4, section 6.2).
-    size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9] if is_tag else 0
-    stream.seek(10 + size if is_tag else 0)
 
 
 def _recognise(head: bytes) -> Format | None:
@@ -118,10 +152,6 @@ def _of_brands(brands: set[bytes]) -> Format:
 
 
 def _of_mpeg_frame(head: bytes) -> Format | None:
-    """MP3 or AAC by a frame header (ISO 11172-3, 2.4.2.3): eleven ones, version, layer, two rates."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return None
-    version, layer, bit_rate, rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
-    if layer == 0:
-        return AAC if head[1] & 0xF0 == 0xF0 else None
-    return MP3 if version != 1 and bit_rate != 15 and rate != 3 else None
+    """MP3 or AAC (ADTS, ISO 13818-7, 6.2) by a frame header."""
+    is_aac = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
+    return AAC if is_aac else MP3 if frame_size(head)[0] else None

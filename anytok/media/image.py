@@ -8,8 +8,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import AnytokError, MediaError, MissingExtraError
-from . import formats
+from . import formats, pixels
 from .limits import DEFAULT_LIMITS, Limits
+from .png import without_texts
 from .source import key_of, naming, open_source
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["load_image"]
 
+# What Pillow says of files that are whole, but hold what it does not read.
+_NOT_READ = ("unsupported", "cannot handle", "unknown pixel mode", "unknown raw mode")
 _EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"}
-_SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
 
 
 def load_image(source: Any, *, exif_transpose: bool = False, limits: Limits = DEFAULT_LIMITS) -> Image:
@@ -26,8 +28,9 @@ def load_image(source: Any, *, exif_transpose: bool = False, limits: Limits = DE
 
     As in SEED and AnyGPT, transparency is dropped, not blended (hidden colours show), the EXIF orientation is
     not applied unless `exif_transpose`, and of an animation or a stack of pages only the first is taken.
-    Unlike Pillow's own conversion, 16-bit grey is scaled and not clipped to white, and pixels without a
-    defined scale (floats, 32-bit integers, Lab) are refused. TIFF and HEIC come upright, since Pillow and
+    Unlike Pillow's own conversion, grey of 12 and 16 bits is scaled and not clipped to white, white is white
+    where a TIFF stores it as zero, and pixels without a defined scale (floats, 32-bit integers, Lab), or with one
+    that Pillow does not know of, are refused. TIFF and HEIC come upright, since Pillow and
     libheif turn them themselves. Raises MediaError on anything broken, of an unknown format or beyond
     `limits`, and MissingExtraError for HEIC without pillow-heif (the `media` extra). Where a program has set
     PIL.ImageFile.LOAD_TRUNCATED_IMAGES, truncated pictures are not refused, but filled by Pillow.
@@ -42,21 +45,40 @@ def load_image(source: Any, *, exif_transpose: bool = False, limits: Limits = DE
         with open_source(source, limits.max_image_bytes, "max_image_bytes") as stream:
             form = formats.sniff(stream, "picture")
             data = stream.read()
-        return _to_rgb(_open(io.BytesIO(data), form, limits), exif_transpose, limits)
+        return _to_rgb(_open(data, form, limits), exif_transpose, limits)
 
 
-def _open(stream: IO[bytes], form: formats.Format, limits: Limits) -> Image:
+def _open(data: bytes, form: formats.Format, limits: Limits) -> Image:
     """A lazy PIL image, its pixels not yet decoded."""
+    from PIL import Image
+
+    stream = io.BytesIO(without_texts(data) if form.name == "PNG" else data)
     try:
         if form.decoder == "pillow_heif":
             return _open_heif(stream, limits)
-        from PIL import Image
-
+        if form.name == "JPEG2000":
+            pixels.check_jpeg2000(data)
         return Image.open(stream, formats=form.pinned)
     except AnytokError:
         raise
+    except Image.UnidentifiedImageError as error:
+        raise _unidentified(stream, form) from error
     except Exception as error:
         raise _explained(error, form.name) from error
+
+
+def _unidentified(stream: IO[bytes], form: formats.Format) -> MediaError:
+    """Why no reader took the file: Pillow keeps to itself what the one that fits the format said."""
+    from PIL import Image
+
+    try:
+        if form.name == "TIFF" and (found := pixels.explain_tiff(stream)):
+            return found
+        stream.seek(0)
+        Image.OPEN[form.name][0](stream, "")
+    except Exception as error:
+        return _explained(error, form.name)
+    return MediaError("broken", f"this {form.name} picture cannot be decoded")
 
 
 def _open_heif(stream: IO[bytes], limits: Limits) -> Image:
@@ -74,21 +96,23 @@ def _to_rgb(image: Image, exif_transpose: bool, limits: Limits) -> Image:
 
     limits.check_picture(*image.size)
     try:
+        pixels.check_tiff(getattr(image, "tag_v2", {}))
         image.load()
         if exif_transpose:
             image = ImageOps.exif_transpose(image)
-        mode = image.mode
-        if mode in _EIGHT_BITS:
+        if image.mode == "La":  # grey, multiplied by its opacity
+            image = image.convert("LA")
+        if image.mode in _EIGHT_BITS:
             return image.convert("RGB")
-        # Pillow opens 16-bit PGM as 32-bit integers that it has scaled to 0 … 65535.
-        if mode in _SIXTEEN_BITS or (mode == "I" and image.format == "PPM"):
-            grey = (np.asarray(image).astype(np.uint32) + 128) // 257  # 65535 / 257 = 255
-            return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+        if (grey := pixels.grey_of(image)) is not None:
+            return Image.fromarray(grey).convert("RGB")
+    except AnytokError:
+        raise
     except Exception as error:
         raise _explained(error, image.format or "PIL") from error
     raise MediaError(
         "unsupported_mode",
-        f"pixels of Pillow's mode {mode!r} have no single way to RGB: convert them to 8 bits first",
+        f"pixels of Pillow's mode {image.mode!r} have no single way to RGB: convert them to 8 bits first",
     )
 
 
@@ -101,7 +125,9 @@ def _explained(error: Exception, name: str) -> MediaError:
             "too_large",
             f"{error} Make it smaller first, or raise both PIL.Image.MAX_IMAGE_PIXELS and the limit max_image_pixels",
         )
-    kind = "truncated" if "truncated" in str(error).lower() else "broken"
+    said = str(error).lower()
+    kind = "truncated" if "truncated" in said else "broken"
+    kind = "unsupported_mode" if any(words in said for words in _NOT_READ) else kind
     return MediaError(kind, f"this {name} picture cannot be decoded ({error!r})")
 
 

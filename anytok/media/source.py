@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
 from ..errors import MediaError
 
-__all__ = ["key_of", "naming", "open_source"]
+__all__ = ["joined", "key_of", "naming", "open_source", "window"]
 
 
 def key_of(source: Any) -> str | None:
@@ -28,6 +28,49 @@ def naming(key: str | None) -> Iterator[None]:
         if key is None or error.key is not None:
             raise
         raise error.with_key(key) from error.__cause__
+
+
+def window(stream: IO[bytes], start: int, end: int) -> IO[bytes]:
+    """The bytes [start, end) of a binary stream, as a stream of their own."""
+    return io.BufferedReader(_Window(stream, start, end))
+
+
+def joined(stream: IO[bytes], runs: Sequence[tuple[int, int]]) -> IO[bytes]:
+    """The bytes [start, end) of each of the runs, one after another."""
+    if len(runs) == 1:
+        return window(stream, *runs[0])
+    pieces = io.BytesIO()
+    for start, end in runs:
+        stream.seek(start)
+        pieces.write(stream.read(end - start))
+    return pieces
+
+
+class _Window(io.RawIOBase):
+    """Seeking in front of its start, as libsndfile does on broken files, leaves it where it stands."""
+
+    def __init__(self, stream: IO[bytes], start: int, end: int) -> None:
+        self._stream, self._start, self._size, self._position = stream, start, max(0, end - start), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if place >= 0:
+            self._position = place
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)[: max(0, self._size - self._position)]
+        self._stream.seek(self._start + self._position)
+        data = self._stream.read(len(view))
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ..errors import MediaError, MissingExtraError, UsageError
 __all__ = ["log_mel_distance", "require_stoi", "si_sdr", "stoi"]
 
 _WINDOW_SECONDS, _NUM_MELS, _FLOOR = 0.064, 64, 1e-4  # the floor, on mel magnitudes, is about -80 dB of full scale
-# What STOI hears: 10 kHz, in windows of 256 samples with half a hop. Pauses cut, it compares 30 windows at least.
+# STOI compares waves of 10 kHz, in windows of 256 samples with half a hop. Pauses cut, it compares 30 windows at least.
 _STOI_RATE, _STOI_SAMPLES = 10_000, 4096
 
 

@@ -1,6 +1,6 @@
 """Statistics of codes: how much of a codebook is used, how evenly, and how far two engines agree.
 
-Legend: k codebooks, t frames.
+Legend: k codebooks, t frames, n codes of a codebook.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UsageError
 from ..spec import Codes
 
-__all__ = ["agreement", "counts", "label_accuracy", "perplexity", "usage"]
+__all__ = ["agreement", "count", "counts", "label_accuracy", "perplexity", "perplexity_of", "usage", "used"]
 
 
 def counts(codes: Sequence[Codes]) -> np.ndarray:
@@ -20,19 +20,39 @@ def counts(codes: Sequence[Codes]) -> np.ndarray:
 
     Raises UsageError, as `usage` and `perplexity` do, for no items, or items with different codebooks.
     """
-    return np.stack([np.bincount(row, minlength=codes[0].spec.codebook_size) for row in _rows(codes)])
+    return count(_rows(codes), codes[0].spec.codebook_size)
 
 
 def usage(codes: Sequence[Codes]) -> np.ndarray:
     """Share of each codebook's codes that occur at all, float64 [k]."""
-    return (counts(codes) > 0).mean(axis=1)
+    return used(counts(codes))
 
 
 def perplexity(codes: Sequence[Codes]) -> np.ndarray:
     """exp(entropy) per codebook, float64 [k]: the number of evenly used codes that would be as surprising."""
-    shares = counts(codes) / counts(codes).sum(axis=1, keepdims=True)
+    return perplexity_of(counts(codes))
+
+
+def count(values_kt: np.ndarray, codebook_size: int) -> np.ndarray:
+    """How often each code occurs in `values_kt`, int64 [k, t]: int64 [k, codebook_size]."""
+    return np.stack([np.bincount(row, minlength=codebook_size) for row in values_kt]).astype(np.int64)
+
+
+def used(counts_kn: np.ndarray) -> np.ndarray:
+    """Share of each codebook's n codes that occur at all, by how often each does: float64 [k]."""
+    return (counts_kn > 0).mean(axis=1)
+
+
+def perplexity_of(counts_kn: np.ndarray) -> np.ndarray:
+    """`perplexity`, by how often each code occurs; 0 where none does.
+
+    >>> perplexity_of(np.array([[5, 5, 5, 5, 0], [3, 0, 0, 0, 0], [0, 0, 0, 0, 0]])).round(9).tolist()
+    [4.0, 1.0, 0.0]
+    """
+    totals = counts_kn.sum(axis=1, keepdims=True)
+    shares = counts_kn / np.maximum(totals, 1)
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    return np.exp(-(shares * logs).sum(axis=1))
+    return np.exp(-(shares * logs).sum(axis=1)) * (totals[:, 0] > 0)
 
 
 def agreement(codes: Sequence[Codes], others: Sequence[Codes]) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""The causal Q-Former: learned queries read an image and turn it into a sequence.
+"""The causal Q-Former: learned queries attend to image features and become a sequence.
 
-A BERT encoder (post-norm) whose tokens are queries; every second layer also looks at the image features.
+A BERT encoder (post-norm) whose tokens are queries; every second layer has cross-attention to the image features.
 Query i sees only queries 0 to i, so the codes have an order that a language model can follow.
 
 Sources: BLIP-2 (arXiv 2301.12597, section 3.1), SEED (arXiv 2307.08041, section 3.2).
@@ -54,14 +54,14 @@ class Layer(nn.Module):
         self.feed_norm = nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, queries_btd: Tensor, image_bme: Tensor) -> Tensor:
-        return self.read(self.order(queries_btd), image_bme)
+        return self.attend_image(self.attend_queries(queries_btd), image_bme)
 
-    def order(self, queries_btd: Tensor) -> Tensor:
-        """The first half: each query takes from itself and those before it."""
+    def attend_queries(self, queries_btd: Tensor) -> Tensor:
+        """The first half: causal self-attention."""
         return self.self_attention(queries_btd, queries_btd, causal=True)
 
-    def read(self, queries_btd: Tensor, image_bme: Tensor) -> Tensor:
-        """The second half: each query takes from the image, and is transformed on its own."""
+    def attend_image(self, queries_btd: Tensor, image_bme: Tensor) -> Tensor:
+        """The second half: cross-attention, where the layer has it, and the feed-forward layers."""
         if self.cross_attention is not None:
             queries_btd = self.cross_attention(queries_btd, image_bme)
         hidden_btd = self.feed_out(F.gelu(self.feed_in(queries_btd)))
@@ -89,13 +89,13 @@ class QFormer(nn.Module):
     def _first(self) -> Layer:
         return cast(Layer, self.layers[0])
 
-    def begin(self, queries_1td: Tensor) -> Tensor:
-        """What happens before the first look at the image: the same for every image, so it can be kept."""
-        return self._first.order(self.norm(queries_1td))
+    def attend_queries(self, queries_1td: Tensor) -> Tensor:
+        """The self-attention of the first layer, which comes before any image: the same for all, so it can be kept."""
+        return self._first.attend_queries(self.norm(queries_1td))
 
-    def forward(self, begun_1td: Tensor, image_bme: Tensor) -> Tensor:
-        """Queries [b, t, d] that have read the image; `begun_1td` comes from `begin`."""
-        queries_btd = self._first.read(begun_1td.expand(len(image_bme), -1, -1), image_bme)
+    def forward(self, attended_1td: Tensor, image_bme: Tensor) -> Tensor:
+        """Output queries [b, t, d]; `attended_1td` comes from `attend_queries`."""
+        queries_btd = self._first.attend_image(attended_1td.expand(len(image_bme), -1, -1), image_bme)
         for layer in self.layers[1:]:
             queries_btd = layer(queries_btd, image_bme)
         return queries_btd

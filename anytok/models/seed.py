@@ -37,11 +37,11 @@ class Seed(nn.Module):
     """Sizes default to the published ones. `vision=False` leaves the ViT out: decoding needs none of it.
 
     `vision_dtype` is the type of the ViT and the Q-Former, which do 99.9 % of the work of encoding. Heads,
-    codebook and decoding stay float32: they cost nothing, and the nearest code is a close race.
+    codebook and decoding stay float32: they take next to no time, and two codes may be almost equally near.
     """
 
     codebook_nd: Tensor
-    begun_1td: Tensor | None
+    attended_1td: Tensor | None
 
     def __init__(
         self,
@@ -90,27 +90,29 @@ class Seed(nn.Module):
             nn.Linear(128, 32, bias=False),
         )  # fmt: skip
         self.distill_image_proj = nn.Linear(32 * queries, embedding_dim)
-        self.register_buffer("begun_1td", None, persistent=False)
+        self.register_buffer("attended_1td", None, persistent=False)
 
     def freeze(self) -> Seed:
-        """For inference: no gradients, and what the Q-Former does before the image comes is done once."""
+        """For inference: no gradients, and the Q-Former's first self-attention, the same for all images, is kept."""
         self.eval().requires_grad_(False)
-        self.begun_1td = self.qformer.begin(self.query_tokens)
+        self.attended_1td = self.qformer.attend_queries(self.query_tokens)
         return self
 
-    def look(self, pixels_bchw: Tensor) -> Tensor:
+    def encode_image(self, pixels_bchw: Tensor) -> Tensor:
         """Normalised pixels [b, 3, h, w] to image features [b, m, e]."""
         assert self.visual_encoder is not None, "built with vision=False"
         return self.ln_vision(self.visual_encoder(pixels_bchw.to(self.ln_vision.weight.dtype)))
 
-    def ask(self, image_bme: Tensor) -> Tensor:
-        """Image features to what the queries learned from them, [b, t, d]."""
-        begun_1td = self.begun_1td if self.begun_1td is not None else self.qformer.begin(self.query_tokens)
-        return self.qformer(begun_1td, image_bme)
+    def query(self, image_bme: Tensor) -> Tensor:
+        """Image features [b, m, e] to the Q-Former's output queries [b, t, d]."""
+        attended_1td = self.attended_1td
+        if attended_1td is None:
+            attended_1td = self.qformer.attend_queries(self.query_tokens)
+        return self.qformer(attended_1td, image_bme)
 
     def latents(self, pixels_bchw: Tensor) -> Tensor:
         """Pixels to the float32 points [b, t, codebook_dim] that are quantized."""
-        return self.encode_task_layer(self.ask(self.look(pixels_bchw)).float())
+        return self.encode_task_layer(self.query(self.encode_image(pixels_bchw)).float())
 
     def quantize(self, latents_btd: Tensor) -> Tensor:
         """Index of the nearest codebook row, int64 [b, t]; the first one wins a tie."""

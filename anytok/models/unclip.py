@@ -63,9 +63,9 @@ class Unclip:
         shape = (self.unet.config.in_channels, self.unet.config.sample_size, self.unet.config.sample_size)
         latents_bchw = draw(generators, shape).to(self.prompt_1ld) * scheduler.init_noise_sigma
         for step in scheduler.timesteps:
-            seen_bchw = scheduler.scale_model_input(torch.cat([latents_bchw] * (1 + guided)), step)
+            input_bchw = scheduler.scale_model_input(torch.cat([latents_bchw] * (1 + guided)), step)
             predicted_bchw = self.unet(
-                seen_bchw, step, encoder_hidden_states=prompts_bld, class_labels=labels_bE, return_dict=False
+                input_bchw, step, encoder_hidden_states=prompts_bld, class_labels=labels_bE, return_dict=False
             )[0]
             if guided:
                 away_bchw, towards_bchw = predicted_bchw.chunk(2)

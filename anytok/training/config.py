@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ..errors import UsageError
-from .fields import Count, Positive, Share, Size, Weight, Within, build
+from ..records import AT_LEAST_ONE, Count, Positive, Share, Size, Text, Within, build
 
-__all__ = ["CodecConfig", "RunConfig", "TrainConfig", "read_config"]
+__all__ = ["CodecConfig", "RunConfig", "TrainConfig", "Weight", "read_config"]
+
+Weight = Annotated[float, Within(0, 10**6)]
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,14 @@ class CodecConfig:
 
     num_filters: Annotated[int, Within(2, 4096)]  # residual blocks halve it
     dimension: Size
-    ratios: tuple[Size, ...]
+    ratios: Annotated[tuple[Size, ...], AT_LEAST_ONE]
     num_codebooks: Annotated[int, Within(1, 128)]  # as many as can be read back
     codebook_size: Annotated[int, Within(2, 1 << 20)]  # one code would carry no bits
     num_lstm_layers: Annotated[int, Within(1, 64)] = 1
     bidirectional: bool = False
     shortcut: bool = True  # a convolution beside each residual block, not the identity
     frames: Size = 50  # of one training stretch
-    windows: tuple[Annotated[int, Within(8, 1 << 16)], ...] = (128, 256, 512, 1024, 2048)
+    windows: Annotated[tuple[Annotated[int, Within(8, 1 << 16)], ...], AT_LEAST_ONE] = (128, 256, 512, 1024, 2048)
     quantize_from: Count = 600  # steps of plain autoencoding, mostly of the wave, before the quantizer comes in
     shallow: Share = 0.2  # share of stretches decoded from fewer layers, chosen evenly
     sources: dict[str, Weight] = field(default_factory=dict)  # how often each is drawn; {}: all clips, by length
@@ -55,10 +57,10 @@ class CodecConfig:
 class TrainConfig:
     """One training run: `kind` names the recipe; `data` and `out` are folders."""
 
-    name: str
-    kind: str  # "speech" | "music" | "image" | "vae" | "unclip"
-    data: str
-    out: str
+    name: Text
+    kind: Text  # "speech" | "music" | "image" | "vae" | "unclip"
+    data: Text
+    out: Text
     run: RunConfig
     model: Any
 
@@ -77,8 +79,8 @@ def read_config(path: str | Path, kinds: dict[str, type]) -> TrainConfig:
     kind = table.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise UsageError(f"{path}: kind is {kind!r}; expected one of {', '.join(kinds)}")
-    model: Any = build(kinds[kind], table.get("model", {}), path, "model")
-    config = build(TrainConfig, {"run": {}} | table | {"model": model}, path)
+    model: Any = build(kinds[kind], table.get("model", {}), str(path), key="model")
+    config = build(TrainConfig, {"run": {}} | table | {"model": model}, str(path))
     _refuse_unworkable(config, str(path))
     return config
 

@@ -105,12 +105,12 @@ def centred(state: Mapping[str, Tensor]) -> State:
     |z|^2 + |e|^2 - 2 z.e lose in the sums what tells close rows apart.
     """
     mean_d = state["codebook_nd"].mean(0)
-    hearing = state["decode_task_layer.0.weight"].half().float()  # what will be read back
+    weight = state["decode_task_layer.0.weight"].half().float()  # what will be read back
     return {
         **state,
         "codebook_nd": state["codebook_nd"] - mean_d,
         "encode_task_layer.2.bias": state["encode_task_layer.2.bias"] - mean_d,
-        "decode_task_layer.0.bias": state["decode_task_layer.0.bias"] + hearing @ mean_d,
+        "decode_task_layer.0.bias": state["decode_task_layer.0.bias"] + weight @ mean_d,
     }
 
 

@@ -16,45 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..checkpoints.seed import SeedSizes
 from ..models.seed import Seed, normalize
+from ..records import Count, Share, Within, multiple
 from .calibrate import unit_outputs
-from .config import TrainConfig
+from .config import TrainConfig, Weight
 from .descriptor import NUM_FREQUENCIES, Descriptor
-from .fields import Count, Layers, Positive, Share, Size, Weight, Within, multiple
 from .pictures import Pictures
 from .quantizer import LearnedQuantizer
 
-__all__ = ["ImageConfig", "ImageRecipe", "SeedSizes"]
-
-
-@dataclass(frozen=True)
-class SeedSizes:
-    """The sizes in SEED's config.json but for the embedding's width, which is the descriptor's."""
-
-    image_size: Size
-    patch_size: Size
-    vision_width: Size
-    vision_layers: Layers
-    vision_heads: Size
-    vision_mlp_ratio: Positive
-    qformer_width: Size
-    qformer_layers: Layers
-    qformer_heads: Size
-    cross_attention_frequency: Size
-    queries: Size
-    codebook_size: Annotated[int, Within(2, 1 << 20)]
-    codebook_dim: Size
-    decoder_layers: Layers
-    decoder_heads: Size
-
-    def __post_init__(self) -> None:
-        multiple("image_size", self.image_size, "patch_size", self.patch_size)
-        multiple("vision_width", self.vision_width, "vision_heads", self.vision_heads)
-        multiple("qformer_width", self.qformer_width, "qformer_heads", self.qformer_heads)
-        multiple("qformer_width", self.qformer_width, "decoder_heads", self.decoder_heads)
-        if self.vision_width * self.vision_mlp_ratio < 1:
-            raise UsageError(f"vision_mlp_ratio={self.vision_mlp_ratio}: leaves nothing of vision_width: raise it")
+__all__ = ["ImageConfig", "ImageRecipe"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,12 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, DiskError, UsageError
+from ..atomic import replacing, sweep
+from ..errors import CheckpointError, DiskError, UsageError, first_line
 from .config import RunConfig
+from .settings import check_settings, flat
+from .stopping import Stopped, held_signals
 
 __all__ = ["Recipe", "learning_rate", "optimize", "plot_losses"]
 
 _MAX_SKIPPED = 100  # bad batches in a row
+_SAVE_SECONDS = 10  # a kill loses as much, or
+_SAVE_SHARE = 20  # as many times what saving takes, so that it takes a twentieth of the time at most
 
 
 class Recipe(Protocol):
@@ -49,8 +56,19 @@ def learning_rate(step: int, run: RunConfig) -> float:
     return run.learning_rate * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, max(0.0, done)))))
 
 
-def optimize(recipe: Recipe, run: RunConfig, folder: Path) -> None:
+def optimize(
+    recipe: Recipe,
+    run: RunConfig,
+    folder: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    allow_changes: bool = False,
+) -> None:
     """Train to `run.steps`, resuming from `folder/checkpoint.pt` if it is there.
+
+    The checkpoint is written after the first step, then every `run.save_every` steps, every 10 seconds (or 20 times as
+    long as writing takes), and when SIGINT, SIGTERM or SIGHUP comes; then Stopped is raised. It records `settings`
+    (those of the run, if None). Where they have changed, resuming raises UsageError, or warns with `allow_changes`.
 
     Raises UsageError where training has run away, CheckpointError for a checkpoint that it cannot go on from, DiskError
     for one that cannot be written.
@@ -59,30 +77,34 @@ def optimize(recipe: Recipe, run: RunConfig, folder: Path) -> None:
 
     torch.set_num_threads(run.threads)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "checkpoint.pt"
+    sweep(folder)
     parameters = [p for p in recipe.state.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, run.learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
-    first = _resume(checkpoint, recipe, optimizer)
+    recorded = flat({"run": asdict(run)} if settings is None else settings)
+    checkpoint = _Checkpoint(folder / "checkpoint.pt", recipe.state, optimizer, recorded)
+    first = checkpoint.resume(run.steps, allow_changes)
     if first == 0:
         torch.manual_seed(run.seed)
         recipe.prepare(np.random.default_rng(run.seed))
     recipe.state.train()
-    _forget_from(folder / "losses.jsonl", first)
-    skipped = 0
-    with (folder / "losses.jsonl").open("a", encoding="utf-8") as log:
-        bar = tqdm(range(first, run.steps), initial=first, total=run.steps, mininterval=10, desc=folder.name)
+    log_path = folder / "losses.jsonl"
+    _forget_from(log_path, first)
+    skipped, bar = 0, tqdm(range(first, run.steps), initial=first, total=run.steps, mininterval=10, desc=folder.name)
+    with log_path.open("a", encoding="utf-8") as log, held_signals() as received, bar:
         for step in bar:
             record, stepped = _step(recipe, optimizer, parameters, run, step)
             skipped = 0 if stepped else skipped + 1
             if skipped == _MAX_SKIPPED:
-                raise _run_away(checkpoint, step)
+                raise _run_away(checkpoint.path, step)
             log.write(json.dumps(record) + "\n")
-            if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
+            if received or checkpoint.is_due(step + 1, run):
                 log.flush()
-                _save(checkpoint, recipe, optimizer, step + 1)
+                checkpoint.save(step + 1)
                 bar.set_postfix({k: v for k, v in record.items() if k not in ("step", "seconds", "rate")})
+            if received:
+                raise Stopped(f"stopped after step {step + 1} of {run.steps}, saved to {checkpoint.path}", received[0])
     if not all(bool(tensor.isfinite().all()) for tensor in recipe.state.state_dict().values()):
-        raise _run_away(checkpoint, run.steps)
+        raise _run_away(checkpoint.path, run.steps)
     plot_losses(folder)
 
 
@@ -113,35 +135,57 @@ def _step(
     return {"step": step, **values, "rate": rate, "seconds": round(time.monotonic() - started, 3)}, finite
 
 
-def _save(path: Path, recipe: Recipe, optimizer: torch.optim.Optimizer, step: int) -> None:
-    aside = path.with_suffix(".part")
-    try:
-        torch.save({"state": recipe.state.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, aside)
-        aside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's own where the disk is full
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        reason = str(error).strip().splitlines()[0]
-        raise DiskError(
-            f"{path}: cannot be written at step {step} ({reason}). Make room, and give the same command again: it goes "
-            "on from the one before"
-        ) from error
+class _Checkpoint:
+    """`checkpoint.pt`: weights, the optimizer's state, how many steps are done, and with which settings."""
 
+    def __init__(
+        self, path: Path, state: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+    ) -> None:
+        self.path, self._state, self._optimizer, self._settings = path, state, optimizer, settings
+        self._due = time.monotonic() + _SAVE_SECONDS
 
-def _resume(path: Path, recipe: Recipe, optimizer: torch.optim.Optimizer) -> int:
-    if not path.is_file():
-        return 0
-    try:
-        package = torch.load(path, weights_only=True)
-        recipe.state.load_state_dict(package["state"])
-        optimizer.load_state_dict(package["optimizer"])
-        return int(package["step"])
-    except Exception as error:  # torch raises half a dozen types
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{path}: training cannot go on from it ({reason}): it is damaged, or of another model. Delete it to begin "
-            "anew, or give `out` another folder"
-        ) from error
+    def is_due(self, done: int, run: RunConfig) -> bool:
+        """Whether to save after so many steps."""
+        return done in (1, run.steps) or done % run.save_every == 0 or time.monotonic() >= self._due
+
+    def save(self, done: int) -> None:
+        started, weights, moments = time.monotonic(), self._state.state_dict(), self._optimizer.state_dict()
+        try:
+            with replacing(self.path) as aside:
+                torch.save({"state": weights, "optimizer": moments, "step": done, "settings": self._settings}, aside)
+        except (OSError, RuntimeError) as error:  # torch's own where the disk is full
+            raise DiskError(
+                f"{self.path}: cannot be written at step {done} ({first_line(error)}). Make room, and give the "
+                "same command again: it goes on from the one before"
+            ) from error
+        ended = time.monotonic()
+        self._due = ended + max(_SAVE_SECONDS, _SAVE_SHARE * (ended - started))
+
+    def resume(self, steps: int, allow_changes: bool) -> int:
+        """Load it if it is there; returns how many of the `steps` are done."""
+        if not self.path.is_file():
+            return 0
+        with self._readable():
+            package = torch.load(self.path, weights_only=True)
+            done, settings = int(package["step"]), package.get("settings")
+        if done > steps:
+            raise UsageError(f"{self.path}: {done} steps are done, and steps = {steps}: expected {done} or more")
+        check_settings(self.path, settings, self._settings, allow_changes)
+        with self._readable():
+            self._state.load_state_dict(package["state"])
+            self._optimizer.load_state_dict(package["optimizer"])
+        return done
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Raises CheckpointError for whatever fails."""
+        try:
+            yield
+        except Exception as error:  # torch raises half a dozen types
+            raise CheckpointError(
+                f"{self.path}: training cannot go on from it ({first_line(error)}): it is damaged, or of another "
+                "model. Delete it to begin anew, or give `out` another folder"
+            ) from error
 
 
 def _forget_from(log: Path, first: int) -> None:
@@ -162,12 +206,10 @@ def _records(log: Path) -> list[dict[str, Any]]:
     return records
 
 
-def plot_losses(folder: Path) -> Path | None:
-    """Draw `losses.jsonl`, smoothed, to `losses.png`; without matplotlib (extra `eval`) there is no picture."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError:
-        return None
+def plot_losses(folder: Path) -> Path:
+    """Draw `losses.jsonl`, smoothed, to `losses.png`."""
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

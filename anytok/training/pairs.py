@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..atomic import replacing
 from ..checkpoints.around_torchaudio import around_torchaudio
 from ..checkpoints.report import load_state
 from ..checkpoints.seed import fuse, published_name, read_seed
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, UsageError, first_line
 from ..models.seed import Seed, normalize
 from .config import TrainConfig
 from .pictures import Pictures, photographs
@@ -52,9 +53,8 @@ def read_or_make_pairs(config: TrainConfig) -> dict[str, Tensor]:
         )
     pairs = _make(config)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    save_file(pairs, aside, metadata={"made_from": origin})
-    aside.replace(path)
+    with replacing(path) as aside:
+        save_file(pairs, aside, metadata={"made_from": origin})
     return pairs
 
 
@@ -65,8 +65,7 @@ def load_vae(folder: str) -> Any:
     try:
         return AutoencoderKL.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
     except Exception as error:  # diffusers raises half a dozen types on damaged files
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{folder}: not a whole VAE ({reason}); {_how_to_make('vae')}") from error
+        raise CheckpointError(f"{folder}: not a whole VAE ({first_line(error)}); {_how_to_make('vae')}") from error
 
 
 def _how_to_make(key: str) -> str:

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from ..checkpoints.around_torchaudio import around_torchaudio
 from ..errors import UsageError
 from ..models.unclip import waves
+from ..records import AT_LEAST_ONE, Layers, Share, Size, Text, Within, multiple, same_length
 from .config import TrainConfig
-from .fields import Layers, Share, Size, Within, multiple, same_length
 from .pairs import read_or_make_pairs
 
 __all__ = ["NOISING", "SAMPLING", "UnclipConfig", "UnclipRecipe", "UnetSizes"]
@@ -34,15 +34,18 @@ SAMPLING = {
 }  # fmt: skip
 NOISING = {"beta_schedule": "squaredcos_cap_v2"}
 
+_Down = Literal["DownBlock2D", "CrossAttnDownBlock2D", "AttnDownBlock2D"]
+_Up = Literal["UpBlock2D", "CrossAttnUpBlock2D", "AttnUpBlock2D"]
+
 
 @dataclass(frozen=True)
 class UnetSizes:
     """Those keywords of UNet2DConditionModel that change a painter's size, not what it is told."""
 
     sample_size: Size
-    block_out_channels: tuple[Size, ...]
-    down_block_types: tuple[Literal["DownBlock2D", "CrossAttnDownBlock2D", "AttnDownBlock2D"], ...]
-    up_block_types: tuple[Literal["UpBlock2D", "CrossAttnUpBlock2D", "AttnUpBlock2D"], ...]
+    block_out_channels: Annotated[tuple[Size, ...], AT_LEAST_ONE]
+    down_block_types: Annotated[tuple[_Down, ...], AT_LEAST_ONE]
+    up_block_types: Annotated[tuple[_Up, ...], AT_LEAST_ONE]
     cross_attention_dim: Size
     in_channels: Size = 4
     out_channels: Size = 4
@@ -64,8 +67,8 @@ class UnetSizes:
 class UnclipConfig:
     """`tokenizer` and `vae` are the folders of finished runs."""
 
-    tokenizer: str
-    vae: str
+    tokenizer: Text
+    vae: Text
     sizes: UnetSizes
     num_pairs: Annotated[int, Within(2, 10**8)] = 8000  # embeddings and latents, made once
     drawn: Share = 0.05
@@ -100,16 +103,16 @@ class UnclipRecipe:
 
     @torch.no_grad()
     def prepare(self, rng: np.random.Generator) -> None:
-        """Let the embedding be heard, and places be told apart, from the start.
+        """Give the picture's embedding and the place in the picture an influence from the first step on.
 
         By default the embedding's small numbers vanish beside the time, and layout is learned last. Strong biases in
         the first convolution meet the zero padding of all later ones, which is all a UNet knows about places.
         """
         width = len(self.std_e)
-        heard = self.unet.class_embedding
-        heard.linear_1.weight[:, :width] *= 2 / self.std_e
-        heard.linear_1.weight[:, width:] = 0  # the noise level, always the same
-        heard.linear_2.weight *= 2
+        embedding = self.unet.class_embedding
+        embedding.linear_1.weight[:, :width] *= 2 / self.std_e
+        embedding.linear_1.weight[:, width:] = 0  # the noise level, always the same
+        embedding.linear_2.weight *= 2
         nn.init.normal_(self.unet.conv_in.bias)
         for name, parameter in self.unet.named_parameters():
             if name.endswith("time_emb_proj.weight"):

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.around_torchaudio import around_torchaudio
-from .config import TrainConfig
-from .fields import Layers, Share, Size, Weight, Within, multiple, same_length
+from ..records import AT_LEAST_ONE, Layers, Share, Size, Within, multiple, same_length
+from .config import TrainConfig, Weight
 from .pictures import Pictures
 
 __all__ = ["VaeConfig", "VaeRecipe", "VaeSizes"]
@@ -31,9 +31,9 @@ class VaeSizes:
 
     sample_size: Size
     latent_channels: Annotated[int, Within(3, 1 << 10)]  # red, green, blue, and more
-    block_out_channels: tuple[Annotated[int, Within(6, 1 << 14)], ...]
-    down_block_types: tuple[Literal["DownEncoderBlock2D", "AttnDownEncoderBlock2D"], ...]
-    up_block_types: tuple[Literal["UpDecoderBlock2D", "AttnUpDecoderBlock2D"], ...]
+    block_out_channels: Annotated[tuple[Annotated[int, Within(6, 1 << 14)], ...], AT_LEAST_ONE]
+    down_block_types: Annotated[tuple[Literal["DownEncoderBlock2D", "AttnDownEncoderBlock2D"], ...], AT_LEAST_ONE]
+    up_block_types: Annotated[tuple[Literal["UpDecoderBlock2D", "AttnUpDecoderBlock2D"], ...], AT_LEAST_ONE]
     layers_per_block: Layers = 1
     norm_num_groups: Size = 32
 

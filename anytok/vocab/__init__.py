@@ -1,17 +1,17 @@
 """The shared vocabulary: ordered segments of ids; Codes ⇄ ids ⇄ text."""
 
-from .byte_text import ByteTokenizer as ByteTokenizer
+from .hf import ByteTokenizer as ByteTokenizer
 from .layout import Layout as Layout
 from .layout import Segment as Segment
 from .layout import build_layout as build_layout
 from .layout import segment_of as segment_of
 from .layouts import LAYOUTS as LAYOUTS
-from .parts import Part as Part
-from .parts import Parts as Parts
-from .parts import Special as Special
-from .parts import TextIds as TextIds
 from .runs import Fault as Fault
+from .runs import Part as Part
+from .runs import Parts as Parts
 from .runs import Report as Report
+from .runs import Special as Special
+from .runs import TextIds as TextIds
 from .stream import Frames as Frames
 from .stream import Stream as Stream
 from .templates import TEMPLATES as TEMPLATES

@@ -1,4 +1,7 @@
-"""The shared vocabulary in a Hugging Face tokenizer. Imports transformers' `tokenizers` on use only."""
+"""Text tokenizers: the shared vocabulary in one of Hugging Face's, and the smallest there is, for the small models.
+
+Imports transformers' `tokenizers` on use only.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,31 @@ import numpy as np
 from ..errors import MissingExtraError, VocabularyError
 from .layout import Layout, Segment
 
-__all__ = ["byte_ids", "decode_text", "encode_text", "extend", "look_up"]
+__all__ = ["ByteTokenizer", "byte_ids", "check_ids", "decode_text", "encode_text", "extend", "look_up"]
+
+
+class ByteTokenizer:
+    """One id per byte of UTF-8. Has what a Vocabulary and a Processor need of a Hugging Face tokenizer. It knows any
+    text and no special tokens; those are the layout's."""
+
+    bos_token = "<s>"
+    eos_token = "</s>"
+    pad_token_id: int | None = None
+
+    all_special_tokens: tuple[str, ...] = ()
+    all_special_ids: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return 256
+
+    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": list(text.encode("utf-8", "surrogatepass"))}
+
+    def save_pretrained(self, folder: Any) -> None:
+        """Nothing to write: there is only one."""
+
+    def decode(self, ids: list[int], **_: Any) -> str:
+        return bytes(ids).decode("utf-8", "replace")
 
 
 def extend(tokenizer: Any, layout: Layout) -> int:
@@ -47,6 +74,21 @@ def extend(tokenizer: Any, layout: Layout) -> int:
     return len(tokens) - len(present)
 
 
+def check_ids(tokenizer: Any, layout: Layout) -> None:
+    """Raise VocabularyError unless a tokenizer has the layout's text ids alone, or all of its tokens at their ids."""
+    size = len(tokenizer)
+    if size == layout.text_size:
+        return
+    vocab = tokenizer.get_vocab() if size > layout.text_size else {}
+    for number, token in enumerate(layout.tokens(), layout.text_size):
+        if vocab.get(token) != number:
+            found = f" and {token} at id {vocab[token]}" if token in vocab else ""
+            raise VocabularyError(
+                f"the text tokenizer has {size} ids{found}; {layout.name} is laid out for {layout.text_size} text ids, "
+                f"{token} at {number}: give it its own base tokenizer, or that one extended"
+            )
+
+
 def look_up(tokenizer: Any, wanted: Layout) -> Layout:
     """The layout that a tokenizer really has; see `Vocabulary.from_tokenizer`.
 
@@ -81,7 +123,7 @@ def _look_up_segment(vocab: dict[str, int], segment: Segment, name: str) -> Segm
     spelled = [form for form in forms if form.replace("{}", "0".zfill(segment.digits)) in vocab]
     code = spelled[0] if spelled else segment.code
     found = replace(segment, code=code, aliases=tuple(form for form in forms if form != code))
-    ids = np.array([vocab.get(found.text_of(number), -1) for number in range(found.num_ids)])
+    ids = np.array([vocab.get(text, -1) for text in found.texts()])
     if (ids < 0).any():
         gone = np.flatnonzero(ids < 0)
         raise VocabularyError(

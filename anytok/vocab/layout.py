@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ..arguments import whole
 from ..errors import CodesError, VocabularyError
+from ..records import Within, build, check
 from ..spec import Codes, Spec
+from .checks import MAX_IDS, check_layout
 from .patterns import FLAT, flat_cells
-from .spelling import ambiguity
 
 __all__ = ["Layout", "Segment", "build_layout", "segment_of"]
 
-_MOST_IDS = 2**24  # far beyond any language model, and tables of this size still fit into memory
+
+_Number = Annotated[int, Within(1, MAX_IDS)]
+_Id = Annotated[int, Within(-1, MAX_IDS)]
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,22 @@ class Segment:
 
     tokenizer: str
     modality: str
-    num_codebooks: int
-    codebook_size: int
+    num_codebooks: _Number
+    codebook_size: _Number
     code: str
     start: str
     end: str
-    digits: int = 0
+    digits: Annotated[int, Within(0, 20)] = 0
     aliases: tuple[str, ...] = ()
     pattern: str = "frame-major"
-    num_frames: int | None = None
+    num_frames: _Number | None = None
     frame_rate: float | None = None
-    first_id: int = -1  # -1: not placed yet
-    start_id: int = -1
-    end_id: int = -1
+    first_id: _Id = -1  # -1: not placed yet
+    start_id: _Id = -1
+    end_id: _Id = -1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "aliases", tuple(self.aliases))
+        check(self, VocabularyError)
         if self.pattern not in FLAT:
             raise VocabularyError(
                 f"{self.tokenizer}: pattern {self.pattern!r} does not fit a line of ids; "
@@ -63,10 +65,6 @@ class Segment:
             )
         if any(form.count("{}") != 1 for form in (self.code, *self.aliases)):
             raise VocabularyError(f"{self.tokenizer}: the text of a code, {self.code!r}, needs '{{}}' exactly once")
-        if min(self.num_codebooks, self.codebook_size, 1 if self.num_frames is None else self.num_frames) < 1:
-            raise VocabularyError(f"{self.tokenizer}: codebooks, their size and frames must be at least 1")
-        if not 0 <= self.digits <= 20:
-            raise VocabularyError(f"{self.tokenizer}: {self.digits} digits; expected 0 to 20")
 
     @property
     def num_ids(self) -> int:
@@ -90,6 +88,11 @@ class Segment:
         """The text of one code: `text_of(12)` is "<👀12>"."""
         return self.code.replace("{}", str(number).zfill(self.digits))
 
+    def texts(self, code: str = "") -> list[str]:
+        """The text of every code in the order of their numbers, as `code` or an alias of it spells them."""
+        before, after = (code or self.code).split("{}")
+        return [f"{before}{number:0{self.digits}d}{after}" for number in range(self.num_ids)]
+
     def summary(self) -> str:
         """One line for tables: "<🎶0> … <🎶8191>  encodec-32khz, 4 layers, frame-major"."""
         layers = f"{self.num_codebooks} layers, {self.pattern}" if self.num_codebooks > 1 else "1 layer"
@@ -98,7 +101,7 @@ class Segment:
 
     def tokens(self) -> Iterator[tuple[int, str]]:
         """Every id of the segment with its text."""
-        yield from ((self.first_id + number, self.text_of(number)) for number in range(self.num_ids))
+        yield from enumerate(self.texts(), self.first_id)
         yield from ((self.start_id, self.start), (self.end_id, self.end))
 
     def numbers(self, codes: Codes) -> np.ndarray:
@@ -164,11 +167,8 @@ class Layout:
     total: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "specials", tuple((token, number) for token, number in self.specials))
-        object.__setattr__(self, "segments", tuple(self.segments))
-        _check_names(self)
-        _check_tiling(self)
-        _check_texts(self)
+        check(self, VocabularyError)
+        check_layout(self)
 
     def tokens(self) -> list[str]:
         """The text of every id from text_size on, in id order: what is added to the text tokenizer."""
@@ -215,13 +215,7 @@ class Layout:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Layout:
         """A layout from `to_dict`'s output; raises VocabularyError on anything else."""
-        try:
-            segments = tuple(_typed(Segment, segment) for segment in record["segments"])
-            return _typed(cls, {**record, "segments": segments})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, VocabularyError):
-                raise
-            raise VocabularyError(f"not a layout ({error}): expected the JSON of Vocabulary.save") from error
+        return build(cls, record, "not a layout of Vocabulary.save", VocabularyError)
 
 
 def build_layout(name: str, text_size: int, items: Sequence[str | Segment], reserved: int = 0) -> Layout:
@@ -230,7 +224,7 @@ def build_layout(name: str, text_size: int, items: Sequence[str | Segment], rese
     A segment takes its codes, then its start marker, then its end marker. `reserved` more special tokens,
     `<reserved_0>` …, keep ids free for later.
     """
-    whole("reserved", reserved, 0, _MOST_IDS, error=VocabularyError)
+    whole("reserved", reserved, 0, MAX_IDS, error=VocabularyError)
     specials: list[tuple[str, int]] = []
     segments: list[Segment] = []
     next_id = text_size
@@ -243,58 +237,3 @@ def build_layout(name: str, text_size: int, items: Sequence[str | Segment], rese
             segments.append(replace(item, first_id=next_id, start_id=end, end_id=end + 1))
             next_id = end + 2
     return Layout(name, text_size, tuple(specials), tuple(segments), next_id)
-
-
-def _check_names(layout: Layout) -> None:
-    """No tokenizer has two segments: codes carry its name, which says where their ids are."""
-    names = Counter(segment.tokenizer.partition("@")[0] for segment in layout.segments)
-    for name, count in names.items():
-        if count > 1:
-            raise VocabularyError(
-                f"layout {layout.name}: {count} segments of {name}; expected one for each tokenizer, since codes say "
-                f"only whose they are: keep the one with most codebooks"
-            )
-
-
-def _check_tiling(layout: Layout) -> None:
-    """Every id has exactly one owner."""
-    expected = 0
-    for first, last, owner in layout.stretches():
-        if first != expected or last < first:
-            problem = "overlap what comes before" if first < expected else "leave a gap before them"
-            raise VocabularyError(
-                f"layout {layout.name}: ids {first} to {last - 1} ({owner}) {problem}; expected {expected}"
-            )
-        expected = last
-    if expected != layout.total:
-        raise VocabularyError(f"layout {layout.name}: total is {layout.total}, but its parts end at {expected}")
-    if layout.total > _MOST_IDS:
-        raise VocabularyError(f"layout {layout.name}: {layout.total} ids; expected at most {_MOST_IDS}")
-
-
-def _check_texts(layout: Layout) -> None:
-    """No two tokens are spelled alike, and those of media can be told apart, so text parses in one way only."""
-    texts = Counter(token for token, _ in layout.specials)
-    for segment in layout.segments:
-        texts.update([segment.start, segment.end])
-        for form in (segment.code, *segment.aliases):
-            texts.update(replace(segment, code=form).text_of(number) for number in range(segment.num_ids))
-    doubled = [text for text, count in texts.items() if count > 1]
-    if doubled or "" in texts:
-        raise VocabularyError(f"layout {layout.name}: {doubled[:5] or 'an empty text'} names more than one thing")
-    forms = [form for segment in layout.segments for form in (segment.code, *segment.aliases)]
-    markers = [marker for segment in layout.segments for marker in (segment.start, segment.end)]
-    if problem := ambiguity(forms, markers):
-        raise VocabularyError(
-            f"layout {layout.name}: {problem}, so that it could be read in two ways; spell them otherwise"
-        )
-
-
-def _typed(kind: Any, record: Mapping[str, Any]) -> Any:
-    """A dataclass from a mapping, refusing values of the wrong type: a layout file may come from anywhere."""
-    wanted = {field.name: str(field.type).split(" |")[0].split("[")[0] for field in fields(kind)}
-    plain: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "tuple": (list, tuple)}
-    for key, value in record.items():
-        if key in wanted and value is not None and type(value) not in plain[wanted[key]]:
-            raise VocabularyError(f"a layout with {key}={value!r}: expected {wanted[key]}")
-    return kind(**record)

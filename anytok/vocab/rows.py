@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import VocabularyError
 from ..spec import Codes
-from .parts import Part
+from .runs import Part
 from .templates import Message
 from .vocabulary import Vocabulary
 

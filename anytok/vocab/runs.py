@@ -13,9 +13,10 @@ as it came stands in the report.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -25,9 +26,36 @@ from .grammar import CODE, END, START, TEXT, UNKNOWN, Grammar, legal
 from .layout import Segment
 from .patterns import flat_cells
 
-__all__ = ["POLICIES", "Fault", "Report", "codes_grid", "legal_length", "read_symbols"]
+__all__ = [
+    "POLICIES", "Fault", "Part", "Parts", "Report", "Special", "TextIds", "codes_grid", "legal_length", "read_symbols",
+]  # fmt: skip
 
 POLICIES = ("strict", "truncate", "pad", "drop")
+
+
+@dataclass(frozen=True, eq=False)
+class TextIds:
+    """A stretch of text ids where no text tokenizer is at hand to spell them: `ids`, int64 `[N]`."""
+
+    ids: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", np.asarray(self.ids, np.int64))
+
+    def __eq__(self, other: object) -> bool:
+        return np.array_equal(self.ids, other.ids) if isinstance(other, TextIds) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Special:
+    """A special token that is meant as one, such as `Special("<eoh>")`; in a plain str it would be words."""
+
+    token: str
+
+
+Part: TypeAlias = str | Special | TextIds | Codes
 
 
 @dataclass(frozen=True)
@@ -65,6 +93,18 @@ class Report:
     def __str__(self) -> str:
         counts = f"{self.num_whole} whole, {self.num_repaired} repaired, {self.num_dropped} dropped"
         return "\n".join([f"{self.num_runs} runs: {counts}; {len(self.faults)} faults", *map(str, self.faults)])
+
+
+class Parts(list[Any]):
+    """Parts in order, a plain list; `report` says how well they parsed."""
+
+    def __init__(self, parts: Sequence[Any], report: Report) -> None:
+        super().__init__(parts)
+        self.report = report
+
+    def __radd__(self, text: str) -> Parts:
+        """What a text-generation pipeline does with its prompt."""
+        return Parts([text, *self], self.report)
 
 
 def read_symbols(

@@ -11,9 +11,8 @@ import numpy as np
 from ..errors import UsageError
 from ..spec import Codes, Spec
 from .grammar import CODE, START, TEXT, Grammar
-from .parts import TextIds
 from .patterns import PATTERNS
-from .runs import POLICIES, Report, codes_grid, legal_length, read_symbols
+from .runs import POLICIES, Report, TextIds, codes_grid, legal_length, read_symbols
 
 __all__ = ["Frames", "Stream"]
 
@@ -120,7 +119,7 @@ class _Words:
 
     def __init__(self, decode: Callable[[np.ndarray], Any] | None, byte_ids: Container[int]) -> None:
         self._decode, self._byte_ids = decode, byte_ids
-        self._ids, self._said = np.empty(0, np.int64), ""
+        self._ids, self._given = np.empty(0, np.int64), ""
 
     def push(self, ids: np.ndarray) -> list[str | TextIds]:
         if self._decode is None:
@@ -130,15 +129,15 @@ class _Words:
         if self._ids[-1] in self._byte_ids:
             return []
         words = self._decode(self._ids)
-        return [] if words.endswith("\ufffd") else self._say(words)
+        return [] if words.endswith("\ufffd") else self._fresh(words)
 
     def flush(self) -> list[str | TextIds]:
         rest: list[str | TextIds] = []
         if self._decode is not None and len(self._ids):
-            rest = self._say(self._decode(self._ids))
-        self._ids, self._said = self._ids[:0], ""
+            rest = self._fresh(self._decode(self._ids))
+        self._ids, self._given = self._ids[:0], ""
         return rest
 
-    def _say(self, words: str) -> list[str | TextIds]:
-        fresh, self._said = words[len(self._said) :], words
+    def _fresh(self, words: str) -> list[str | TextIds]:
+        fresh, self._given = words[len(self._given) :], words
         return [fresh] if fresh else []

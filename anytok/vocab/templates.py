@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..errors import UsageError
-from .parts import Special
+from .runs import Special
 
 __all__ = ["TEMPLATES", "Message", "Template", "find_template"]
 

@@ -13,12 +13,11 @@ import numpy as np
 
 from ..errors import UsageError, VocabularyError
 from ..spec import Codes, Spec
-from .byte_text import ByteTokenizer
 from .grammar import Grammar
+from .hf import ByteTokenizer, byte_ids, decode_text, encode_text, extend, look_up
 from .layout import Layout, Segment, build_layout, segment_of
 from .layouts import find_layout
-from .parts import Part, Parts, Special, TextIds
-from .runs import read_symbols
+from .runs import Part, Parts, Special, TextIds, read_symbols
 from .stream import Stream
 from .text import Lexer, print_codes
 
@@ -105,8 +104,6 @@ class Vocabulary:
         """A parser for ids that arrive piece by piece; see `Stream`."""
         if self.text_tokenizer is None:
             return Stream(self._grammar, policy, None)
-        from .hf import byte_ids
-
         return Stream(self._grammar, policy, self._text_part, byte_ids(self.text_tokenizer))
 
     def extend(self, text_tokenizer: Any) -> int:
@@ -115,8 +112,6 @@ class Vocabulary:
         Returns how many were added (0 if all were there). The tokenizer becomes this vocabulary's. Raises
         VocabularyError, before anything is added, if its size is not the layout's `text_size`.
         """
-        from .hf import extend
-
         added = extend(text_tokenizer, self.layout)
         self.text_tokenizer = text_tokenizer
         return added
@@ -128,14 +123,13 @@ class Vocabulary:
         Raises VocabularyError saying which tokens are missing, where a run of codes is not contiguous, or
         which special token words could spell.
         """
-        from .hf import look_up
-
         wanted = find_layout(layout) if isinstance(layout, str) else layout
         return cls(look_up(text_tokenizer, wanted), text_tokenizer)
 
     @classmethod
     def from_file(cls, path: str | Path, text_tokenizer: Any = None) -> Vocabulary:
-        """A Vocabulary that `save` wrote; raises VocabularyError if the file was changed since."""
+        """A Vocabulary that `save` wrote; raises VocabularyError if the file was changed since, or if the text
+        tokenizer is neither the base that it was laid out for, nor that one extended."""
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
             stated = record.pop("hash")
@@ -144,6 +138,10 @@ class Vocabulary:
         layout = Layout.from_dict(record)
         if layout.hash != stated:
             raise VocabularyError(f"{path} was changed since it was written: its hash is {layout.hash}, not {stated}")
+        if text_tokenizer is not None:
+            from .hf import check_ids
+
+            check_ids(text_tokenizer, layout)
         return cls(layout, text_tokenizer)
 
     def save(self, path: str | Path) -> None:
@@ -200,8 +198,6 @@ class Vocabulary:
         if isinstance(part, Special):
             return np.array([self._special_id(part.token)], self.dtype)
         if isinstance(part, str):
-            from .hf import encode_text
-
             part = TextIds(encode_text(self._text_tokenizer(), self.layout, part))
         if not isinstance(part, TextIds):
             raise UsageError(f"to_ids got {type(part).__name__}: expected Codes, str, Special, TextIds or a list")
@@ -221,8 +217,6 @@ class Vocabulary:
         if isinstance(part, Special):
             return part.token
         if isinstance(part, TextIds):
-            from .hf import decode_text
-
             part = decode_text(self._text_tokenizer(), self.layout, part.ids)
         if not isinstance(part, str):
             raise UsageError(f"to_text got {type(part).__name__}: expected Codes, str, Special, TextIds or a list")
@@ -241,8 +235,6 @@ class Vocabulary:
     def _text_part(self, ids: np.ndarray) -> Part:
         if self.text_tokenizer is None:
             return TextIds(ids)
-        from .hf import decode_text
-
         return decode_text(self.text_tokenizer, self.layout, ids)
 
     def _text_tokenizer(self) -> Any:

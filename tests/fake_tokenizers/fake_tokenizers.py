@@ -13,7 +13,6 @@ import time
 import numpy as np
 
 from anytok.errors import CheckpointError, MediaError
-from anytok.media import prepare
 from anytok.spec import Codes, Spec
 from anytok.tokenizer import Tokenizer
 
@@ -32,12 +31,12 @@ class Fake(Tokenizer):
         made.seconds = milliseconds / 1000
         return made
 
-    def encode_batch(self, media):
-        ready = [prepare(one, self.spec) for one in media]
+    def _encode(self, prepared):
+        ready = list(prepared)
         time.sleep(self.seconds * len(ready))
         return [self.codes(one) for one in ready]
 
-    def decode_batch(self, codes, **options):
+    def _decode(self, codes):
         raise NotImplementedError
 
     def values(self, numbers, frames):
@@ -48,8 +47,8 @@ class Fake(Tokenizer):
 
 
 class FakeSound(Fake):
-    def encode_batch(self, media):
-        ready = [prepare(one, self.spec) for one in media]
+    def _encode(self, prepared):
+        ready = list(prepared)
         frames = [self.spec.frames_of(one.num_samples) for one in ready]
         if max(frames) * len(frames) > float(os.environ.get("FAKE_OOM_FRAMES", "inf")):
             raise MemoryError("a batch too large")
@@ -60,7 +59,7 @@ class FakeSound(Fake):
                 time.sleep(1000)
             if one.wave[0, 0] == REFUSED:
                 raise MediaError("refused", "the fake model does not like it")
-        return super().encode_batch(ready)
+        return super()._encode(ready)
 
     def codes(self, audio):
         frames = self.spec.frames_of(audio.num_samples)

@@ -5,9 +5,9 @@ Legend: b batch, c channels, h height, w width, t codes of a picture, d their la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,36 +17,34 @@ from torch import Tensor
 from ...arguments import several, whole
 from ...checkpoints.report import LoadReport, load_state
 from ...checkpoints.seed import SeedFiles, fuse, published_name, read_seed
-from ...errors import CheckpointError, CodesError, UsageError
-from ...media import Decoded, Media, prepare_batches
+from ...errors import CheckpointError, UsageError
+from ...media import Decoded
 from ...models.seed import Seed, normalize
 from ...models.unclip import Unclip
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
-from ...torch_settings import full_float32, own_products, skeleton
+from ...torch_settings import full_float32, skeleton
 from .cpu.linears import linear_weights, pack_linears
-from .fused_mlp import FusedMlp
+from .gpu.graph import GraphedFunction
 from .precision import products_of, torch_dtype
-from .recorded import Recorded
 from .seed_painter import Painter
 
 __all__ = ["SeedTokenizer"]
-
-PREPARED = 32  # pictures at least, by several threads, however few are computed at once
 
 
 class SeedTokenizer(Tokenizer):
     """The native SEED engine. `load_report` says which tensors were used and which were left over."""
 
+    dtypes = ("float32", "bfloat16", "tf32", "float16")
+
     def __init__(
-        self, spec: Spec, model: Seed, load_report: LoadReport, painter: Painter, *, batch_size: int, products: str
+        self, spec: Spec, model: Seed, load_report: LoadReport, painter: Painter, *, batch_size: int, precision: str
     ) -> None:
-        self.spec, self.load_report, self.products = spec, load_report, products
+        self.spec, self.load_report, self.float32_precision = spec, load_report, precision
         self._model, self._painter, self._batch_size = model, painter, batch_size
-        self._latents = Recorded(model.latents)
+        self._latents = GraphedFunction(model.latents)
 
     @classmethod
-    @full_float32()  # oneDNN may pack weights for the products that it is told to make
     def load(
         cls,
         spec: Spec,
@@ -69,8 +67,8 @@ class SeedTokenizer(Tokenizer):
 
         `interpolation`: "bicubic" is AnyGPT's, "bilinear" that of SEED's scripts; their codes differ.
         `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing, 32 on a
-        GPU). With our own kernels it changes no bit of the latents; on GPUs it may. On CUDA half precision takes GELU
-        in its tanh form (`FusedMlp`), and `compile` compiles the ViT's blocks on first use. Decoding: see `Painter`.
+        GPU). With our own kernels it changes no bit of the latents; on GPUs it may. `compile` and the rest are for
+        decoding: see `Painter`.
         """
         on_cpu = torch.device(device).type == "cpu"
         _check(interpolation, compile, on_cpu)
@@ -82,7 +80,8 @@ class SeedTokenizer(Tokenizer):
             model = Seed(**files.sizes, vision=files.has_vision, vision_dtype=kind)
         state, as_stored = fuse(files.state), linear_weights(model) if on_cpu else set()
         report = load_state(model, state, files.source, published_name=published_name, as_stored=as_stored)
-        _quicken(model, kind, torch.device(device).type, compile)
+        if on_cpu:
+            pack_linears(model)
         painter = Painter(
             _painting(files, unclip),
             embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, preset=preset,
@@ -91,22 +90,20 @@ class SeedTokenizer(Tokenizer):
             noise_level=noise_level, batch_size=defaults[1] if decode_batch_size is None else decode_batch_size,
             compile=compile,
         )  # fmt: skip
-        model, products = model.to(device).freeze(), products_of(dtype)
-        spec = files.spec(spec, dtype=dtype, interpolation=interpolation)
-        return cls(spec, model, report, painter, batch_size=batch_size, products=products)
+        model = model.to(device).freeze()
+        spec = cls.identified(files.card(spec, interpolation=interpolation), files.identity(), dtype)
+        return cls(spec, model, report, painter, batch_size=batch_size, precision=products_of(dtype))
 
-    @torch.inference_mode()
-    @own_products
-    def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
+    def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
         if self._model.visual_encoder is None:
             raise CheckpointError(
                 f"{self.load_report.source}: encoding needs the ViT, eva_vit_g.pth, beside seed_quantizer.pt "
                 "(see checkpoints.md for where to get it); decoding works without"
             )
-        latents, together = [], self._batch_size * -(-PREPARED // self._batch_size)
-        # A GPU is only told what to do: it computes these pictures while the next ones are prepared.
-        for pictures in prepare_batches(media, self.spec, together):
-            levels_bhwc = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+        # Kernels on a GPU run while the next pictures are prepared: nothing here waits for their results.
+        latents, images = [], iter(prepared)
+        while batch := list(islice(images, self._batch_size)):
+            levels_bhwc = torch.from_numpy(np.stack([np.asarray(image) for image in batch]))
             latents.append(self._run(lambda levels_bhwc: self._latents(normalize(levels_bhwc)), levels_bhwc))
         if not latents:
             return []
@@ -120,14 +117,6 @@ class SeedTokenizer(Tokenizer):
             codes_bt = self._run(self._model.quantize, latents_btd).cpu().numpy()
         return [Codes(row[None], self.spec) for row in codes_bt]
 
-    def check(self, codes: Codes) -> None:
-        """Besides the identity: a picture has one codebook, whatever a record from disk may claim."""
-        super().check(codes)
-        if codes.num_codebooks != 1:
-            raise CodesError(f"codes with {codes.num_codebooks} codebooks; {self.spec.name} has one")
-
-    @torch.inference_mode()
-    @own_products
     def embed(self, codes: Sequence[Codes]) -> np.ndarray:
         """What the painter paints from: one CLIP ViT-H/14 image embedding (not normalised) per item, float32
         [items, 1024]. Raises CodesError on foreign codes."""
@@ -137,16 +126,15 @@ class SeedTokenizer(Tokenizer):
         if not codes:
             return np.zeros((0, self._model.embedding_dim), np.float32)
         codes_bt = torch.from_numpy(np.concatenate([item.values for item in codes]))
-        return self._run(self._model.embed, codes_bt).cpu().numpy()
+        with self._shielded():
+            return self._run(self._model.embed, codes_bt).cpu().numpy()
 
-    @own_products
-    def decode_batch(  # type: ignore[override]  # its options, by name
+    def _decode(
         self,
         codes: Sequence[Codes],
         *,
         seeds: int | Sequence[int] = 0,
         negative: Codes | Sequence[Codes] | None = None,
-        **unknown: Any,
     ) -> list[Decoded]:
         """Pictures of `codes`, PIL RGB (768 x 768 with the published painter).
 
@@ -154,9 +142,6 @@ class SeedTokenizer(Tokenizer):
         any batch. `negative`: codes of what to steer away from, one for all or one per picture.
         Raises CodesError on foreign codes, CheckpointError where there is no unCLIP pipeline.
         """
-        if unknown:
-            raise UsageError(f"{self.spec.name} has the decode options seeds and negative; got {', '.join(unknown)}")
-        codes = several(codes, "decode")
         count = len(codes)
         each_seed = _seeds(seeds, count)
         each_negative = [negative] * count if isinstance(negative, Codes) else several(negative or [], "negative=codes")
@@ -164,13 +149,12 @@ class SeedTokenizer(Tokenizer):
             raise UsageError(
                 f"{count} codes, {len(each_seed)} seeds, {len(each_negative)} negatives: give one or one each"
             )
-        embeddings_be = self.embed(codes)
         negatives_be = self.embed(each_negative) if each_negative else None
-        return self._painter.paint(embeddings_be, each_seed, negatives_be)
+        return self._painter.paint(self.embed(codes), each_seed, negatives_be)
 
     def _run(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        """`function` of `rows`, batch by batch. The last batch is filled up with zeros: every kernel sees one
-        shape, so what it computes for an item cannot depend on how many others came along."""
+        """`function` of `rows`, batch by batch. The last batch is padded with zeros: every kernel sees one shape, so
+        what it computes for an item cannot depend on how many others are there."""
         device = self._model.codebook_nd.device
         results = []
         for batch in rows.split(self._batch_size):
@@ -186,17 +170,6 @@ def _check(interpolation: str, compile: bool, on_cpu: bool) -> None:
         raise UsageError(f"interpolation {interpolation!r}; expected 'bicubic' or 'bilinear'")
     if compile and on_cpu:
         raise UsageError("compile is for GPUs; on a CPU the engine's products are packed already")
-
-
-def _quicken(model: Seed, dtype: torch.dtype, device: str, compile: bool) -> None:
-    """Put the faster forms of its layers into the encoder, as far as there are such for that type of device."""
-    if device == "cpu":
-        return pack_linears(model)
-    for block in getattr(model.visual_encoder, "blocks", ()):
-        if dtype != torch.float32 and device == "cuda":  # torch 2.13 has no such product for MPS
-            block.mlp = FusedMlp(block.mlp)
-        if compile:
-            block.compile(dynamic=False)  # one by one: they are alike, and compiled once
 
 
 def _painting(files: SeedFiles, unclip: str | Path | Unclip | None) -> Callable[[], Path] | Unclip:

@@ -69,6 +69,7 @@ class Painter:
         }
 
     @cached_property
+    @torch.inference_mode(False)  # weights that are loaded within it could not be used outside of it
     def _unclip(self) -> Unclip:
         if isinstance(self._source, Unclip):
             return self._source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,23 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...arguments import several
 from ...checkpoints import published
 from ...checkpoints.codec_card import codec_card
 from ...checkpoints.codec_sizes import CodecSizes
-from ...checkpoints.read import fingerprint, read_config, read_tensors, with_id
+from ...checkpoints.read import read_config, read_tensors
 from ...checkpoints.seanet import CodecFiles, canonical_name, read_codec
-from ...errors import CodesError, UsageError
-from ...media import Audio, Decoded, Media, prepare_batch
+from ...errors import UsageError
+from ...media import Audio, Decoded
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
-from ...torch_settings import shielded
 from .packages import original
 
 __all__ = ["ReferenceEncodec"]
 
-# One segment: (codes [k, t], scale or None).
-Frame = tuple[Tensor, Tensor | None]
+# (codes [k, t], scale or None); the originals call it a frame.
+Segment = tuple[Tensor, Tensor | None]
 
 
 class ReferenceEncodec(Tokenizer):
@@ -36,9 +34,11 @@ class ReferenceEncodec(Tokenizer):
     def __init__(self, spec: Spec, model: Any, package: str, device: str) -> None:
         self.spec, self._package, self._device = spec, package, device
         self._model = model.eval().to(device)
+        quantizer = model.quantizer
+        self.total_codebooks = quantizer.n_q if package == "encodec" else len(quantizer.layers)
+        self.normalizes_loudness = bool(model.normalize if package == "encodec" else model.config.normalize)
 
     @classmethod
-    @shielded()
     def load(
         cls,
         spec: Spec,
@@ -49,11 +49,10 @@ class ReferenceEncodec(Tokenizer):
         num_codebooks: int | None = None,
         bandwidth: float | None = None,
         resampler: str | None = None,
+        channels: str | None = None,
         package: str | None = None,
     ) -> ReferenceEncodec:
         """Load through `package` "transformers" (the default for Hugging Face folders) or "encodec"."""
-        if dtype != "float32":
-            raise UsageError(f"the reference engine runs in float32; got dtype {dtype!r}")
         files = read_codec(published(spec.name, checkpoint))
         package = package or ("transformers" if files.form == "transformers" else "encodec")
         if package == "transformers" and files.form == "transformers":
@@ -62,47 +61,37 @@ class ReferenceEncodec(Tokenizer):
             model = _encodec_model(files)
         else:
             raise UsageError(f"package {package!r} cannot load {files.source.name}: use 'encodec'")
-        card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, resampler=resampler)
-        return cls(with_id(card, fingerprint(files.state)), model, package, device)
+        options: dict[str, Any] = {"num_codebooks": num_codebooks, "bandwidth": bandwidth}
+        card = codec_card(spec, files, **options, resampler=resampler, channels=channels)
+        return cls(cls.identified(card, files.state), model, package, device)
 
     def check(self, codes: Codes) -> None:
-        """Besides the identity: the layers must exist, and begin with the first."""
+        """As every tokenizer's; besides, codes must begin with the first codebook."""
         super().check(codes)
         if codes.first_codebook:
-            raise UsageError("the original EnCodec decodes from the first layer on; these codes begin later")
-        quantizer = self._model.quantizer
-        num_layers = quantizer.n_q if self._package == "encodec" else len(quantizer.layers)
-        if codes.num_codebooks > num_layers:
-            raise CodesError(f"codes hold layers up to {codes.num_codebooks}; {self.spec.name} has {num_layers}")
+            raise UsageError("the original EnCodec decodes from the first codebook on; these codes begin later")
 
-    @torch.inference_mode()
-    @shielded()
-    def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
+    def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
         result = []
-        for audio in cast(list[Audio], prepare_batch(media, self.spec)):
-            frames = self._encode(torch.tensor(audio.wave)[None].to(self._device))
-            values = torch.cat([codes_kt for codes_kt, _ in frames], dim=1)[: self.spec.num_codebooks]
-            scales = [float(scale) for _, scale in frames if scale is not None]
+        for audio in cast(Iterable[Audio], prepared):
+            segments = self._segments(torch.tensor(audio.wave)[None].to(self._device))
+            values = torch.cat([codes_kt for codes_kt, _ in segments], dim=1)[: self.spec.num_codebooks]
+            scales = [float(scale) for _, scale in segments if scale is not None]
             loudness = np.array(scales) if scales else None
             result.append(Codes(values.cpu().numpy(), self.spec, audio.num_samples, scales=loudness))
         return result
 
-    @torch.inference_mode()
-    @shielded()
-    def decode_batch(self, codes: Sequence[Codes], **options: Any) -> list[Decoded]:
-        if options:
-            raise UsageError(f"{self.spec.name} has no decode options; got {', '.join(options)}")
+    def _decode(self, codes: Sequence[Codes]) -> list[Decoded]:
         result: list[Decoded] = []
-        for item in several(codes, "decode"):
-            self.check(item)
+        for item in codes:
             pieces = torch.tensor(item.values).to(self._device).split(item.segment_frames(), dim=1)
             loudness = None if item.scales is None else torch.tensor(item.scales)[:, None, None].to(self._device)
             scales = [None] * len(pieces) if loudness is None else list(loudness)
-            wave_bcs = self._decode(list(zip(pieces, scales, strict=True))).cpu()
-            result.append(Audio(wave_bcs[0, :, : item.num_samples].numpy(), self.spec.sample_rate or 0))
+            wave_bcs = self._joined(list(zip(pieces, scales, strict=True))).cpu()
+            result.append(Audio(wave_bcs[0].numpy(), self.spec.sample_rate or 0))
         return result
 
-    def _encode(self, wave_bcs: Tensor) -> list[Frame]:
+    def _segments(self, wave_bcs: Tensor) -> list[Segment]:
         if self._package == "encodec":
             return [(codes_bkt[0], scale) for codes_bkt, scale in self._model.encode(wave_bcs)]
         coded = self._model.encode(wave_bcs, bandwidth=self._model.config.target_bandwidths[-1])
@@ -111,13 +100,13 @@ class ReferenceEncodec(Tokenizer):
             pieces[-1] = pieces[-1][:, : -coded.last_frame_pad_length]
         return list(zip(pieces, coded.audio_scales, strict=True))
 
-    def _decode(self, frames: list[Frame]) -> Tensor:
+    def _joined(self, segments: list[Segment]) -> Tensor:
         if self._package == "encodec":
-            return self._model.decode([(codes_kt[None], scale) for codes_kt, scale in frames])
-        longest = max(codes_kt.shape[1] for codes_kt, _ in frames)
-        missing = longest - frames[-1][0].shape[1]
-        padded = [torch.nn.functional.pad(codes_kt, (0, longest - codes_kt.shape[1])) for codes_kt, _ in frames]
-        scales = [scale for _, scale in frames]
+            return self._model.decode([(codes_kt[None], scale) for codes_kt, scale in segments])
+        longest = max(codes_kt.shape[1] for codes_kt, _ in segments)
+        missing = longest - segments[-1][0].shape[1]
+        padded = [torch.nn.functional.pad(codes_kt, (0, longest - codes_kt.shape[1])) for codes_kt, _ in segments]
+        scales = [scale for _, scale in segments]
         return self._model.decode(torch.stack(padded)[:, None], scales, last_frame_pad_length=missing)[0]
 
 

@@ -6,7 +6,7 @@ SEED's own code runs only on libraries of 2023. Its ViT and its Q-Former are BLI
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...arguments import several
 from ...checkpoints.around_torchaudio import around_torchaudio
 from ...checkpoints.seed import SeedFiles, read_seed
-from ...errors import CheckpointError, CodesError, UsageError
-from ...media import Decoded, Media, prepare_batch
+from ...errors import CheckpointError
+from ...media import Decoded
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ...torch_settings import shielded
@@ -35,6 +34,8 @@ __all__ = ["ReferenceSeed"]
 class ReferenceSeed(Tokenizer):
     """One picture at a time, attention spelled out ("eager"), as SEED's own code works."""
 
+    dtypes = ("float32", "bfloat16", "float16")
+
     def __init__(self, spec: Spec, files: SeedFiles, device: str, dtype: torch.dtype, unclip: Any) -> None:
         self.spec, self._source = spec, files.source
         self._device, self._dtype = torch.device(device), dtype
@@ -47,7 +48,6 @@ class ReferenceSeed(Tokenizer):
         self._query_tokens_1td = rest["query_tokens"].to(dtype)
 
     @classmethod
-    @shielded()
     def load(
         cls,
         spec: Spec,
@@ -60,16 +60,12 @@ class ReferenceSeed(Tokenizer):
     ) -> ReferenceSeed:
         """`unclip`: the folder of a complete unCLIP pipeline (default: `unclip` in the checkpoint's folder), or
         a `StableUnCLIPImg2ImgPipeline`."""
-        if dtype not in ("float32", "bfloat16", "float16"):
-            raise UsageError(f"dtype {dtype!r}; expected float32, bfloat16 or float16")
         files = read_seed(spec.name, checkpoint)
-        spec = files.spec(spec, dtype=dtype, interpolation=interpolation)
+        spec = cls.identified(files.card(spec, interpolation=interpolation), files.identity(), dtype)
         return cls(spec, files, device, getattr(torch, dtype), unclip)
 
-    @torch.inference_mode()
-    @shielded()
-    def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
-        return [self.quantized(self.latents(np.asarray(each))[0]) for each in prepare_batch(media, self.spec)]
+    def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
+        return [self.quantized(self.latents(np.asarray(image))[0]) for image in prepared]
 
     @property
     def codebook_nd(self) -> Tensor:
@@ -99,21 +95,14 @@ class ReferenceSeed(Tokenizer):
         )
         return self._heads.latents(queries_1td.last_hidden_state.float())
 
-    def check(self, codes: Codes) -> None:
-        """Besides the identity: a picture has one codebook, whatever a record from disk may claim."""
-        super().check(codes)
-        if codes.num_codebooks != 1:
-            raise CodesError(f"codes with {codes.num_codebooks} codebooks; {self.spec.name} has one")
-
-    @torch.inference_mode()
-    @shielded()
     def embed(self, codes: Sequence[Codes]) -> np.ndarray:
         """One embedding per item, float32 [items, embedding_dim]."""
         for item in codes:
             self.check(item)
-        return np.concatenate([self._embed(item).cpu().numpy() for item in codes])
+        with self._shielded():
+            return np.concatenate([self._embed(item).cpu().numpy() for item in codes])
 
-    def decode_batch(  # type: ignore[override]  # its options, by name
+    def _decode(
         self,
         codes: Sequence[Codes],
         *,
@@ -121,14 +110,8 @@ class ReferenceSeed(Tokenizer):
         negative: Codes | None = None,
         num_inference_steps: int = 20,
         guidance_scale: float = 10.0,
-        **unknown: Any,
     ) -> list[Decoded]:
         """Pictures by the stock pipeline, one at a time, with its own scheduler."""
-        if unknown:
-            raise UsageError(f"{self.spec.name} has no decode option {', '.join(unknown)}")
-        codes = several(codes, "decode")
-        for item in codes:
-            self.check(item)
         each_seed = [seeds] * len(codes) if isinstance(seeds, int) else seeds
         self._stock.negative_image_embeds = None if negative is None else self._embed(negative).to(self._dtype)
         return [
@@ -143,6 +126,7 @@ class ReferenceSeed(Tokenizer):
         ]
 
     @cached_property
+    @torch.inference_mode(False)  # weights that are loaded within it could not be used outside of it
     def _stock(self) -> Any:
         from .stock_unclip import load_stock
 
@@ -151,8 +135,7 @@ class ReferenceSeed(Tokenizer):
         return pipeline
 
     def _embed(self, codes: Codes) -> Tensor:
-        with torch.inference_mode():
-            return self._heads.embed(torch.tensor(codes.values).to(self._device))
+        return self._heads.embed(torch.tensor(codes.values).to(self._device))
 
 
 def _vision(files: SeedFiles) -> nn.Module:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...errors import JobError
 from ..shard import Shard
+from ..values import reason_of
 from .archives import keys_anygpt, keys_webdataset, write_anygpt, write_webdataset
 from .packed import count_litdata, count_megatron, index_litdata, write_litdata, write_megatron
 from .tables import index_hf, keys_parquet, write_hf, write_parquet
@@ -17,14 +19,21 @@ __all__ = ["SINKS", "Sink"]
 
 @dataclass(frozen=True)
 class Sink:
-    """`write(stem, shard)` writes `stem` + each of `suffixes`, `keys(stem)` reads back the keys of its rows (or
+    """`write(stem, shard)` writes `stem` + each of `suffixes`, `read_keys(stem)` reads back the keys of its rows (or
     their number, where the format has no place for keys), `index(folder, stems)` writes what ties shards together."""
 
     write: Callable[[Path, Shard], None]
-    keys: Callable[[Path], list[str] | int]
+    read_keys: Callable[[Path], list[str] | int]
     suffixes: tuple[str, ...]
     folder: str = ""  # of the shards, within OUT/<kind>
     index: Callable[[Path, Sequence[Path]], None] | None = None
+
+    def keys(self, stem: Path) -> list[str] | int:
+        """`read_keys`; raises JobError where the file is damaged."""
+        try:
+            return self.read_keys(stem)
+        except Exception as error:
+            raise JobError(f"{stem.name} cannot be read ({reason_of(error)})") from error
 
     def views(self, root: Path, stem: Path, shard: int) -> Iterator[tuple[Path, Path]]:
         """Where a shard's files belong below `root` (OUT/<kind>), each with the file itself."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..items import valid_text
 from ..shard import Shard
+from ..values import to_json
 from .tables import meta_json
 
 __all__ = ["keys_anygpt", "keys_webdataset", "write_anygpt", "write_webdataset"]
@@ -29,7 +30,7 @@ def write_webdataset(stem: Path, shard: Shard) -> None:
             record |= {"num_samples": codes.num_samples, "meta": json.loads(meta_json(row.item))}
             if codes.scales is not None:
                 record["scales"] = [float(scale) for scale in codes.scales]
-            _add(tar, f"{name}.json", json.dumps(record).encode())
+            _add(tar, f"{name}.json", to_json(record, ascii_only=True).encode())
             _add(tar, f"{name}.codes.npy", _npy(row.values.astype(shard.code_dtype)))
             if shard.ids is not None:
                 _add(tar, f"{name}.ids.npy", _npy(shard.ids[number]))
@@ -64,7 +65,7 @@ def write_anygpt(stem: Path, shard: Shard) -> None:
         for row in shard.rows:
             codes = shard.vocabulary.to_text(row.codes)
             record = {"key": row.item.key, "text": valid_text(row.item.text or ""), row.item.modality: codes}
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+            stream.write(to_json(record) + "\n")
 
 
 def keys_anygpt(stem: Path) -> list[str]:

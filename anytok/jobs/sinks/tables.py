@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ...errors import JobError
 from ..commit import write_aside
 from ..items import Item, valid_text
 from ..shard import Shard
+from ..values import plain, to_json
 
 __all__ = ["check_total", "index_hf", "keys_parquet", "meta_json", "write_hf", "write_parquet"]
 
@@ -65,8 +65,8 @@ def _write(stem: Path, shard: Shard, ids_name: str) -> None:
 
 
 def meta_json(item: Item) -> str:
-    """An item's metadata as JSON; what JSON does not know, such as a date, as its text."""
-    return valid_text(json.dumps(item.meta, ensure_ascii=False, default=str))
+    """An item's metadata as JSON (RFC 8259): see `plain` for what that does not know."""
+    return valid_text(to_json(plain(item.meta)))
 
 
 def _lists(arrays: list[np.ndarray], dtype: np.dtype) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from test_weights import golden_media
 
 import anytok
-from anytok.registry import SUITES
+from anytok.catalogue import SUITES
 
 for name in SUITES["mini"]:
     tokenizer = anytok.load_tokenizer(name, engine="reference")

@@ -1,0 +1,32 @@
+"""Why an item has no codes: a row of the ledger."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .values import reason_of
+
+__all__ = ["Failure"]
+
+MAX_MESSAGE = 2000  # characters; what a decoder says of a file may hold the file
+_ADDRESS = re.compile(r" ?(?:at|@) 0x[0-9a-fA-F]{6,}")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """`kind` is a short stable word, `message` a sentence: never empty, and the same in every run of the job, so
+    without the addresses of objects that Python names in its own."""
+
+    kind: str
+    message: str
+
+    def __post_init__(self) -> None:
+        message = _ADDRESS.sub("", self.message).strip() or f"no reason was given ({self.kind})"
+        cut = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} …"
+        object.__setattr__(self, "message", cut)
+
+    @classmethod
+    def of(cls, kind: str, error: BaseException) -> Failure:
+        """The failure that somebody's exception is."""
+        return cls(kind, reason_of(error))

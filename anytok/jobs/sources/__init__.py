@@ -1,0 +1,74 @@
+"""Where items come from: folders, patterns, manifests, tar shards, parquet tables, saved datasets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import AnytokError, JobError, UsageError
+from ...registry import find
+from ..config import JobConfig
+from ..urls import is_url
+from ..values import reason_of
+from .archive import TarSource
+from .dataset import DatasetSource
+from .folder import FolderSource, GlobSource
+from .manifest import ManifestSource
+from .source import Choice, Source
+from .tables import ParquetSource
+
+__all__ = ["Source", "listed", "look_at_sources", "no_media", "open_sources", "passed_over", "sidecars"]
+
+_KINDS: dict[str, type[Source]] = {
+    "folder": FolderSource, "glob": GlobSource, "manifest": ManifestSource,
+    "tar": TarSource, "parquet": ParquetSource, "hf": DatasetSource,
+}  # fmt: skip
+
+
+def open_sources(config: JobConfig) -> list[tuple[str, Source]]:
+    """The job's sources with the prefix of their keys: none for a single source, else its name."""
+    specs = {modality: find(tokenizer.name).spec for modality, tokenizer in config.tokenizers.items()}
+    kinds = {modality: "picture" if spec.is_image else "sound" for modality, spec in specs.items()}
+    opened = []
+    for number, one in enumerate(config.sources):
+        prefix = f"{one.name or number}/" if len(config.sources) > 1 else ""
+        kind = GlobSource if one.kind == "folder" and is_url(one.path) else _KINDS[one.kind]
+        opened.append((prefix, kind(one, Choice(one.modality, kinds))))
+    if len({prefix for prefix, _ in opened}) < len(opened):
+        raise UsageError("two sources have one name: each needs its own")
+    return opened
+
+
+def look_at_sources(config: JobConfig) -> None:
+    """Raise what is wrong with the sources at first sight, before weights are fetched for them: one is not there or
+    cannot be read, or one holds no media for this job."""
+    sources = open_sources(config)
+    if empty := [source for _, source in sources if next(listed(source.items()), None) is None]:
+        raise no_media(config, empty)
+
+
+def no_media(config: JobConfig, sources: list[Source]) -> UsageError:
+    """What to say where listing these sources has given nothing."""
+    names, wanted = ", ".join(source.config.path for source in sources), ", ".join(config.tokenizers)
+    return UsageError(f"sources {names} hold no media for {wanted}; passed over: {passed_over(sources) or 'nothing'}")
+
+
+def passed_over(sources: list[Source]) -> dict[str, int]:
+    """How many files, columns and rows the listing has left out, by reason."""
+    return dict(sorted(sum((source.ignored for source in sources), Counter()).items()))
+
+
+def sidecars(sources: list[Source]) -> dict[str, int]:
+    """How many files beside media were read for their texts and metadata, by suffix."""
+    return dict(sorted(sum((source.sidecars for source in sources), Counter()).items()))
+
+
+def listed(listing: Iterator[Any]) -> Iterator[Any]:
+    """A source's listing; what else is raised meanwhile is the source's fault, not the output's."""
+    try:
+        yield from listing
+    except AnytokError:
+        raise
+    except Exception as error:
+        raise JobError(f"a source cannot be listed: {reason_of(error)}") from error
