@@ -68,12 +68,13 @@ class Portable:
         return made_to
 
     def lstm(self, packed: Tensor, inputs_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
+        packed = packed.float()  # on other devices it is in the layer's type
         for begin in range(0, len(cell_bc), LSTM_ROWS):
             rows = slice(begin, begin + LSTM_ROWS)
             inputs = _filled(inputs_tbg[:, rows].float(), LSTM_ROWS)
             hidden_bc, now_bc = (_filled(one.float(), LSTM_ROWS) for one in (hidden_tbc[0, rows], cell_bc[rows]))
             for inputs_bg, after_bc in zip(inputs, hidden_tbc[1:, rows], strict=True):
-                gates_bg = F.linear(hidden_bc, packed.float())[:, : inputs.shape[2]] + inputs_bg
+                gates_bg = F.linear(hidden_bc, packed)[:, : inputs.shape[2]] + inputs_bg
                 i_bc, f_bc, _, o_bc = _elementwise(torch.sigmoid, gates_bg).chunk(4, dim=1)
                 g_bc = _elementwise(torch.tanh, gates_bg.chunk(4, dim=1)[2])
                 now_bc = f_bc * now_bc + i_bc * g_bc
