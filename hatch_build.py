@@ -17,7 +17,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER, SOURCES = "anytok/engines/native", "csrc/*.c"
+FOLDER, SOURCES = "anytok/kernels", "csrc/*.c"
 COMPILE = ["-c", "-std=gnu11", "-O3", "-fwrapv", "-ffp-contract=fast", "-fopenmp", "-fPIC"]
 # Not with OpenMP: its functions are found in the copy that torch has loaded, and so the threads are torch's.
 LINK = ["-shared"]

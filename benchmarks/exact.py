@@ -30,7 +30,7 @@ from seeded_seed import levels
 from sounds import real_waves, synthetic_waves
 
 import anytok
-from anytok.engines.native import fast_codec
+from anytok.engines.native.cpu import codec as cpu_codec
 from anytok.registry import find
 
 RESULT = Path(__file__).parent / "results" / "exact.json"
@@ -125,7 +125,7 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def tiles(frames: int, chunk: int) -> Iterator[None]:
-    with patch.object(fast_codec, "TILE_FRAMES", frames), patch.object(fast_codec, "CHUNK_FRAMES", chunk):
+    with patch.object(cpu_codec, "TILE_FRAMES", frames), patch.object(cpu_codec, "CHUNK_FRAMES", chunk):
         yield
 
 

@@ -27,14 +27,14 @@ def machine() -> Row:
     compared, and the commit."""
     import torch
 
-    from anytok.engines.native import kernels
+    from anytok import kernels
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "gpu": gpu,
-        "kernels": kernels.missing() or "compiled",
+        "kernels": kernels.current().name,
         "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},

@@ -27,12 +27,9 @@ from seeded import write_checkpoint
 from speed import cut
 
 import anytok
-from anytok.engines.native import packing
-from anytok.engines.native.fast_codec import FastCodec
-from anytok.engines.native.packed import linear
-from anytok.engines.native.packed_conv import PackedConv
-from anytok.engines.native.recurrent import PackedLayer
-from anytok.engines.native.search import CompiledSearch, PackedSearch
+from anytok.engines.native.cpu.codec import FastCodec
+from anytok.kernels import current
+from anytok.kernels.layers import Conv, Linear, Lstm, Search
 
 RESULT = Path(__file__).parent / "results" / "profile.json"
 CODECS = ("speechtokenizer", "encodec-32khz")
@@ -51,9 +48,9 @@ class Clock:
         run = getattr(owner, name)
 
         @functools.wraps(run)
-        def timed(*arguments: Any) -> Any:
+        def timed(*arguments: Any, **named: Any) -> Any:
             started = time.perf_counter()
-            result = run(*arguments)
+            result = run(*arguments, **named)
             self.seconds[part] += time.perf_counter() - started
             self.operations[part] += int(operations(result, *arguments))
             return result
@@ -68,22 +65,22 @@ class Clock:
 def watched() -> Clock:
     """A clock on every part of the native engine; call it before a codec is loaded."""
     clock = Clock()
-    clock.watch(PackedConv, "__call__", "convolutions", _conv_operations)
-    clock.watch(PackedLayer, "run", "LSTM", _lstm_operations)
-    clock.watch(packing, "_elu", "activations")
-    for search in (CompiledSearch, PackedSearch):
-        clock.watch(search, "__call__", "quantizer")
+    clock.watch(Conv, "__call__", "convolutions", _conv_operations)
+    clock.watch(Lstm, "__call__", "LSTM", _lstm_operations)
+    for activation in ("elu", "snake"):
+        clock.watch(type(current()), activation, "activations")
+    clock.watch(Search, "__call__", "quantizer")
     clock.watch(FastCodec, "dequantize", "quantizer")
     return clock
 
 
-def _conv_operations(out_tc: torch.Tensor, conv: PackedConv, signal_tc: torch.Tensor) -> float:
-    return 2.0 * out_tc.numel() * conv._kernel * signal_tc.shape[1]
+def _conv_operations(out_tc: torch.Tensor, conv: Conv, signal_tc: torch.Tensor) -> float:
+    return 2.0 * out_tc.numel() * conv.kernel * signal_tc.shape[1]
 
 
-def _lstm_operations(_: Any, layer: PackedLayer, sweeps: Any) -> float:
-    frames = sum(len(sweep.piece_tc) for sweep in sweeps)
-    return frames * 2.0 * 4 * layer._width * (layer._width + sweeps[0].piece_tc.shape[1])
+def _lstm_operations(_: Any, layer: Lstm, inputs_tbi: torch.Tensor, *states: torch.Tensor) -> float:
+    frames, clips, inputs = inputs_tbi.shape
+    return frames * clips * 2.0 * 4 * layer.width * (layer.width + inputs)
 
 
 def profile(name: str, dtype: str, folder: Path | None, seconds: float, batch: int, rounds: int) -> list[Row]:
@@ -126,7 +123,7 @@ def limits(dtype: torch.dtype) -> dict[str, float]:
     """What the machine gives: GFLOP/s of a large product, GB/s of reading 17 MB, an LSTM layer's float32 weights, again
     and again."""
     square, weights = torch.randn(2048, 2048).to(dtype), torch.randn(4096, 1024)
-    large = linear(square, square[0])
+    large = Linear(square, square[0])
     product, reading = _least(lambda: large(square), 5), _least(weights.sum, 50)
     return {"product_gflops": 2 * 2048**3 / product / 1e9, "read_gb_s": weights.numel() * 4 / reading / 1e9}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from marks import compiled_only
+from marks import COMPILED, builds
 
-from anytok.engines.native import kernels
+from anytok import kernels
 
 
 def pytest_addoption(parser):
@@ -33,15 +33,23 @@ def threads(request):
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=[pytest.param(True, marks=compiled_only, id="kernels"), pytest.param(False, id="no kernels")])
-def compiled(request, monkeypatch):
-    """Whether our own kernels are used, if this machine has any."""
-    if not request.param:
-        monkeypatch.setattr(kernels, "missing", lambda: "for this test")
-    return request.param
-
-
 @pytest.fixture
-def own_half(monkeypatch):
-    """Our own kernels are used in bfloat16, too, as on a CPU where they are fast."""
-    monkeypatch.setattr(kernels, "has_half", lambda: kernels.missing() is None)
+def thread_counts():
+    """1, 2 and 3, each set as it is taken; afterwards as many as before."""
+    before = torch.get_num_threads()
+    yield (count for count in (1, 2, 3) if torch.set_num_threads(count) is None)
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=builds())
+def build(request):
+    """Each implementation of the kernels that serves on this machine, in turn."""
+    with kernels.using(request.param) as chosen:
+        yield chosen
+
+
+@pytest.fixture(params=builds(*COMPILED))
+def compiled(request):
+    """Each compiled build that serves on this machine, in turn."""
+    with kernels.using(request.param) as chosen:
+        yield chosen

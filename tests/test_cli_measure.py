@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 import anytok
-from anytok import Codes, MediaError, Spec, Tokenizer, UsageError
+from anytok import Codes, MediaError, Spec, Tokenizer, UsageError, kernels
 from anytok.cli import doctor, main
-from anytok.engines.native import kernels, precision, selfcheck
+from anytok.engines.native import precision
 from anytok.errors import MissingExtraError
+from anytok.kernels import selfcheck
 from anytok.metrics.evaluate import evaluate, speed
 from anytok.testing import picture
 
@@ -251,16 +252,22 @@ def test_doctor_says_where_bfloat16_is_not_for_this_cpu(
     assert ("no bfloat16 kernels" in capsys.readouterr().out) is not there
 
 
-def test_doctor_says_why_there_are_no_kernels(
+def test_doctor_names_the_kernels_that_serve_and_why(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "missing", lambda: "a reason")
     monkeypatch.setattr(doctor, "_batches", lambda: (True, "not tried out"))
+    monkeypatch.setattr(kernels, "why_not", lambda build: None if build == "portable" else "a reason")
+    monkeypatch.delenv(kernels.VARIABLE, raising=False)
     assert main(["doctor"]) == 0
-    assert "none of anytok's own (a reason)" in capsys.readouterr().out
-    monkeypatch.setattr(kernels, "missing", lambda: None)
+    assert "portable, in plain torch (amx: a reason)" in capsys.readouterr().out
+    monkeypatch.undo()
+    monkeypatch.setattr(doctor, "_batches", lambda: (True, "not tried out"))
+    monkeypatch.setenv(kernels.VARIABLE, "portable")
     assert main(["doctor"]) == 0
-    assert "a reason" not in (said := capsys.readouterr().out) and "compiled for this CPU" in said
+    assert "portable, in plain torch (ANYTOK_KERNELS=portable)" in capsys.readouterr().out
+    monkeypatch.setenv(kernels.VARIABLE, "neon")
+    assert main(["doctor"]) == 3
+    assert "expected one of amx" in capsys.readouterr().out
 
 
 def test_doctor_tries_out_whether_batches_change_anything(

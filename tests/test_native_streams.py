@@ -15,7 +15,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 import anytok
 from anytok.checkpoints.report import load_state
 from anytok.checkpoints.seanet import model_state, read_codec
-from anytok.engines.native import fast_codec, pieces, precision
+from anytok.engines.native import precision
+from anytok.engines.native.cpu import codec as cpu_codec
+from anytok.engines.native.cpu import spill
 from anytok.engines.native.gpu.codec import TiledCodec
 from anytok.errors import CodesError, MediaError, UsageError
 from anytok.models.codec import Codec
@@ -41,14 +43,14 @@ def pair(request) -> tuple[anytok.Tokenizer, Codec]:
 
 
 @pytest.fixture(scope="module")
-def normed_pair() -> tuple[fast_codec.FastCodec, Codec]:
+def normed_pair() -> tuple[cpu_codec.FastCodec, Codec]:
     """The engine of a codec with norm layers (EnCodec 48 kHz), and the plain modules with the same weights."""
     files = read_codec(GOLDEN / "encodec_48khz")
     with torch.device("meta"):
         twin = Codec(**files.sizes.architecture())
     load_state(twin, model_state(files.state), "golden")
     twin.eval().requires_grad_(False)
-    return fast_codec.FastCodec(copy.deepcopy(twin), files.sizes.hop_length, torch.float32, torch.float32), twin
+    return cpu_codec.FastCodec(copy.deepcopy(twin), files.sizes.hop_length, torch.float32, torch.float32), twin
 
 
 def noise(samples: int, rate: int, seed: int = 0) -> anytok.Audio:
@@ -66,7 +68,7 @@ def test_packing_keeps_nothing_of_the_plain_weights(pair, normed_pair):
     for _, twin in (pair, normed_pair):
         plain = copy.deepcopy(twin).requires_grad_(False)
         kept = {name: StorageWeakRef(weight.untyped_storage()) for name, weight in plain.named_parameters()}
-        fast = fast_codec.FastCodec(plain, 320, torch.float32, torch.float32)
+        fast = cpu_codec.FastCodec(plain, 320, torch.float32, torch.float32)
         del plain
         gc.collect()
         assert fast.hop_length and [name for name, storage in kept.items() if not storage.expired()] == []
@@ -76,8 +78,8 @@ def test_packing_keeps_nothing_of_the_plain_weights(pair, normed_pair):
 @torch.inference_mode()
 def test_tiles_equal_the_whole_pass(pair, monkeypatch, tile, chunk):
     tokenizer, twin = pair
-    monkeypatch.setattr(fast_codec, "TILE_FRAMES", tile)
-    monkeypatch.setattr(fast_codec, "CHUNK_FRAMES", chunk)
+    monkeypatch.setattr(cpu_codec, "TILE_FRAMES", tile)
+    monkeypatch.setattr(cpu_codec, "CHUNK_FRAMES", chunk)
     assert tokenizer._codec.tile_frames == tile
     for samples in lengths(tokenizer.spec.hop_length):
         audio = noise(samples, tokenizer.spec.sample_rate)
@@ -92,8 +94,8 @@ def test_tiles_equal_the_whole_pass(pair, monkeypatch, tile, chunk):
 def test_norms_hear_the_whole_segment(normed_pair, monkeypatch):
     """Whatever the tile: a tile's own statistics would be other ones."""
     fast, twin = normed_pair
-    monkeypatch.setattr(fast_codec, "TILE_FRAMES", 2)
-    monkeypatch.setattr(fast_codec, "CHUNK_FRAMES", 7)
+    monkeypatch.setattr(cpu_codec, "TILE_FRAMES", 2)
+    monkeypatch.setattr(cpu_codec, "CHUNK_FRAMES", 7)
     waves = [torch.tensor(np.tile(noise(samples, 48000).wave, (2, 1))) for samples in lengths(fast.hop_length)]
     books = len(fast.codebooks_knd)
     for wave_cs, codes_kt in zip(waves, fast.encode(waves, books), strict=True):
@@ -131,8 +133,8 @@ def test_half_precision_has_other_codes_but_always_the_same(name, dtype, threads
     for count, tile, chunk in ((1, 200, 1000), (2, 7, 30), (3, 1, 1)):
         torch.set_num_threads(count)
         for constant in ("TILE_FRAMES", "HALF_TILE_FRAMES"):
-            monkeypatch.setattr(fast_codec, constant, tile)
-        monkeypatch.setattr(fast_codec, "CHUNK_FRAMES", chunk)
+            monkeypatch.setattr(cpu_codec, constant, tile)
+        monkeypatch.setattr(cpu_codec, "CHUNK_FRAMES", chunk)
         assert tokenizer._codec.tile_frames == tile
         assert [tokenizer.encode(clip) for clip in clips] == codes
         for item, wave in zip(codes, waves, strict=True):
@@ -205,7 +207,7 @@ def test_a_stream_is_one_item(pair):
             late()
 
 
-@pytest.mark.parametrize("form", [fast_codec.FastCodec, TiledCodec])
+@pytest.mark.parametrize("form", [cpu_codec.FastCodec, TiledCodec])
 def test_an_encoder_that_overflows_is_found_out(pair, form):
     """As in float16 on a GPU; NaN would be code 0 of every layer, in silence."""
     tokenizer, twin = pair
@@ -220,25 +222,23 @@ def test_long_clips_wait_on_disk(pair, monkeypatch):
     tokenizer, _ = pair
     audio = noise(50 * tokenizer.spec.hop_length, tokenizer.spec.sample_rate)
     codes = tokenizer.encode(audio)
-    monkeypatch.setattr(pieces, "SPILL_BYTES", 0)
-    monkeypatch.setattr(fast_codec, "CHUNK_FRAMES", 10)
+    monkeypatch.setattr(spill, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(cpu_codec, "CHUNK_FRAMES", 10)
     assert tokenizer.encode(audio) == codes
 
 
-def test_signals_share_the_room_in_memory_and_give_it_back(monkeypatch):
-    monkeypatch.setattr(pieces, "SPILL_BYTES", pieces.Pieces.in_memory + 5 * 4 * 8)
-    before = pieces.Pieces.in_memory
-    signals = [pieces.Pieces() for _ in range(3)]
-    for place in range(4):
-        for number, signal in enumerate(signals):
-            signal.append(torch.full((2, 4), 10.0 * number + place))
-            assert pieces.Pieces.in_memory - before <= 5 * 4 * 8
-    signals[0][0] = torch.full((2, 4), 99.0)  # a piece in memory makes room for its successor
-    assert pieces.Pieces.in_memory - before == 5 * 4 * 8
-    found = [[float(signal[place][0, 0]) for place in range(4)] for signal in signals]
-    assert found == [[99, 1, 2, 3], [10, 11, 12, 13], [20, 21, 22, 23]]
-    del signals, signal
-    assert pieces.Pieces.in_memory == before
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pieces_beyond_the_memory_come_back_from_disk(monkeypatch, dtype):
+    """In any order, of any length; and a signal keeps no more than its share in memory."""
+    monkeypatch.setattr(spill, "MEMORY_BYTES", 2 * 4 * 3 * dtype.itemsize)
+    pieces = {number: torch.randn(number or 4, 3).to(dtype) for number in (5, 4, 0, 3, 1)}
+    buffer = spill.SpillBuffer()
+    for number, piece in pieces.items():
+        buffer[number] = piece
+    assert len(buffer) == 5 and buffer._bytes <= spill.MEMORY_BYTES
+    assert sum(isinstance(held, torch.Tensor) for held in buffer._pieces.values()) == 2
+    for number in (0, 1, 3, 4, 5, 3):
+        assert torch.equal(buffer[number], pieces[number])
 
 
 @half_kernels

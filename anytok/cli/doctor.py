@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -60,11 +61,16 @@ def _torch() -> tuple[bool, str]:
 
 
 def _kernels() -> tuple[bool, str]:
-    from ..engines.native import kernels
+    """Which build serves, and why none better does: what ANYTOK_KERNELS names, or the best that there is here."""
+    from .. import kernels
 
-    if (why := kernels.missing()) is None:
-        return True, "anytok's own, compiled for this CPU"
-    return True, f"none of anytok's own ({why}): codecs on the CPU work, and take up to twice as long"
+    build = kernels.current().name
+    why = next((f" ({better}: {why})" for better in kernels.BUILDS if (why := kernels.why_not(better))), "")
+    if forced := os.environ.get(kernels.VARIABLE):
+        why = f" ({kernels.VARIABLE}={forced})"
+    if build != "portable":
+        return True, f"the {build} build of anytok's own{why}"
+    return True, f"portable, in plain torch{why}: codecs on the CPU give the same codes, and take several times as long"
 
 
 def _batches() -> tuple[bool, str]:
@@ -72,7 +78,7 @@ def _batches() -> tuple[bool, str]:
     import torch
 
     from ..engines.native.precision import has_half_kernels
-    from ..engines.native.selfcheck import unsteady
+    from ..kernels.selfcheck import unsteady
 
     dtypes = [torch.float32, torch.bfloat16] if has_half_kernels() else [torch.float32]
     changing = [f"{layer} in {str(dtype).removeprefix('torch.')}" for dtype in dtypes for layer in unsteady(dtype)]

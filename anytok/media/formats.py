@@ -101,8 +101,8 @@ _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _SUFFIXES = {
     "picture": """.png .apng .jpg .jpeg .jpe .jfif .jif .gif .bmp .dib .tif .tiff .webp .jp2 .j2k .j2c .jpc .jpf .jpx
         .qoi .ppm .pgm .pbm .pnm .avif .avifs .heic .heif .hif""",
-    "sound": """.wav .wave .bwf .rf64 .w64 .aif .aiff .aifc .flac .ogg .oga .ogx .opus .mp3 .mp2 .mpga .aac .adts .m4a .m4b
-        .mp4 .m4v .mov .3gp .3g2 .webm .mka .mkv""",
+    "sound": """.wav .wave .bwf .rf64 .w64 .aif .aiff .aifc .flac .ogg .oga .ogx .opus .mp3 .mp2 .mpga .aac .adts .m4a
+        .m4b .mp4 .m4v .mov .3gp .3g2 .webm .mka .mkv""",
 }
 _KINDS = {suffix: kind for kind, names in _SUFFIXES.items() for suffix in names.split()}
 

@@ -34,6 +34,8 @@ def tag_at(head: bytes) -> int:
         return 10 + _seven_bits(head[6:10]) + footer
     if head[:8] == b"APETAGEX" and len(head) >= 24 and head[23] & 0x20:  # a header, not a footer
         return 32 + int.from_bytes(head[12:16], "little")
+    if head[:3] == b"TAG" and len(head) >= 4:  # ID3v1, which ended a recording to which another was joined
+        return 227 if head[3:4] == b"+" else 128
     return 0
 
 

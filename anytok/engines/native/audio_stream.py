@@ -12,7 +12,7 @@ from ...errors import CodesError, UsageError
 from ...media import Audio
 from ...spec import Codes, Spec
 from ...torch_settings import shielded
-from .fast_codec import DecoderStream
+from .cpu.codec import DecoderStream
 
 __all__ = ["AudioStream"]
 

@@ -30,11 +30,11 @@ from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ...torch_settings import skeleton
 from .audio_stream import AudioStream
-from .fast_codec import DecoderStream, FastCodec
+from .cpu.codec import DecoderStream, FastCodec
+from .cpu.spill import malloc_trim
 from .gpu.codec import TiledCodec
 from .gpu.segments import SEGMENTS, SegmentCodec
 from .gpu.tiles import BATCH_SIZE as TILES
-from .heap import trim
 from .precision import codec_dtypes, products_of
 
 __all__ = ["SeanetCodec"]
@@ -100,7 +100,7 @@ class SeanetCodec(Tokenizer):
             tensor_cores = dtype not in ("float32", "mixed")
             fast = TiledCodec(plain, files.sizes.hop_length, *dtypes, tensor_cores, compile, batch_size)
         del plain
-        trim()  # packing leaves up to 170 MB of holes between the weights
+        malloc_trim()  # packing leaves up to 170 MB of holes between the weights
         kind = SeanetCodec if files.sizes.norm else StreamingCodec
         return kind(cls.identified(card, files.state, dtype), fast, files.sizes, report, products_of(dtype))
 

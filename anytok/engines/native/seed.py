@@ -24,8 +24,8 @@ from ...models.unclip import Unclip
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
 from ...torch_settings import full_float32, skeleton
+from .cpu.linears import linear_weights, pack_linears
 from .gpu.graph import GraphedFunction
-from .packed_modules import linear_weights, pack_linears
 from .precision import products_of, torch_dtype
 from .seed_painter import Painter
 

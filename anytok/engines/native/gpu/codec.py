@@ -29,7 +29,7 @@ LSTM_CLIPS, SEARCH_FRAMES = 2, 256  # in a batch of the LSTM and of the codebook
 class TiledCodec:
     """Encode and decode with the weights of `codec`, a plain codec without norm layers, whose memory it shares.
 
-    `hop_length` samples are a frame. `dtype` is that of the convolutions, `lstm_dtype` that of the LSTMs; latents and
+    A frame is `hop_length` samples. `dtype` is that of the convolutions, `lstm_dtype` that of the LSTMs; latents and
     the codebook search are float32. TiledStack explains the other options.
     """
 
@@ -38,7 +38,7 @@ class TiledCodec:
         channels_last: bool = False, compile: bool = False, batch_size: int = BATCH_SIZE,
     ) -> None:  # fmt: skip
         fold_weight_norm(codec)  # once, not at every call
-        self.plain, self.form = codec, (hop_length, dtype, lstm_dtype)
+        self.plain, self.form = codec, (hop_length, dtype, lstm_dtype)  # for a codec that streams: StreamingCodec
         self._quantizer, self._search_frames = codec.quantizer, SEARCH_FRAMES * batch_size
 
         def stages(layers: Iterable[nn.Module]) -> nn.Sequential:

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ....kernels.portable import moments_of_batch
 from ....models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, folded, padding
-from ..normed import moments
-from ..packing import up_weights
+from ..weights import up_weights
 from .convolution import conv_as_product
 from .lstm import single_layers
 
@@ -105,7 +105,7 @@ class _NormedProduct(nn.Module):
         return conv_as_product(signal_btc, self.weight, self.bias, self.kernel, stride, self.dilation)
 
     def normed(self, signal_btc: Tensor, length_b: Tensor) -> Tensor:
-        mean_b, variance_b = moments(signal_btc, length_b)
+        mean_b, variance_b = moments_of_batch(signal_btc, length_b)
         gain_b1c = self.norm.weight / (variance_b[:, None, None].float() + self.norm.eps).sqrt()
         shift_b1c = self.norm.bias - mean_b[:, None, None].float() * gain_b1c
         return torch.addcmul(shift_b1c.to(signal_btc.dtype), signal_btc, gain_b1c.to(signal_btc.dtype))

@@ -29,7 +29,7 @@ SEGMENTS = 16  # in a batch
 class SegmentCodec:
     """Encode and decode segments of up to `full_samples` with the weights of a plain `Codec` with norm layers.
 
-    `hop_length` samples are a frame. `dtype` is that of the convolutions, `lstm_dtype` that of the LSTMs.
+    A frame is `hop_length` samples. `dtype` is that of the convolutions, `lstm_dtype` that of the LSTMs.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....models.seanet import Activation, Conv, ResidualBlock, UpConv
-from ..packing import up_weights
+from ..weights import up_weights
 from .convolution import ConvOptions, conv_as_product, is_better_as_product
 from .tile_layout import EdgePadding, TileLayout, max_padding, output_layout
 
