@@ -55,8 +55,8 @@ def warn_if_first_is_silent(wave_cs: np.ndarray) -> None:
     first, *others = (float(np.sqrt(np.vdot(channel, channel) / max(1, len(channel)))) for channel in wave_cs)
     loudest = max(others)
     if loudest > _SILENT and first < _FAINT * loudest:
-        warnings.warn(
-            f"the first of {len(wave_cs)} channels is silent (root mean square {first:.1e}, of the loudest "
-            f'{loudest:.1e}), and only the first is encoded, as in AnyGPT: pass channels="mean" to mix all of them',
+        warnings.warn(  # the same words each time, so that a job of a million files says it once a process
+            f"the first of {len(wave_cs)} channels is silent and another is not, but only the first is encoded, "
+            f'as in AnyGPT: pass channels="mean" to mix all of them',
             stacklevel=2,
         )
