@@ -22,10 +22,12 @@ _FAINT = 0.01  # of the loudest channel: 40 dB below it
 def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
     """Audio from a path, a file object, bytes, or an Audio, at its own rate and with all its channels.
 
-    The decoder is fixed by the format, which the first bytes tell, never the suffix: libsndfile for WAV, AIFF,
-    FLAC, Ogg (Vorbis, Opus, FLAC) and MP3; FFmpeg through PyAV (the `media` extra) for MP4/M4A, WebM/Matroska,
-    AAC, and for FLAC and MP3 without a true length. Raises MediaError on what is broken, empty, not finite or
-    beyond `limits`, and MissingExtraError where PyAV is needed and not there.
+    The decoder is fixed by the format, which the first bytes behind all tags tell, never the suffix: libsndfile for WAV
+    (RF64, W64), AIFF, FLAC, MP3, and Vorbis and Opus in Ogg, whatever is beside them; FFmpeg through PyAV (the `media`
+    extra) for MP4/M4A/MOV, WebM/Matroska, AAC, FLAC in Ogg, FLAC that was written to a pipe, and MP3 that holds
+    more than its header announces. Raises MediaError on what is broken, cut off, empty, not finite, far outside
+    [-1, 1], several recordings of which decoders read the first, or beyond `limits`, and MissingExtraError where PyAV
+    is needed and not there.
     """
     with naming(key_of(source)):
         if isinstance(source, Audio):
@@ -53,8 +55,8 @@ def warn_if_first_is_silent(wave_cs: np.ndarray) -> None:
     first, *others = (float(np.sqrt(np.vdot(channel, channel) / max(1, len(channel)))) for channel in wave_cs)
     loudest = max(others)
     if loudest > _SILENT and first < _FAINT * loudest:
-        warnings.warn(
-            f"the first of {len(wave_cs)} channels is silent (root mean square {first:.1e}, of the loudest "
-            f'{loudest:.1e}), and only the first is encoded, as in AnyGPT: pass channels="mean" to mix all of them',
+        warnings.warn(  # the same words each time, so that a job of a million files says it once a process
+            f"the first of {len(wave_cs)} channels is silent and another is not, but only the first is encoded, "
+            f'as in AnyGPT: pass channels="mean" to mix all of them',
             stacklevel=2,
         )

@@ -74,7 +74,7 @@ def _decode_mp3(stream: IO[bytes], limits: Limits) -> Audio:
     sound = find_frames(stream, start_of_tags(stream))
     if sound.announced is not None and sound.frames + 1 < sound.announced:  # some encoders count their header, too
         raise MediaError("truncated", f"{sound.frames} of {sound.announced} frames: the end of the file is missing")
-    if sound.is_contiguous:
+    if sound.is_contiguous and (sound.announced is None or sound.announced >= sound.frames):
         audio = _decode_soundfile(sound.stream, formats.MP3, limits, 0)
         if audio and audio.num_samples >= sound.num_samples:
             return audio

@@ -16,11 +16,14 @@ _MAX_TAGS = 1000  # in front or behind; more would be an attack
 
 
 def end_of_tags(stream: IO[bytes]) -> int:
-    """Where the content begins, behind all tags that stand in front of it."""
+    """Where the content begins, behind all tags that stand in front of it, and the zeros that fill them up."""
     position = 0
     for _ in range(_MAX_TAGS):
         stream.seek(position)
-        size = tag_at(stream.read(32))
+        head = stream.read(32)
+        size = tag_at(head)
+        if not size and position and head[:8] == bytes(8):  # no format begins with so many
+            size = _zeros_from(stream, position)
         if not size:
             break
         position += size
@@ -83,6 +86,18 @@ def _before_zeros(stream: IO[bytes], end: int) -> int:
         if kept:
             break
     return end
+
+
+def _zeros_from(stream: IO[bytes], position: int) -> int:
+    stream.seek(position)
+    count = 0
+    while block := stream.read(_BLOCK):
+        rest = len(block.lstrip(b"\0"))
+        count += len(block) - rest
+        if rest:
+            stream.seek(position + count)
+            return count - 3 * (stream.read(5)[1:] == b"ftyp")  # MP4 begins with three zeros of its own
+    return count
 
 
 def _last(stream: IO[bytes], end: int, size: int) -> bytes:

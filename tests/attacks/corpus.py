@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle
 
 import av
 import numpy as np
@@ -100,7 +101,7 @@ def _lossy_sounds() -> dict[str, Case]:
 def _tagged_sounds() -> dict[str, Case]:
     cases = {}
     flac, mp3 = encoded("FLAC", "PCM_16", tone(1600)), encoded("MP3", "MPEG_LAYER_III", tone(3200))
-    for front, behind in zip([*IN_FRONT, *IN_FRONT], BEHIND, strict=True):
+    for front, behind in zip(cycle(IN_FRONT), BEHIND, strict=False):
         for name, data in (("FLAC", flac), ("MP3", mp3)):
             tagged = IN_FRONT[front] + data + BEHIND[behind]
             cases[f"{name} between {front} and {behind}"] = Case(tagged, _in_one_call(data))
@@ -111,6 +112,7 @@ def _refused_sounds() -> dict[str, Case]:
     whole = encoded("WAV", "PCM_16", tone(1600))
     return {
         "WAV of ADPCM": Case(encoded("WAV", "IMA_ADPCM", tone(1600)), None, says="compressed samples"),
+        "WAV of 64 bits": Case(muxed("wav", "pcm_s64le", seconds=0.1), None, says="integers of 64 bits"),
         "AU": Case(encoded("AU", "PCM_16", tone(1600)), None, says="AU, which is not read"),
         "CAF": Case(encoded("CAF", "PCM_16", tone(1600)), None, says="CAF, which is not read"),
         "WAV, cut": Case(whole[:-100], None, says="the end of the file is missing"),

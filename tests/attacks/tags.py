@@ -43,6 +43,7 @@ IN_FRONT = {
     "ID3": id3(1000, fill=0xFF),
     "two ID3": id3(100) + id3(999, fill=0xFF),
     "ID3 with a footer, and another": id3(3000, footer=True) + id3(20),
+    "ID3 and zeros behind it": id3(300) + bytes(70_000),
     "APE": ape(500),
     "ID3 and APE": id3(300) + ape(5000),
 }
