@@ -131,7 +131,8 @@ class Corpus:
 
 def count_csv(mark: str) -> Callable[[bytes], int]:
     def count(data: bytes) -> int:
-        lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=mark, strict=True)
+        text = data.decode("utf-8-sig", "surrogateescape")
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
         rows = [row for row in lines if row]
         values = [bool("".join(row).strip()) for row in rows]
         return len(rows) - (True in values)  # the header is no entry
@@ -140,7 +141,7 @@ def count_csv(mark: str) -> Callable[[bytes], int]:
 
 
 def count_jsonl(data: bytes) -> int:
-    return sum(bool(line.strip()) for line in io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""))
+    return sum(bool(line.strip()) for line in io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", "surrogateescape", ""))
 
 
 COUNTS: dict[str, Callable[[bytes], int]] = {"csv": count_csv(","), "tsv": count_csv("\t"), "jsonl": count_jsonl}

@@ -16,7 +16,7 @@ from job_corpus import opened, speech_folder, speech_job
 
 from anytok.errors import AnytokError
 from anytok.jobs import run_job
-from anytok.jobs.config import SINK_KINDS, SinkConfig
+from anytok.jobs.config import SinkConfig
 from anytok.jobs.sinks import SINKS
 from anytok.vocab import Segment, Vocabulary, build_layout
 
@@ -35,7 +35,7 @@ def test_what_reads_back_mutated_outputs_raises_our_errors_alone(tmp_path):
     speech = Segment("fake-speech", "speech", 1, 1024, "<s{}>", "<sosp>", "<eosp>", frame_rate=50)
     Vocabulary(build_layout("fake", 300, [speech])).save(tmp_path / "ids.json")
     job = speech_job(speech_folder(tmp_path / "in", 4), tmp_path / "out", vocabulary=str(tmp_path / "ids.json"))
-    run_job(job.override(sinks=tuple(SinkConfig(kind) for kind in SINK_KINDS)))
+    run_job(job.override(sinks=tuple(SinkConfig(kind) for kind in SINKS)))
     counts = job_fuzz.fuzz_sinks(tmp_path / "out", 2000, SECONDS / 8)
     assert {kind for kind, _ in counts} == set(SINKS) and counts.total() > 50
     assert sum(count for (_, outcome), count in counts.items() if outcome == "refused") > counts.total() / 4
