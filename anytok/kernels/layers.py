@@ -111,4 +111,4 @@ class Search:
 
     def __call__(self, latents_td: Tensor, num_codebooks: int) -> Tensor:
         """float32 latents → codes [k, t], int64, of the first `num_codebooks`."""
-        return self._kernels.quantize(self._codebooks.first(num_codebooks), latents_td)
+        return self._kernels.quantize(self._codebooks, latents_td, num_codebooks)

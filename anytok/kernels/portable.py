@@ -35,9 +35,6 @@ class Codebooks(NamedTuple):
     bias_kn: Tensor
     entries_knd: Tensor
 
-    def first(self, count: int) -> Codebooks:
-        return Codebooks(*(of_all[:count] for of_all in self))
-
 
 class Portable:
     """See compiled.Compiled."""
@@ -87,9 +84,9 @@ class Portable:
         packed = torch.stack([self.pack_plain(entries_nd) for entries_nd in entries_knd])
         return Codebooks(packed, bias_kn, entries_knd)
 
-    def quantize(self, codebooks: Codebooks, latents_td: Tensor) -> Tensor:
+    def quantize(self, codebooks: Codebooks, latents_td: Tensor, count: int) -> Tensor:
         codes = []
-        for packed, bias_n, entries_nd in zip(*codebooks, strict=True):
+        for packed, bias_n, entries_nd in zip(*(of_all[:count] for of_all in codebooks), strict=True):
             codes.append(self.products(packed, bias_n, latents_td).argmax(1))
             latents_td = latents_td - entries_nd[codes[-1]]
         return torch.stack(codes)

@@ -19,10 +19,15 @@ from torch import Tensor
 from ....kernels.layers import Conv
 from ....models.seanet import pad, padding
 
-__all__ = ["Activate", "Chain", "ConvStream", "ResidualStream", "Stream", "UpConvStream"]
+__all__ = ["Activate", "Chain", "ConvStream", "ResidualStream", "Stream", "UpConvStream", "identity"]
 
 # Writes act(x) into `out` and returns it; `out` may be `x` itself.
 Activate = Callable[[Tensor, Tensor], Tensor]
+
+
+def identity(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
+    """The activation of a convolution that has none before it."""
+    return out_tc.copy_(signal_tc)
 
 
 class Stream(Protocol):
