@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 from typing import IO
 
-__all__ = ["end_of_tags", "start_of_tags", "tag_at"]
+__all__ = ["MARKS", "end_of_tags", "start_of_tags", "tag_at"]
+
+MARKS = (b"ID3", b"APETAGEX", b"TAG")  # a tag in front of a recording begins with one of them
 
 _BLOCK = 1 << 16
 _MAX_TAGS = 1000  # in front or behind; more would be an attack

@@ -8,6 +8,7 @@ Legend: c channels, s samples, k codebooks, t frames of a clip, f frames of all 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from ....models.codec import Codec
 from ....models.seanet import Lstm, fold_weight_norm
 from ....torch_settings import full_float32
-from ..precision import check_latents
+from ..precision import overflow
 from .lstm import BatchedLstm
 from .tiles import BATCH_SIZE, TiledStack
 
@@ -62,7 +63,8 @@ class TiledCodec:
         if not latents:
             return []
         codes, latents_df = [], torch.cat(latents, dim=1)
-        check_latents(latents_df)
+        if not math.isfinite(latents_df.sum()):
+            raise overflow()
         for batch_df in latents_df.split(self._search_frames, dim=1):
             frames = batch_df.shape[1]
             padded_1df = F.pad(batch_df, (0, self._search_frames - frames))[None]
