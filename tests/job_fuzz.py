@@ -20,12 +20,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from job_corpus import opened, wav_bytes, write_tar, write_wav
+from job_corpus import wav_bytes, write_tar, write_wav
 
 from anytok.errors import AnytokError, MediaError
+from anytok.jobs.config import SourceConfig
 from anytok.jobs.fetch import _column, _dataset, _opened, fetch
 from anytok.jobs.sinks import SINKS
-from anytok.jobs.sources import listed
+from anytok.jobs.sources import _KINDS, listed
+from anytok.jobs.sources.source import Choice
 
 # What numbers and texts turn into in the hands of others.
 PIECES = [
@@ -102,7 +104,8 @@ class Corpus:
         whatever is raised but AnytokError, and AssertionError where an entry is not accounted for."""
         path, options = self._place(kind, data)
         try:
-            source = opened(path, **options)
+            config = SourceConfig(str(path), **options)  # without a job, which looks for its tokenizers each time
+            source = _KINDS[config.kind](config, Choice("", {"speech": "sound"}))
             items = list(listed(source.items()))
             list(listed(source.inputs()))
         except AnytokError as error:
