@@ -3,7 +3,7 @@
 The same functions as in compiled.py, which says what each computes; `packed` weights are opaque in both. On a CPU a
 row's bits must not depend on the rows beside it or on the number of threads, and torch's libraries choose their order
 of summation by shape. So all products of a layer have one shape: a number of rows that only its size decides, the last
-ones filled up with zeros, and a multiple of COLUMNS outputs. Elementwise functions run on whole vectors in one thread.
+ones padded with zeros, and a multiple of COLUMNS outputs. Elementwise functions run on whole vectors in one thread.
 That is slow, and right (tests/test_kernel_layers.py). bfloat16 is computed in float32 and rounded once, at the cost of
 float32.
 

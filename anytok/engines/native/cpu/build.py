@@ -16,7 +16,7 @@ from ....kernels import serving
 from ....kernels.layers import Conv as PackedConv
 from ....kernels.layers import Lstm as PackedLstm
 from ....kernels.layers import NormedConv
-from ....models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, unfolded
+from ....models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, padding, unfolded
 from ..weights import Weights, up_weights
 from .streams import Activate, ConvStream, ResidualStream, Stream, UpConvStream, identity
 
@@ -61,8 +61,8 @@ class Builder:
         return PackedConv(weights, self._bias(conv), *sizes)
 
     def _conv(self, conv: Conv, activate: Activate) -> Callable[[], ConvStream]:
-        sizes = (conv.kernel_size[0], conv.dilation[0], conv.causal)
-        return partial(ConvStream, self._packed(conv), activate, *sizes, conv.pad_mode)
+        sides = padding(0, conv.kernel_size[0], conv.stride[0], conv.dilation[0], conv.causal)
+        return partial(ConvStream, self._packed(conv), activate, *sides, conv.pad_mode)
 
     def _up_conv(self, conv: UpConv, activate: Activate) -> Start:
         weights, bias_o = up_weights(conv), self._bias(conv).repeat(conv.stride[0])
