@@ -101,7 +101,7 @@ def test_elu_of_a_number_is_the_same_wherever_it_lies(build, thread_counts):
     made = build.elu(signal, torch.empty_like(signal))
     assert made.max() < 0
     for _ in thread_counts:
-        for count in (1, 15, 31, 100_015):
+        for count in (*range(1, 40), 100_015):
             elsewhere = build.elu(F.pad(signal[:count], (3, 2)), torch.empty(count + 5))
             assert torch.equal(elsewhere[3:-2], made[:count])
 

@@ -23,7 +23,7 @@ from .weights import Weights
 
 __all__ = ["Codebooks", "Portable", "moments_of_batch"]
 
-ROWS, LSTM_ROWS = (64, 1024), 16  # of each product: of the largest and the smallest layers; of a step
+ROWS, LSTM_ROWS = (64, 1024), 8  # of each product: of the largest and the smallest layers; of a step
 COLUMNS = 32  # with other numbers of outputs, three threads were seen to sum in another order than one
 PIECE = 1 << 14  # numbers of an elementwise function: torch splits no fewer than twice as many among threads
 
