@@ -34,7 +34,6 @@ ROOT = Path(__file__).parent.parent
 EXTRAS = {  # of pyproject.toml, each with what it is for
     "media": "m4a, mp4 and webm sound; HEIC pictures; the soxr resampler",
     "hf": "Hugging Face text tokenizers and language models",
-    "jobs": "tables and data at URLs, in dataset jobs",
     "ray": "dataset jobs on a Ray cluster",
     "eval": "STOI, a measure of how intelligible speech is",
     "reference": "the original packages, as a second engine to compare with",

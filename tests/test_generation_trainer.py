@@ -115,7 +115,9 @@ def test_prompts_are_evaluated_by_generation(processor: Processor, model: Any, t
     written = trainer.predict(prompts).predictions
     assert written.shape == (3, 24)
     alone = model.generate(torch.from_numpy(prompts[0]["input_ids"])[None], max_length=11, do_sample=False)[0].tolist()
-    line = [number for number in written[0].tolist() if number not in (-100, processor.pad_token_id)]
+    line, alone = (
+        [number for number in ids if number not in (-100, processor.pad_token_id)] for ids in (written[0], alone)
+    )
     assert line[: len(alone)] == alone
     decoded = processor.batch_decode(written, skip_special_tokens=True)
     assert all(isinstance(parts, Parts) and str(parts[0]).startswith("hi") for parts in decoded)

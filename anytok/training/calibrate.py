@@ -1,4 +1,4 @@
-"""Rescale a fresh network on real data so that every layer speaks up.
+"""Rescale a fresh network on real data so that the output of every layer depends on its input.
 
 With default initialisation a SEANet's output hardly depends on its input (biases dominate the shrinking signal) and
 training stays stuck. One pass over real media, layer by layer, gives every convolution unit output; biases are
