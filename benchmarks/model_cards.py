@@ -172,7 +172,7 @@ def card(name: str, result: dict[str, Any]) -> str:
 def cards() -> dict[Path, str]:
     """Every card, by the file it belongs into."""
     result = json.loads(RESULT.read_text("utf-8"))
-    voice = voice_card(json.loads((RESULT.parent / "voice.json").read_text("utf-8")))
+    voice = voice_card(json.loads((RESULT.parent / "voice_quality.json").read_text("utf-8")))
     return {
         **{WEIGHTS / name / "README.md": card(name, result) for name in ("speech-mini", "music-mini", "seed-mini")},
         WEIGHTS / "voice-mini" / "README.md": voice + "\n" + _LICENCE + "\n",

@@ -6,7 +6,7 @@ DATA is what `anytok.training.data_speech` wrote, for the recordings kept aside 
 new sentences. Of each speaker there is a prompt of up to three seconds and another clip, of which layer 1 is given.
 Measured: the log-mel distance to the recording itself, and to what all its own layers decode to, which no voice can
 better; STOI to the recording; how near the long-term spectrum, and the speaker embedding (speaker_embedding.py), are to
-the prompt's recording. Writes benchmarks/results/voice.json.
+the prompt's recording. Writes benchmarks/results/voice_quality.json.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-RESULT = Path(__file__).parent / "results" / "voice.json"
+RESULT = Path(__file__).parent / "results" / "voice_quality.json"
 PROMPT = 3 * 16000
 SEED = 20261128  # of sentences and voices: none of training's
 Pair = tuple[str, np.ndarray, np.ndarray]  # source, prompt, clip
@@ -56,9 +56,7 @@ def _recorded(data: Path, source: str, joined: int) -> Iterator[Pair]:
         yield source, long[first], long[first + 1]
 
 
-def measured(
-    clip: np.ndarray, best: np.ndarray, made: np.ndarray, prompt: np.ndarray, embed: Any
-) -> dict[str, float]:
+def measured(clip: np.ndarray, best: np.ndarray, made: np.ndarray, prompt: np.ndarray, embed: Any) -> dict[str, float]:
     """Of one decoded clip; `best` is what all layers of the recording decode to."""
     from anytok.metrics.audio import _log_mel, log_mel_distance, stoi
 
