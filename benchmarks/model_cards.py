@@ -99,9 +99,10 @@ On {pictures} photographs kept aside.
 
 _VOICE = """# voice-mini
 SoundStorm's architecture, small: it fills layers 2 and 3 of `speech-mini` in from layer 1, which is what is said, and
-from some seconds of a voice prompt. It is there to try things with. **What one would hear:** synthetic voices become
-somewhat clearer and turn a little towards the prompt's; a real person is not to be recognised, and real recordings gain
-next to nothing over layer 1 alone. The buzz of `speech-mini` stays.
+from some seconds of a voice prompt. It is there to try things with. **What the numbers below say:** eSpeak NG's voices
+become nearer to the recording and a little more like the prompt's speaker. Real people hardly become more like
+themselves, and further from the recording than layer 1 alone; nobody will be taken for the speaker of the prompt. The
+buzz of `speech-mini` stays.
 
 ## Made by
 `configs/train/voice_mini.toml` with `anytok.training`, in 40 minutes on a share of a CPU core: SoundStorm's objective,
@@ -112,8 +113,9 @@ trained; of the third the guesses made things worse, so it is left out. Matrices
 The codes that `speech-mini` gives of its own kind of training data (see there): 2.8 hours, of which most is eSpeak NG.
 
 ## Quality
-On speakers kept aside, {kept_aside}. Of each there are a prompt of up to three seconds and another clip, of which
-layer 1 is given. In brackets: eSpeak NG alone, flite alone, the digits alone.
+On speakers kept aside: {kept_aside}.
+Of each there are a prompt of up to three seconds and another clip, of which layer 1 is given. In brackets: eSpeak NG
+alone, flite alone, the digits alone.
 
 {table}
 
