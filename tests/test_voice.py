@@ -70,6 +70,17 @@ def test_clips_beyond_one_run_of_the_network_are_cut_between_clips(small, monkey
     assert small.fill_batch(clips) == together
 
 
+def test_rows_of_padding_as_on_gpus_change_nothing(small, monkeypatch) -> None:
+    clips = [codes(frames, seed=place) for place, frames in enumerate(LENGTHS)]
+    together, rows = small.fill_batch(clips, prompts=codes(4, 8)), []
+    monkeypatch.setattr(small._engine, "_pads", True)
+    monkeypatch.setattr("anytok.engines.native.soundstorm._ROWS", 64)
+    hook = small._engine._network.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    assert small.fill_batch(clips, prompts=codes(4, 8)) == together
+    hook.remove()
+    assert set(rows) == {64}
+
+
 def test_the_number_of_threads_does_not_show_in_last_bits() -> None:
     """torch's own sigmoid and SiLU fail this: the last numbers of each thread's share are computed in another way."""
     torch.manual_seed(0)

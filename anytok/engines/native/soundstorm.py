@@ -44,6 +44,7 @@ class FastSoundStorm:
         self._network, self._device, self.load_report = network, device, report
         self.codebook_size, self.num_layers = network.codebook_size, 1 + network.num_levels
         self.weights, self.float32_precision = weights, products_of(dtype)
+        self._pads = device.type != "cpu"  # on GPUs how a product is summed depends on the number of rows: it is fixed
 
     @classmethod
     def load(cls, place: Path, *, device: str = "cpu", dtype: str = "float32") -> FastSoundStorm:
@@ -98,8 +99,7 @@ class FastSoundStorm:
         """Logits [n, q, k] of each clip."""
         lengths = [len(codes_nq) for codes_nq in codes]
         codes_rq, content_r, padded = torch.cat(list(codes)), content_r.to(self._device), lengths
-        if self._device.type != "cpu" and (missing := -len(codes_rq) % _ROWS):
-            # On GPUs how a product is summed depends on the number of rows: it is always the same.
+        if self._pads and (missing := -len(codes_rq) % _ROWS):
             codes_rq, content_r = F.pad(codes_rq, (0, 0, 0, missing)), F.pad(content_r, (0, missing))
             padded = [*lengths, missing]
         logits_rqk = self._network(codes_rq, content_r, padded)[: sum(lengths)].float()
