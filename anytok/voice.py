@@ -197,7 +197,7 @@ def _at_least(spec: Spec, layers: int) -> Spec:
 
 
 def _seeds(seeds: Any, count: int) -> list[int]:
-    each = [seeds or 0] * count if np.ndim(seeds) == 0 else list(seeds)
+    each = [0 if seeds is None else seeds] * count if np.ndim(seeds) == 0 else list(seeds)
     if len(each) != count:
         raise UsageError(f"{len(each)} seeds for {count} clips: expected one for all, or one each")
     return [whole("seed", seed, -(1 << 63), (1 << 64) - 1) for seed in each]  # torch's own limits
