@@ -38,6 +38,7 @@ RANK = {
     "training": 8,
     "generation": 9,
     "demo": 9,
+    "memory": 9,
     "cli": 10,
     "__main__": 11,
 }

@@ -1,0 +1,134 @@
+"""One memory: what was said, the codes of what was shown or heard, and how mem0 holds both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ..errors import StoreError, UsageError
+from ..spec import Codes
+
+__all__ = ["MARK", "SCOPES", "Change", "Item"]
+
+SCOPES = ("user_id", "agent_id", "run_id")
+MARK = re.compile(r"<([^<>]+) ([0-9a-f]{12})>(?: |$)")  # stands for a medium in the text that mem0 keeps
+MAX_WORDS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Item:
+    """A memory. `score` is there where it was searched for; `links` are (name, id) of other memories; `about` is the
+    user's own, JSON; `times` and `seen` say how often, and when last, the same was remembered."""
+
+    words: str = ""
+    codes: Codes | None = None
+    id: str = ""
+    tier: str = "mid"
+    times: int = 1
+    made: datetime | None = None
+    seen: datetime | None = None
+    score: float | None = None
+    links: tuple[tuple[str, str], ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+    scope: Mapping[str, str] = field(default_factory=dict)
+    past: tuple[Codes, ...] = ()  # media that updates replaced
+
+    def __post_init__(self) -> None:
+        words = self.words
+        if not isinstance(words, str) or not (words.strip() or (self.codes and not words)) or len(words) > MAX_WORDS:
+            shown = f"{words[:40]!r}, {len(words)} characters" if isinstance(words, str) else type(words).__name__
+            raise UsageError(f"words to remember: got {shown}; expected text of 1 to {MAX_WORDS} characters, not blank")
+        if MARK.match(words) and not self.id:  # what mem0's own deduction copied from a mark is only text
+            raise UsageError(f"words that begin with {words[:40]!r}, as the text of a medium does: begin otherwise")
+        if not words.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in words):
+            raise UsageError("words with half of a surrogate pair: expected text that UTF-8 can write")
+
+    @property
+    def parts(self) -> list[Codes | str]:
+        """The codes, if any, then the words, if any: what `Multimodal.to_media` and `Vocabulary.to_ids` take."""
+        return [part for part in (self.codes, self.words) if part]
+
+    @property
+    def kind(self) -> str:
+        """The modality, or "words"."""
+        return self.codes.spec.modality if self.codes else "words"
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the codes and of whose they are; of the words, where there are no codes."""
+        return _key(self.codes) if self.codes else hashlib.sha256(f"words {self.words}".encode()).hexdigest()
+
+    @property
+    def text(self) -> str:
+        """What mem0 sees: `<image 3f2a91c0d4e5> our cat Minka`. Codes are never spelled: they would be the prompt."""
+        return " ".join(filter(None, [self.codes and f"<{self.kind} {self.key[:12]}>", self.words]))
+
+    def metadata(self) -> dict[str, Any]:
+        """The fixed fields that lie beside the text, as text and numbers."""
+        return {
+            "kind": self.kind, "key": self.key, "tier": self.tier, "times": self.times,
+            "spec": self.codes.spec.id if self.codes else "", "codes": _written(self.codes),
+            "seen": self.seen.isoformat() if self.seen else "", "links": [list(link) for link in self.links],
+            "past": [_written(codes) for codes in self.past], "about": dict(self.about),
+        }  # fmt: skip
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any], score: float | None = None) -> Item:
+        """From what mem0 gives back; raises StoreError where that is damaged. What mem0's deduction wrote has none of
+        our fields."""
+        kept, text = row.get("metadata") or {}, row["memory"]
+        try:
+            codes = _codes(kept.get("codes"))
+            made = datetime.fromisoformat(row["created_at"])
+            return cls(
+                text[MARK.match(text).end() :] if codes else text,  # type: ignore[union-attr]
+                codes, row["id"], kept.get("tier", "mid"), kept.get("times", 1), made,
+                datetime.fromisoformat(kept["seen"]) if kept.get("seen") else made, score,
+                tuple((name, other) for name, other in kept.get("links", ())), kept.get("about", {}),
+                {name: row[name] for name in SCOPES if row.get(name)},
+                tuple(filter(None, map(_codes, kept.get("past", ())))),
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"memory {row['id']} is damaged ({error})") from error
+
+
+@dataclass(frozen=True)
+class Change:
+    """One step of a memory's history: `event` is "add", "update", "delete", or "noted", where only counts, tier, links
+    or `about` changed. Of what was deleted, only the words are left."""
+
+    event: str
+    words: str
+    codes: Codes | None
+    at: datetime
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any], known: Mapping[str, Codes]) -> Change:
+        """From a row of mem0's history, media being `known` by the first 12 digits of their key."""
+        text = (row["old_memory"] if row["event"] == "DELETE" else row["new_memory"]) or ""
+        mark = MARK.match(text)
+        event = "noted" if row["old_memory"] == row["new_memory"] else row["event"].lower()
+        at = datetime.fromisoformat(row["updated_at"] or row["created_at"])
+        return cls(event, text[mark.end() :] if mark else text, known.get(mark[2]) if mark else None, at)
+
+
+def known_media(item: Item) -> dict[str, Codes]:
+    """What `Change.read` needs: the codes that a memory has and had."""
+    return {_key(codes)[:12]: codes for codes in (*item.past, item.codes) if codes}
+
+
+def _key(codes: Codes) -> str:
+    return hashlib.sha256(_written(codes).encode()).hexdigest()
+
+
+def _written(codes: Codes | None) -> str:
+    return json.dumps(codes.to_dict(), sort_keys=True, separators=(",", ":")) if codes else ""
+
+
+def _codes(text: str | None) -> Codes | None:
+    return Codes.from_dict(json.loads(text)) if text else None
