@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -42,7 +41,7 @@ class Embedder:
         try:
             vector = np.asarray(self.words(words), np.float64) if words else np.zeros(self.width)
             if vector.shape != (self.width,) or not np.isfinite(vector).all():
-                raise UsageError(f"the words embedder {self.name} gave {vector.shape}; expected ({self.width},), finite")
+                raise UsageError(f"{self.name} gave {vector.shape}: expected {self.width} finite numbers for each text")
         except Exception as error:
             self.failure = error
             raise
@@ -84,13 +83,14 @@ class Backend:
             self.mem0.vector_store._bm25_encoder = False  # "tried and failed": fastembed would download a model
 
     def _open(self, config: Mapping[str, Any]) -> Any:
-        from mem0 import Memory
         from mem0.configs.base import MemoryConfig
         from mem0.embeddings.configs import EmbedderConfig
         from mem0.llms.configs import LlmConfig
+        from mem0.memory.main import Memory, _build_session_scope
         from mem0.utils.factory import EmbedderFactory, LlmFactory
         from mem0.vector_stores.configs import VectorStoreConfig
 
+        self.scope_name = _build_session_scope  # by which mem0 keeps raw messages
         ours = f"{__name__}.{Placeholder.__name__}"
         LlmFactory.register_provider("anytok", ours)
         EmbedderFactory.provider_to_class["anytok"] = ours
@@ -108,7 +108,9 @@ class Backend:
             return Memory(settings)
         except RuntimeError as error:
             if "already accessed" in str(error):
-                raise UsageError(f"{self.folder} is open already, in this process or another: close it there") from error
+                raise UsageError(
+                    f"{self.folder} is open, here or in another process: close it there"
+                ) from error
             raise
 
     def _check_card(self) -> None:
@@ -124,7 +126,7 @@ class Backend:
     @contextmanager
     def working(self, failed: str) -> Iterator[Any]:
         """mem0, for this thread alone. What is raised within becomes a StoreError that begins with `failed`."""
-        with self.lock, self._failing(failed), _without_spacy():
+        with self.lock, self._failing(failed):
             if self.mem0 is None:
                 raise UsageError(f"the memory in {self.folder} is closed")
             yield self.mem0
@@ -178,11 +180,10 @@ def _import_mem0(folder: Path) -> None:
         before = {name: os.environ.get(name) for name in ("MEM0_TELEMETRY", "MEM0_DIR")}
         loggers = [logging.getLogger(name) for name in ("posthog", "urllib3")]
         levels = [logger.level for logger in loggers]
-        first = "mem0" not in sys.modules
         try:
-            if first:
-                os.environ.update(MEM0_TELEMETRY="False", MEM0_DIR=str(folder))
+            os.environ.update(MEM0_TELEMETRY="False", MEM0_DIR=str(folder))
             import mem0.memory.main as main
+            import mem0.utils.spacy_models as spacy_models
         except ImportError as error:
             raise MissingExtraError("mem0ai", "memory", "a memory") from error
         finally:
@@ -192,19 +193,5 @@ def _import_mem0(folder: Path) -> None:
                 logger.setLevel(level)
         if main.MEM0_TELEMETRY:
             raise UsageError("mem0 was imported before, with its telemetry on: set MEM0_TELEMETRY=False before that")
-
-
-@contextmanager
-def _without_spacy() -> Iterator[None]:
-    """mem0 takes spaCy for absent: it would download its model, and change scores where it is there."""
-    from mem0.utils import spacy_models
-
-    names = ("_load_failed_full", "_load_failed_lemma")
-    before = [getattr(spacy_models, name) for name in names]
-    for name in names:
-        setattr(spacy_models, name, True)
-    try:
-        yield
-    finally:
-        for name, value in zip(names, before, strict=True):
-            setattr(spacy_models, name, value)
+        # "Tried and failed": else spaCy, where it is installed, downloads a model and changes scores.
+        spacy_models._load_failed_full = spacy_models._load_failed_lemma = True

@@ -13,17 +13,28 @@ from typing import Any
 from ..errors import StoreError, UsageError
 from ..spec import Codes
 
-__all__ = ["MARK", "SCOPES", "Change", "Item"]
+__all__ = ["SCOPES", "Change", "Item", "check_words", "known_media"]
 
 SCOPES = ("user_id", "agent_id", "run_id")
 MARK = re.compile(r"<([^<>]+) ([0-9a-f]{12})>(?: |$)")  # stands for a medium in the text that mem0 keeps
 MAX_WORDS = 1 << 16
 
 
+def check_words(words: str) -> str:
+    """Raise UsageError on text that is not to be remembered, or searched for."""
+    if not words.strip() or len(words) > MAX_WORDS:
+        raise UsageError(f"{words[:40]!r}, {len(words)} characters: expected text of 1 to {MAX_WORDS}, not blank")
+    if MARK.match(words):
+        raise UsageError(f"words that begin with {words[:40]!r}, as the text of a medium does: begin otherwise")
+    if any("\ud800" <= letter <= "\udfff" for letter in words):
+        raise UsageError("words with half of a surrogate pair: expected text that UTF-8 can write")
+    return words
+
+
 @dataclass(frozen=True)
 class Item:
-    """A memory. `score` is there where it was searched for; `links` are (name, id) of other memories; `about` is the
-    user's own, JSON; `times` and `seen` say how often, and when last, the same was remembered."""
+    """A memory. `score` says how well it fits what was searched for, 1 if equal. `links` are (name, id) of others,
+    `about` is the user's own, JSON; `times` and `seen` say how often and when last the same was remembered."""
 
     words: str = ""
     codes: Codes | None = None
@@ -32,21 +43,11 @@ class Item:
     times: int = 1
     made: datetime | None = None
     seen: datetime | None = None
-    score: float | None = None
+    score: float = 0.0
     links: tuple[tuple[str, str], ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     scope: Mapping[str, str] = field(default_factory=dict)
     past: tuple[Codes, ...] = ()  # media that updates replaced
-
-    def __post_init__(self) -> None:
-        words = self.words
-        if not isinstance(words, str) or not (words.strip() or (self.codes and not words)) or len(words) > MAX_WORDS:
-            shown = f"{words[:40]!r}, {len(words)} characters" if isinstance(words, str) else type(words).__name__
-            raise UsageError(f"words to remember: got {shown}; expected text of 1 to {MAX_WORDS} characters, not blank")
-        if MARK.match(words) and not self.id:  # what mem0's own deduction copied from a mark is only text
-            raise UsageError(f"words that begin with {words[:40]!r}, as the text of a medium does: begin otherwise")
-        if not words.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in words):
-            raise UsageError("words with half of a surrogate pair: expected text that UTF-8 can write")
 
     @property
     def parts(self) -> list[Codes | str]:
@@ -66,7 +67,7 @@ class Item:
     @property
     def text(self) -> str:
         """What mem0 sees: `<image 3f2a91c0d4e5> our cat Minka`. Codes are never spelled: they would be the prompt."""
-        return " ".join(filter(None, [self.codes and f"<{self.kind} {self.key[:12]}>", self.words]))
+        return " ".join([f"<{self.kind} {self.key[:12]}>"] * bool(self.codes) + [self.words] * bool(self.words))
 
     def metadata(self) -> dict[str, Any]:
         """The fixed fields that lie beside the text, as text and numbers."""
@@ -78,7 +79,7 @@ class Item:
         }  # fmt: skip
 
     @classmethod
-    def read(cls, row: Mapping[str, Any], score: float | None = None) -> Item:
+    def read(cls, row: Mapping[str, Any], score: float = 0.0) -> Item:
         """From what mem0 gives back; raises StoreError where that is damaged. What mem0's deduction wrote has none of
         our fields."""
         kept, text = row.get("metadata") or {}, row["memory"]

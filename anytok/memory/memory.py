@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..arguments import choice, whole
-from ..errors import CodesError, StoreError, UsageError
+from ..errors import CodesError, StoreError, UsageError, first_line
 from ..multimodal import Medium, Multimodal
 from ..spec import Codes
 from .backend import Backend
-from .item import SCOPES, Change, Item, known_media
+from .item import SCOPES, Change, Item, check_words, known_media
 from .rules import TIERS, Ask, Decision, Rules
 from .vectors import of_codes
 
@@ -36,14 +36,14 @@ class Memory:
     """
 
     def __init__(self, backend: Backend, multimodal: Multimodal, scope: Mapping[str, str], rules: Rules) -> None:
-        self._backend, self._multimodal, self.scope, self._rules = backend, multimodal, dict(scope), rules
+        self._store, self._multimodal, self.scope, self._rules = backend, multimodal, dict(scope), rules
 
     def within(self, *, user: str | None = None, agent: str | None = None, run: str | None = None) -> Memory:
         """A narrower scope of the same folder: `memory.within(run="today")`."""
         given = _scope(user, agent, run)
-        if taken := [name for name in given if self.scope.get(name, given[name]) != given[name]]:
-            raise UsageError(f"{taken[0]}={given[taken[0]]!r}: this memory is that of {self.scope}, a wider scope or none")
-        return Memory(self._backend, self._multimodal, {**self.scope, **given}, self._rules)
+        if any(self.scope.get(name, value) != value for name, value in given.items()):
+            raise UsageError(f"{given} is not within {self.scope}")
+        return Memory(self._store, self._multimodal, {**self.scope, **given}, self._rules)
 
     def add(self, what: What, *, tier: str | None = None, about: Mapping[str, Any] | None = None) -> str | None:
         """Remember words, a medium, or both; returns the memory's id, None where a rule decided for nothing.
@@ -51,34 +51,29 @@ class Memory:
         Equal codes, or equal words alone, are one memory in a scope: it counts once more, and new words beside equal
         codes are put below the old ones. `tier` is "short" in a run, else "mid", unless given; `about` is yours, JSON.
         """
-        with self._working("nothing was remembered") as mem0:
+        with self._store.working("nothing was remembered") as mem0:
             words, codes = self._read(what)
             now = datetime.now(UTC)
             tier = choice("tier", tier or ("short" if "run_id" in self.scope else "mid"), TIERS)
             new = Item(words or "", codes, tier=tier, seen=now, about=_plain(about or {}), scope=self.scope)
             if equal := self._equal(new):
                 return self._again(mem0, equal, new)
-            decisions: Any = None
-            if self._rules.decide:
-                similar = self._similar(new)
-                decisions = next(filter(None, (rule(new, similar) for rule in self._rules.decide)), None)
-            done = None
-            for decision in [decisions or Decision("add")] if not isinstance(decisions, Sequence) else decisions:
-                done = self._carry_out(mem0, decision, new) or done
-            return done
+            similar = self._similar(new) if self._rules.decide else []
+            decided = next(filter(None, (rule(new, similar) for rule in self._rules.decide)), Decision("add"))
+            return self._carry_out(mem0, [decided] if isinstance(decided, Decision) else decided, new)
 
     def deduce(self, dialog: str | list[dict[str, str]]) -> list[str]:
         """Let mem0's language model take facts from a dialog, as mem0's `add(infer=True)`: the ids of what it added."""
-        with self._working("what the model deduced was not, or not all, remembered") as mem0:
-            self._backend.embedder.failure = None
+        with self._store.working("what the model deduced was not, or not all, remembered") as mem0:
+            self._store.embedder.failure = None
             ids = [one["id"] for one in mem0.add(dialog, **self.scope, infer=True)["results"]]
-            if failure := self._backend.embedder.failure:  # which mem0 only logs
+            if failure := self._store.embedder.failure:  # which mem0 only logs
                 raise failure
             return ids
 
     def get(self, id: str | Item) -> Item:
         """A memory by its id."""
-        with self._working("nothing was found") as mem0:
+        with self._store.working("nothing was found") as mem0:
             id = _id(id)
             row = mem0.get(id)
             if row is None or not self.scope.items() <= row.items():
@@ -87,7 +82,7 @@ class Memory:
 
     def get_all(self, **about: Any) -> list[Item]:
         """All memories, oldest first; with `about` only those that were given these values."""
-        with self._working("nothing was found") as mem0:
+        with self._store.working("nothing was found") as mem0:
             rows = mem0.get_all(filters=self._filters(about), top_k=_MOST)["results"]
             return sorted(map(Item.read, rows), key=lambda item: (item.made or datetime.now(UTC), item.id))
 
@@ -99,20 +94,17 @@ class Memory:
         By media, only codes of the same tokenizer and weights are compared. `now` is a time with a zone, if not the
         present.
         """
-        with self._working("nothing was found"):
+        with self._store.working("nothing was found"):
             words, codes = self._read(what)
             if words is not None and codes is not None:
                 raise UsageError("search by words or by a medium, one at a time")
-            now, fade = now or datetime.now(UTC), self._rules.faded
+            now = now or datetime.now(UTC)
             found = self._nearest(Item(words or "", codes), whole("limit", limit, 1, 1000) * 2 + 20, about)
-            faded = sorted((replace(item, score=fade(item, now)) for item in found), key=lambda item: -(item.score or 0))
-            return faded[:limit]
+            return _best(replace(item, score=self._rules.faded(item, now)) for item in found)[:limit]
 
-    def update(
-        self, id: str | Item, what: What | None = None, *, tier: str | None = None, about: Mapping[str, Any] | None = None
-    ) -> None:
+    def update(self, id: str | Item, what: What | None = None, *, tier: str | None = None, about: Any = None) -> None:
         """Give a memory new words, another medium (the history keeps the old one), tier, or `about`."""
-        with self._working("nothing was changed") as mem0:
+        with self._store.working("nothing was changed") as mem0:
             old = self.get(id)
             words, codes = (None, None) if what is None else self._read(what)
             self._change(mem0, old, words, codes, tier=choice("tier", tier or old.tier, TIERS),
@@ -120,10 +112,10 @@ class Memory:
 
     def history(self, id: str | Item) -> list[Change]:
         """What became of a memory, oldest first, with the pictures and sounds that it had; also once it is deleted."""
-        with self._working("nothing was found") as mem0:
+        with self._store.working("nothing was found") as mem0:
             rows = mem0.history(_id(id))
             whose = {part for row in rows for part in (row["actor_id"] or "").split("&")}
-            if rows and rows[-1]["is_deleted"] and {*self._scope_name().split("&")} <= whose:
+            if rows and rows[-1]["is_deleted"] and {*self._store.scope_name(self.scope).split("&")} <= whose:
                 return [Change.read(row, {}) for row in rows]
             item = self.get(id)
             known = known_media(item)
@@ -133,14 +125,14 @@ class Memory:
 
     def link(self, id: str | Item, name: str, other: str | Item) -> None:
         """Say that a memory has a named relation to another: `link(photo, "shows", cat)`."""
-        with self._working("nothing was changed") as mem0:
-            item, edge = self.get(id), (Item(name).words, self.get(other).id)
+        with self._store.working("nothing was changed") as mem0:
+            item, edge = self.get(id), (check_words(name), self.get(other).id)
             if edge not in item.links:
                 self._change(mem0, item, links=(*item.links, edge))
 
     def linked(self, id: str | Item, name: str | None = None) -> list[Item]:
         """The memories that one is linked to, under a name or any; those deleted since are left out."""
-        with self._working("nothing was found"):
+        with self._store.working("nothing was found"):
             found = []
             for edge, other in self.get(id).links:
                 with suppress(UsageError):
@@ -150,17 +142,17 @@ class Memory:
     def delete(self, id: str | Item, *, erase: bool = False) -> None:
         """Forget a memory. mem0 keeps its words in the history; with `erase` they go from there too, with the raw
         messages of its scope, and from the files."""
-        with self._working("it may not be deleted") as mem0:
+        with self._store.working("it may not be deleted") as mem0:
             item = self.get(id)
             mem0.delete(item.id)
             if erase:
-                self._erase([item.id], [self._scope_name(item.scope)])
+                self._erase([item.id], [self._store.scope_name(item.scope)])
 
     def delete_all(self, *, erase: bool = False) -> None:
         """Forget all memories of the scope, and its raw messages; with `erase` also from the history and the files."""
-        with self._working("not all may be deleted") as mem0:
+        with self._store.working("not all may be deleted") as mem0:
             rows = mem0.db.connection.execute("SELECT DISTINCT session_scope FROM messages").fetchall()
-            ours = {*self._scope_name().split("&")}
+            ours = {*self._store.scope_name(self.scope).split("&")}
             scopes = [scope for (scope,) in rows if ours <= {*scope.split("&")}]
             actors = mem0.db.connection.execute("SELECT DISTINCT memory_id, actor_id FROM history").fetchall()
             ids = {id for id, actor in actors if ours <= {*(actor or "").split("&")}} | {i.id for i in self.get_all()}
@@ -169,16 +161,16 @@ class Memory:
 
     def reset(self, *, everyone: bool = False) -> None:
         """Empty the whole folder. Raises UsageError where it holds other scopes' memories, unless told `everyone`."""
-        with self._working("the folder may be half empty") as mem0:
+        with self._store.working("the folder may be half empty") as mem0:
             held = mem0.vector_store.list(top_k=_MOST)[0]
             if not everyone and len(held) > len(self.get_all()):
                 raise UsageError("other scopes have memories here: delete_all() takes yours, everyone=True takes all")
             mem0.reset()
-            self._backend.forget([])
+            self._store.forget([])
 
     def close(self) -> None:
         """Let others open the folder; every scope of it is closed."""
-        self._backend.close()
+        self._store.close()
 
     def __enter__(self) -> Memory:
         return self
@@ -187,27 +179,17 @@ class Memory:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Memory {self._backend.folder}, {', '.join(f'{k[:-3]}={v}' for k, v in self.scope.items())}>"
+        return f"<Memory {self._store.folder}, {', '.join(f'{k[:-3]}={v}' for k, v in self.scope.items())}>"
 
     # Inside, under the lock
-
-    @contextmanager
-    def _working(self, failed: str) -> Iterator[Any]:
-        with self._backend.working(failed) as mem0:
-            yield mem0
-
-    def _scope_name(self, scope: Mapping[str, str] | None = None) -> str:
-        from mem0.memory.main import _build_session_scope
-
-        return _build_session_scope(self.scope if scope is None else scope)
 
     def _read(self, what: Any) -> tuple[str | None, Codes | None]:
         """Words and codes of what a user gave, its media read."""
         parts = self._multimodal.to_codes(what)
-        words = [part for part in parts if isinstance(part, str)]
+        words = [check_words(part) for part in parts if isinstance(part, str)]
         media = [part for part in parts if isinstance(part, Codes)]
         if not 1 <= len(parts) == len(words) + len(media) or len(words) > 1 or len(media) > 1:
-            raise UsageError(f"{len(words)} texts, {len(media)} media: expected words, a medium, or one of each; link more")
+            raise UsageError(f"{len(words)} texts, {len(media)} media: expected words, a medium, or one of each")
         for codes in media:
             self._vector(codes)
         return (words[0] if words else None), (media[0] if media else None)
@@ -226,7 +208,7 @@ class Memory:
     @contextmanager
     def _embedding(self, item: Item) -> Iterator[str]:
         """The text for mem0 to embed, which stands for the words and the medium."""
-        media = self._backend.embedder.media
+        media = self._store.embedder.media
         media[item.text] = (item.words, self._vector(item.codes))
         try:
             yield item.text
@@ -234,41 +216,52 @@ class Memory:
             media.clear()
 
     def _filters(self, about: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
-        return {**self.scope, **{f"about.{key}": value for key, value in _plain(about).items()}, **ours}
+        if odd := [key for key, value in about.items() if not isinstance(value, (str, int)) or value == "*"]:
+            raise UsageError(f"{odd[0]}={about[odd[0]]!r}: expected a text or whole number that was given as about=")
+        return {**self.scope, **{f"about.{key}": value for key, value in about.items()}, **ours}
 
     def _equal(self, item: Item) -> Item | None:
-        [*rows] = self._backend.mem0.get_all(filters=self._filters({}, key=item.key), top_k=_MOST)["results"]
+        [*rows] = self._store.mem0.get_all(filters=self._filters({}, key=item.key), top_k=_MOST)["results"]
         return next((one for one in map(Item.read, rows) if one.scope == self.scope), None)
 
     def _nearest(self, item: Item, limit: int, about: Mapping[str, Any]) -> list[Item]:
         with self._embedding(item) as text:
             filters = self._filters(about, **({"spec": item.codes.spec.id} if item.codes else {}))
-            rows = self._backend.mem0.search(text, filters=filters, top_k=limit, threshold=0.0)["results"]
-        return [Item.read(row, min(1.0, row["score"] * 2**0.5)) for row in rows]
+            rows = self._store.mem0.search(text, filters=filters, top_k=limit, threshold=0.0)["results"]
+        return [Item.read(row, row["score"] * 2**0.5) for row in rows if row["score"] > 1e-6]
 
     def _similar(self, new: Item) -> list[Item]:
         """For rules: of exactly this scope, by the medium and by the words."""
         queries = [Item("", new.codes)] * bool(new.codes) + [Item(new.words)] * bool(new.words)
         found = {one.id: one for query in reversed(queries) for one in self._nearest(query, 10, {})}
-        return sorted((one for one in found.values() if one.scope == self.scope), key=lambda one: -(one.score or 0))[:10]
+        return _best(one for one in found.values() if one.scope == self.scope)[:10]
 
-    def _carry_out(self, mem0: Any, decision: Decision, new: Item) -> str | None:
-        if decision.what == "nothing":
-            return None
-        if decision.what == "add":
-            return self._insert(mem0, new if decision.words is None else replace(new, words=decision.words))
-        old = self.get(decision.of)
-        if decision.what == "delete":
-            mem0.delete(old.id)
-            return None
-        if decision.what == "same":
-            return self._again(mem0, old, new)
-        self._change(mem0, old, (new.words or None) if decision.words is None else decision.words, new.codes)
-        return old.id
+    def _carry_out(self, mem0: Any, decisions: Sequence[Decision], new: Item) -> str | None:
+        """The id of what the new is part of, if of any."""
+        done, olds = None, [self.get(decision.of) if decision.of else new for decision in decisions]
+        for place, (decision, old) in enumerate(zip(decisions, olds, strict=True)):
+            try:
+                if decision.what == "add":
+                    done = self._insert(mem0, replace(new, words=decision.words or new.words))
+                elif decision.what == "delete":
+                    mem0.delete(old.id)
+                elif decision.what == "same":
+                    done = self._again(mem0, old, new)
+                elif decision.what == "update":
+                    self._change(mem0, old, decision.words or new.words or None, new.codes)
+                    done = old.id
+            except Exception as error:
+                if place:
+                    raise StoreError(
+                        f"{place} of {len(decisions)} decisions carried out ({first_line(error)})"
+                    ) from error
+                raise
+        return done
 
     def _insert(self, mem0: Any, new: Item) -> str:
         with self._embedding(new) as text:
-            message = {"role": "user", "content": text, "name": self._scope_name()}  # history keeps the name as actor_id
+            # mem0's history keeps the name, as actor_id: so it says whose a deleted memory was.
+            message = {"role": "user", "content": text, "name": self._store.scope_name(self.scope)}
             try:
                 return mem0.add([message], **self.scope, infer=False, metadata=new.metadata())["results"][0]["id"]
             except Exception:
@@ -284,7 +277,7 @@ class Memory:
         self._change(mem0, old, words, times=times, tier=tier, seen=new.seen, about={**old.about, **new.about})
         return old.id
 
-    def _change(self, mem0: Any, old: Item, words: str | None = None, codes: Codes | None = None, **fields: Any) -> None:
+    def _change(self, mem0: Any, old: Item, words: str | None = None, codes: Any = None, **fields: Any) -> None:
         past = (*old.past, old.codes) if codes and old.codes and codes != old.codes else old.past
         new = replace(old, words=old.words if words is None else words, codes=codes or old.codes, past=past, **fields)
         if new.key != old.key and (other := self._equal(new)) and other.id != old.id:
@@ -300,7 +293,7 @@ class Memory:
     def _erase(self, ids: Any, scopes: Sequence[str]) -> None:
         rows = [("DELETE FROM history WHERE memory_id = ?", (id,)) for id in ids]
         rows += [("DELETE FROM messages WHERE session_scope = ?", (scope,)) for scope in scopes]
-        self._backend.forget(rows) if rows else None
+        self._store.forget(rows) if rows else None
 
 
 def load_memory(
@@ -333,6 +326,10 @@ def _scope(*values: str | None) -> dict[str, str]:
         if not isinstance(value, str) or not value or value == "*" or any(map(str.isspace, value)):
             raise UsageError(f"{name[:-3]}={value!r}: expected a name without spaces, and not '*'")
     return given
+
+
+def _best(items: Iterable[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: -item.score)
 
 
 def _id(given: str | Item) -> str:

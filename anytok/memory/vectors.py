@@ -25,7 +25,8 @@ class HashedWords:
 
     def __call__(self, text: str) -> np.ndarray:
         """float64 `[width]`, of length 1, or zeros where there is no word."""
-        return _hashed((feature for word in re.findall(r"\w+", text.lower()) for feature in _features(word)), self.width)
+        words = re.findall(r"\w+", text.lower())
+        return _hashed((feature for word in words for feature in _features(word)), self.width)
 
 
 def _features(word: str) -> list[str]:
