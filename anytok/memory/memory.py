@@ -59,7 +59,7 @@ class Memory:
             if equal := self._equal(new):
                 return self._again(mem0, equal, new)
             similar = self._similar(new) if self._rules.decide else []
-            decided = next(filter(None, (rule(new, similar) for rule in self._rules.decide)), Decision("add"))
+            decided: Any = next(filter(None, (rule(new, similar) for rule in self._rules.decide)), Decision("add"))
             return self._carry_out(mem0, [decided] if isinstance(decided, Decision) else decided, new)
 
     def deduce(self, dialog: str | list[dict[str, str]]) -> list[str]:
@@ -252,9 +252,7 @@ class Memory:
                     done = old.id
             except Exception as error:
                 if place:
-                    raise StoreError(
-                        f"{place} of {len(decisions)} decisions carried out ({first_line(error)})"
-                    ) from error
+                    raise StoreError(f"only {place} of {len(decisions)} were done ({first_line(error)})") from error
                 raise
         return done
 
