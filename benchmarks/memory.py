@@ -4,7 +4,7 @@
 
 Parts, which go into benchmarks/results/memory.json one by one, beside what is there:
   pictures  recall of each of `--number` pictures with words among all of them, re-compressed, cropped, brightened;
-  speech    recall of all clips of 3 s of `ljspeech`, among these and 400 of `digits`, at 8 kHz, half as loud, cut, as mp3;
+  speech    recall of clips of 3 s of `ljspeech`, among these and 400 of `digits`, at 8 kHz, quieter, cut, as mp3;
   size      milliseconds and bytes a memory, with 1,000 and 5,000 memories;
   kills     `--runs` processes killed while they add: what was acknowledged and is not there;
   threads   eight threads that add 125 each: what is lost; and the same on mem0 without anytok's lock.
