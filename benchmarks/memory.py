@@ -105,7 +105,7 @@ PICTURES: dict[str, Callable[[Image.Image], Any]] = {
 }
 
 
-def recall(memory: Memory, ids: list[str], queries: list[Any]) -> float:
+def found_first(memory: Memory, ids: list[str], queries: list[Any]) -> float:
     """The share, in percent, of queries whose first answer is their own memory."""
     found = [[item.id for item in memory.search(query, 1)] == [id] for query, id in zip(queries, ids, strict=True)]
     return round(100 * statistics.mean(found), 2)
@@ -120,10 +120,10 @@ def pictures(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         ids = [str(memory.add([one, said])) for one, said in zip(codes, words, strict=True)]
         found = {}
         for name, damage in PICTURES.items():
-            found[name] = recall(memory, ids, batched([anytok.Image(damage(image)) for image in images]))
+            found[name] = found_first(memory, ids, batched([anytok.Image(damage(image)) for image in images]))
             print(f"{name}: {found[name]} %", flush=True)
-        found["its words"] = recall(memory, ids, list(words))
-        found["two words of it"] = recall(memory, ids, [f"{said.split()[1]} {said.split()[-1]}" for said in words])
+        found["its words"] = found_first(memory, ids, list(words))
+        found["two words of it"] = found_first(memory, ids, [f"{said.split()[1]} {said.split()[-1]}" for said in words])
         again = [memory.add([one, said]) == id for one, said, id in zip(codes, words, ids, strict=True)]
     with anytok.load_memory(folder, any2any(), user="alice") as memory:
         kept = [memory.get(id).codes == one for id, one in zip(ids, codes, strict=True)]
@@ -189,7 +189,7 @@ def speech(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             memory.add(other)
         found = {}
         for name, damage in SPEECH.items():
-            found[name] = recall(memory, ids, batched([anytok.Speech(damage(clip)) for clip in clips]))
+            found[name] = found_first(memory, ids, batched([anytok.Speech(damage(clip)) for clip in clips]))
             print(f"{name}: {found[name]} %", flush=True)
     return {"clips": len(clips), "among": len(clips) + len(others), "recall": found, **counts}
 

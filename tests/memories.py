@@ -49,6 +49,6 @@ def shown(seed: int) -> anytok.Codes:
 
 
 @cache
-def heard(seed: int) -> anytok.Codes:
+def spoken(seed: int) -> anytok.Codes:
     """The codes of a recording, read once."""
     return codes_of(recording(seed))

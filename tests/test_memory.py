@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from memories import any2any, codes_of, heard, recording, remember, scene, shown
+from memories import any2any, codes_of, recording, remember, scene, shown, spoken
 
 from anytok import Audio, Codes, CodesError, Image, MediaError, Speech, StoreError, UsageError, load_memory
 from anytok.memory import Memory
@@ -27,11 +27,11 @@ def test_words_and_codes_come_back(memory: Memory) -> None:
     cat = memory.add([scene(1), "our cat Minka"], about={"place": "home"})
     hello = memory.add(["grandma says hello", recording(1)], tier="long")
     plain = memory.add("the key is under the mat")
-    tune = memory.add(heard(2))
+    tune = memory.add(spoken(2))
     items = memory.get_all()
     assert [item.id for item in items] == [cat, hello, plain, tune]
     assert items[0].parts == [shown(1), "our cat Minka"] and items[0].about == {"place": "home"}
-    assert memory.get(hello).codes == heard(1) and memory.get(hello).tier == "long"
+    assert memory.get(hello).codes == spoken(1) and memory.get(hello).tier == "long"
     assert memory.get(plain).parts == ["the key is under the mat"] and memory.get(plain).kind == "words"
     assert memory.get(tune).words == "" and memory.get(tune).kind == "speech"
     assert [item.id for item in memory.get_all(place="home")] == [cat]
@@ -41,10 +41,10 @@ def test_what_is_remembered_can_be_shown_said_and_read_again(memory: Memory) -> 
     memory.add([recording(1), "grandma says hello"])
     [item] = memory.get_all()
     speech, words = any2any().to_media(item.parts)
-    [same] = any2any().to_media([heard(1)])
+    [same] = any2any().to_media([spoken(1)])
     assert np.array_equal(speech.wave, same.wave) and words == "grandma says hello"
     codes, _ = any2any().vocabulary.from_ids(any2any().vocabulary.to_ids(item.parts))
-    assert np.array_equal(codes.values, heard(1).values)
+    assert np.array_equal(codes.values, spoken(1).values)
 
 
 def test_words_find(memory: Memory) -> None:
@@ -184,7 +184,7 @@ def test_links(memory: Memory) -> None:
 
 def test_reopening_gives_equal_codes(tmp_path: Path) -> None:
     with remember(tmp_path) as memory:
-        media = [shown(1), shown(2), recording(1), heard(2).layers(0, 1)]
+        media = [shown(1), shown(2), recording(1), spoken(2).layers(0, 1)]
         ids = [memory.add([medium, f"number {i}"]) for i, medium in enumerate(media)]
         before = memory.get_all()
         found = [(item.id, item.score) for item in memory.search(shown(1))]

@@ -242,7 +242,7 @@ print(json.dumps(opened))
 
 
 def test_nothing_leaves_the_folder(tmp_path: Path) -> None:
-    """No connection, no home, no setting: proved in a process of its own, where even a refused connection is counted."""
+    """No connection, no home, no setting: proved in a process of its own, where refused ones count, too."""
     home = tmp_path / "home"
     home.mkdir()
     done = subprocess.run(

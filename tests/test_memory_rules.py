@@ -13,7 +13,7 @@ from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
-from memories import codes_of, heard, remember, scene, shown
+from memories import codes_of, remember, scene, shown, spoken
 
 from anytok import Image, StoreError, UsageError
 from anytok.memory import Ask, Decision, Item, Memory, Rules, near_duplicate
@@ -145,7 +145,7 @@ def asked(folder: Path, *answers: Any) -> tuple[Memory, Scripted, str]:
 def test_a_model_adds(tmp_path: Path) -> None:
     memory, llm, cat = asked(tmp_path, calls(("add_memory", {})))
     with memory:
-        assert memory.add([heard(1), "grandma says hello"]) not in (cat, None) and len(memory.get_all()) == 2
+        assert memory.add([spoken(1), "grandma says hello"]) not in (cat, None) and len(memory.get_all()) == 2
         messages, tools = llm.asked[-1]
         spelled = json.dumps([messages, tools])
         assert len(llm.asked) == 2 and cat not in spelled and len(spelled) < 2500, "short, without ids and codes"

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import RLock
@@ -108,9 +108,7 @@ class Backend:
             return Memory(settings)
         except RuntimeError as error:
             if "already accessed" in str(error):
-                raise UsageError(
-                    f"{self.folder} is open, here or in another process: close it there"
-                ) from error
+                raise UsageError(f"{self.folder} is open, here or in another process: close it there") from error
             raise
 
     def _check_card(self) -> None:
@@ -140,14 +138,23 @@ class Backend:
         except Exception as error:
             raise StoreError(f"{self.folder}: {failed} ({first_line(error)})") from error
 
-    def forget(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
-        """Execute SQL on the history, then write every file of the folder's store anew, without what was deleted."""
+    def erase(self, ids: Iterable[str], scopes: Iterable[str]) -> None:
+        """Take memories from the history, and the raw messages of scopes; then write the files anew, without them."""
         with self.mem0.db._lock, self.mem0.db.connection as history:
-            for sql, values in statements:
-                history.execute(sql, values)
+            history.executemany("DELETE FROM history WHERE memory_id = ?", [(id,) for id in ids])
+            history.executemany("DELETE FROM messages WHERE session_scope = ?", [(scope,) for scope in scopes])
         for path in (self.folder / "history.db", *self.folder.glob("vectors/**/*.sqlite")):
             with closing(sqlite3.connect(path)) as file:
                 file.execute("VACUUM")
+
+    def erase_scope(self, scope: Mapping[str, str], ids: set[str] | None) -> None:
+        """Take the raw messages of a scope, and of narrower ones; with `ids` the history of these, and of all that was
+        deleted there before."""
+        ours, query = {*self.scope_name(scope).split("&")}, self.mem0.db.connection.execute
+        scopes = [one for (one,) in query("SELECT DISTINCT session_scope FROM messages") if ours <= {*one.split("&")}]
+        rows = query("SELECT DISTINCT memory_id, actor_id FROM history").fetchall()
+        gone = {id for id, whose in rows if ours <= {*(whose or "").split("&")}}
+        self.erase([] if ids is None else ids | gone, scopes)
 
     def close(self) -> None:
         """Write nothing more, and let others open the folder."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from ..errors import StoreError, UsageError
 from ..spec import Codes
 
-__all__ = ["SCOPES", "Change", "Item", "check_words", "known_media"]
+__all__ = ["Change", "Item", "best_first", "check_words", "checked_id", "checked_scope", "known_media", "plain"]
 
 SCOPES = ("user_id", "agent_id", "run_id")
 MARK = re.compile(r"<([^<>]+) ([0-9a-f]{12})>(?: |$)")  # stands for a medium in the text that mem0 keeps
@@ -121,6 +122,33 @@ class Change:
 def known_media(item: Item) -> dict[str, Codes]:
     """What `Change.read` needs: the codes that a memory has and had."""
     return {_key(codes)[:12]: codes for codes in (*item.past, item.codes) if codes}
+
+
+def checked_scope(*values: str | None) -> dict[str, str]:
+    """By mem0's names; raises UsageError on what mem0 would change, or take for everyone's."""
+    given = {name: value for name, value in zip(SCOPES, values, strict=True) if value is not None}
+    for name, value in given.items():
+        if not isinstance(value, str) or not value or value == "*" or any(map(str.isspace, value)):
+            raise UsageError(f"{name[:-3]}={value!r}: expected a name without spaces, and not '*'")
+    return given
+
+
+def best_first(items: Iterable[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: -item.score)
+
+
+def checked_id(given: str | Item) -> str:
+    try:
+        return str(uuid.UUID(given.id if isinstance(given, Item) else given))
+    except (ValueError, AttributeError, TypeError):
+        raise UsageError(f"{given!r} is no id of a memory") from None
+
+
+def plain(about: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps(dict(about), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"about={about!r}: expected a table that JSON can hold ({error})") from None
 
 
 def _key(codes: Codes) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +16,7 @@ from ..errors import CodesError, StoreError, UsageError, first_line
 from ..multimodal import Medium, Multimodal
 from ..spec import Codes
 from .backend import Backend
-from .item import SCOPES, Change, Item, check_words, known_media
+from .item import Change, Item, best_first, check_words, checked_id, checked_scope, known_media, plain
 from .rules import TIERS, Ask, Decision, Rules
 from .vectors import of_codes
 
@@ -40,7 +38,7 @@ class Memory:
 
     def within(self, *, user: str | None = None, agent: str | None = None, run: str | None = None) -> Memory:
         """A narrower scope of the same folder: `memory.within(run="today")`."""
-        given = _scope(user, agent, run)
+        given = checked_scope(user, agent, run)
         if any(self.scope.get(name, value) != value for name, value in given.items()):
             raise UsageError(f"{given} is not within {self.scope}")
         return Memory(self._store, self._multimodal, {**self.scope, **given}, self._rules)
@@ -55,7 +53,7 @@ class Memory:
             words, codes = self._read(what)
             now = datetime.now(UTC)
             tier = choice("tier", tier or ("short" if "run_id" in self.scope else "mid"), TIERS)
-            new = Item(words or "", codes, tier=tier, seen=now, about=_plain(about or {}), scope=self.scope)
+            new = Item(words or "", codes, tier=tier, seen=now, about=plain(about or {}), scope=self.scope)
             if equal := self._equal(new):
                 return self._again(mem0, equal, new)
             similar = self._similar(new) if self._rules.decide else []
@@ -74,7 +72,7 @@ class Memory:
     def get(self, id: str | Item) -> Item:
         """A memory by its id."""
         with self._store.working("nothing was found") as mem0:
-            id = _id(id)
+            id = checked_id(id)
             row = mem0.get(id)
             if row is None or not self.scope.items() <= row.items():
                 raise UsageError(f"no memory {id} in the scope {self.scope}")
@@ -100,7 +98,7 @@ class Memory:
                 raise UsageError("search by words or by a medium, one at a time")
             now = now or datetime.now(UTC)
             found = self._nearest(Item(words or "", codes), whole("limit", limit, 1, 1000) * 2 + 20, about)
-            return _best(replace(item, score=self._rules.faded(item, now)) for item in found)[:limit]
+            return best_first(replace(item, score=self._rules.faded(item, now)) for item in found)[:limit]
 
     def update(self, id: str | Item, what: What | None = None, *, tier: str | None = None, about: Any = None) -> None:
         """Give a memory new words, another medium (the history keeps the old one), tier, or `about`."""
@@ -108,12 +106,12 @@ class Memory:
             old = self.get(id)
             words, codes = (None, None) if what is None else self._read(what)
             self._change(mem0, old, words, codes, tier=choice("tier", tier or old.tier, TIERS),
-                         about=dict(old.about) if about is None else _plain(about))  # fmt: skip
+                         about=dict(old.about) if about is None else plain(about))  # fmt: skip
 
     def history(self, id: str | Item) -> list[Change]:
         """What became of a memory, oldest first, with the pictures and sounds that it had; also once it is deleted."""
         with self._store.working("nothing was found") as mem0:
-            rows = mem0.history(_id(id))
+            rows = mem0.history(checked_id(id))
             whose = {part for row in rows for part in (row["actor_id"] or "").split("&")}
             if rows and rows[-1]["is_deleted"] and {*self._store.scope_name(self.scope).split("&")} <= whose:
                 return [Change.read(row, {}) for row in rows]
@@ -146,18 +144,14 @@ class Memory:
             item = self.get(id)
             mem0.delete(item.id)
             if erase:
-                self._erase([item.id], [self._store.scope_name(item.scope)])
+                self._store.erase([item.id], [self._store.scope_name(item.scope)])
 
     def delete_all(self, *, erase: bool = False) -> None:
         """Forget all memories of the scope, and its raw messages; with `erase` also from the history and the files."""
         with self._store.working("not all may be deleted") as mem0:
-            rows = mem0.db.connection.execute("SELECT DISTINCT session_scope FROM messages").fetchall()
-            ours = {*self._store.scope_name(self.scope).split("&")}
-            scopes = [scope for (scope,) in rows if ours <= {*scope.split("&")}]
-            actors = mem0.db.connection.execute("SELECT DISTINCT memory_id, actor_id FROM history").fetchall()
-            ids = {id for id, actor in actors if ours <= {*(actor or "").split("&")}} | {i.id for i in self.get_all()}
+            ids = {item.id for item in self.get_all()}
             mem0.delete_all(**self.scope)
-            self._erase(ids if erase else [], scopes)
+            self._store.erase_scope(self.scope, ids if erase else None)
 
     def reset(self, *, everyone: bool = False) -> None:
         """Empty the whole folder. Raises UsageError where it holds other scopes' memories, unless told `everyone`."""
@@ -166,7 +160,7 @@ class Memory:
             if not everyone and len(held) > len(self.get_all()):
                 raise UsageError("other scopes have memories here: delete_all() takes yours, everyone=True takes all")
             mem0.reset()
-            self._store.forget([])
+            self._store.erase([], [])
 
     def close(self) -> None:
         """Let others open the folder; every scope of it is closed."""
@@ -234,7 +228,7 @@ class Memory:
         """For rules: of exactly this scope, by the medium and by the words."""
         queries = [Item("", new.codes)] * bool(new.codes) + [Item(new.words)] * bool(new.words)
         found = {one.id: one for query in reversed(queries) for one in self._nearest(query, 10, {})}
-        return _best(one for one in found.values() if one.scope == self.scope)[:10]
+        return best_first(one for one in found.values() if one.scope == self.scope)[:10]
 
     def _carry_out(self, mem0: Any, decisions: Sequence[Decision], new: Item) -> str | None:
         """The id of what the new is part of, if of any."""
@@ -288,11 +282,6 @@ class Memory:
                     raise StoreError(f"memory {old.id} is changed, but not its history ({error})") from error
                 raise
 
-    def _erase(self, ids: Any, scopes: Sequence[str]) -> None:
-        rows = [("DELETE FROM history WHERE memory_id = ?", (id,)) for id in ids]
-        rows += [("DELETE FROM messages WHERE session_scope = ?", (scope,)) for scope in scopes]
-        self._store.forget(rows) if rows else None
-
 
 def load_memory(
     folder: str | Path, multimodal: Multimodal, *, user: str | None = None, agent: str | None = None,
@@ -309,36 +298,9 @@ def load_memory(
     """
     if not isinstance(multimodal, Multimodal) or not isinstance(rules or Rules(), Rules):
         raise UsageError("load_memory(folder, multimodal): expected what load_multimodal returns, and rules=Rules(…)")
-    if not (scope := _scope(user, agent, run)):
+    if not (scope := checked_scope(user, agent, run)):
         raise UsageError("whose memory? give user=, agent= or run=")
     rules = rules or Rules()
     backend = Backend(Path(folder), words, llm, mem0 or {})
     own = tuple(Ask(backend.mem0.llm) if rule == Ask() else rule for rule in rules.decide)
     return Memory(backend, multimodal, scope, replace(rules, decide=own))
-
-
-def _scope(*values: str | None) -> dict[str, str]:
-    """By mem0's names; raises UsageError on what mem0 would change, or take for everyone's."""
-    given = {name: value for name, value in zip(SCOPES, values, strict=True) if value is not None}
-    for name, value in given.items():
-        if not isinstance(value, str) or not value or value == "*" or any(map(str.isspace, value)):
-            raise UsageError(f"{name[:-3]}={value!r}: expected a name without spaces, and not '*'")
-    return given
-
-
-def _best(items: Iterable[Item]) -> list[Item]:
-    return sorted(items, key=lambda item: -item.score)
-
-
-def _id(given: str | Item) -> str:
-    try:
-        return str(uuid.UUID(given.id if isinstance(given, Item) else given))
-    except (ValueError, AttributeError, TypeError):
-        raise UsageError(f"{given!r} is no id of a memory") from None
-
-
-def _plain(about: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return json.loads(json.dumps(dict(about), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"about={about!r}: expected a table that JSON can hold ({error})") from None
