@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,8 @@ def files(folder: Path) -> dict[str, bytes]:
         lambda memory: memory.search(["a", shown(1)]),
         lambda memory: memory.link(memory.add("a"), " ", memory.add("b")),
         lambda memory: memory.get_all(place="*"),
+        lambda memory: memory.search("a", now=datetime(2026, 1, 1)),
+        lambda memory: [memory.add([shown(1), f"{number}" * 40_000]) for number in range(2)],  # one below the other
         lambda memory: load_memory("x", any2any()),
         lambda memory: load_memory("x", "mini", user="a"),
     ],

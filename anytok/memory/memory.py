@@ -97,6 +97,8 @@ class Memory:
             if words is not None and codes is not None:
                 raise UsageError("search by words or by a medium, one at a time")
             now = now or datetime.now(UTC)
+            if not isinstance(now, datetime) or now.tzinfo is None:
+                raise UsageError(f"now={now!r}: expected a datetime with a time zone")
             found = self._nearest(Item(words or "", codes), whole("limit", limit, 1, 1000) * 2 + 20, about)
             return best_first(replace(item, score=self._rules.faded(item, now)) for item in found)[:limit]
 
@@ -271,7 +273,8 @@ class Memory:
 
     def _change(self, mem0: Any, old: Item, words: str | None = None, codes: Any = None, **fields: Any) -> None:
         past = (*old.past, old.codes) if codes and old.codes and codes != old.codes else old.past
-        new = replace(old, words=old.words if words is None else words, codes=codes or old.codes, past=past, **fields)
+        words = old.words if words is None else check_words(words)
+        new = replace(old, words=words, codes=codes or old.codes, past=past, **fields)
         if new.key != old.key and (other := self._equal(new)) and other.id != old.id:
             raise UsageError(f"memory {other.id} is equal to that already: delete one of the two")
         with self._embedding(new) as text:
