@@ -1,4 +1,4 @@
-# `make demo` to see it, `make test` to trust it. Both need Python >= 3.11 and nothing else.
+# `make demo` to see it, `make check` while you work, `make test` to trust it. They need Python >= 3.11 and nothing else.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -6,8 +6,20 @@ PIP     = $(BIN)/python -m pip --disable-pip-version-check install -q -c constra
 # Two test processes on two cores are faster than two threads in one; -n auto follows the machine.
 WORKERS ?= auto
 
-.PHONY: test lowest demo docs clean
+# What `make check` leaves to `make test`: whole jobs, training, the command line on models, and models of some size.
+LONG := $(foreach name,benchmarks base_install cli_jobs cli_measure codec_parity contract_audio demo generation_stream \
+	gpu jobs multimodal_golden seed training vocab_shards weights,--ignore-glob='tests/test_$(name)*.py')
 
+.PHONY: check test lowest demo docs clean
+
+# The inner loop: rules, types, documents, the contract on the small models, and one item of each parametrised law.
+check: export OMP_NUM_THREADS = 1
+check: $(VENV)/test.done
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --one-of-each $(LONG)
+
+# All of it. With ANYTOK_KERNELS=avx2, say, or portable, as on a CPU with that build of the kernels, or with none.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.done
 	$(BIN)/ruff check .

@@ -35,7 +35,6 @@ ROOT = Path(__file__).parent.parent
 EXTRAS = {  # of pyproject.toml, each with what it is for
     "media": "m4a, mp4 and webm sound; HEIC pictures; the soxr resampler",
     "hf": "Hugging Face text tokenizers and language models",
-    "jobs": "tables and data at URLs, in dataset jobs",
     "ray": "dataset jobs on a Ray cluster",
     "memory": "a memory that keeps media as codes, on mem0",
     "eval": "STOI, a measure of how intelligible speech is",

@@ -95,3 +95,33 @@ def test_a_damaged_dataset_is_named(tmp_path, name, damage):
         path.write_bytes(b"[1]" if damage == "list" else path.read_bytes()[:100])
     with pytest.raises(JobError, match=r"/ds( |/)"):
         listed(tmp_path / "ds", kind="hf")
+
+
+def test_cells_that_python_cannot_hold_cost_their_rows_and_offsets_that_lead_astray_the_dataset(tmp_path):
+    import numpy as np
+    import pyarrow as pa
+
+    strings = pa.StringArray.from_buffers(
+        3, pa.py_buffer(np.array([0, 4, 6, 10], np.int32)), pa.py_buffer(b"good\xff\xfeokay")
+    )
+    days = pa.array([0, 0, 10**9], pa.int32()).cast(pa.date32())
+    media = pa.array([wav_bytes(tmp_path / "one.wav", 600, 1)] * 3, pa.binary())
+    folder = tmp_path / "ds"
+    folder.mkdir()
+    (folder / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
+    (folder / "dataset_info.json").write_text("{}")
+
+    def write(text) -> None:
+        table = pa.table({"audio": media, "text": text, "day": days})
+        with pa.ipc.new_stream(str(folder / "data.arrow"), table.schema) as out:
+            out.write_table(table)
+
+    write(strings)
+    first, second, third = listed(folder, kind="hf")
+    assert (first.text, first.meta, first.place[0]) == ("good", {"day": "1970-01-01"}, "hf")
+    assert "row 1, column 'text': its value cannot be read" in second.place[2]
+    assert "row 2, column 'day': its value cannot be read" in third.place[2]
+    astray = pa.py_buffer(np.array([0, 4, 2**30, 10], np.int32))
+    write(pa.StringArray.from_buffers(3, astray, pa.py_buffer(b"good and okay")))
+    with pytest.raises(JobError, match=r"/ds is no readable dataset \(ArrowInvalid"):
+        listed(folder, kind="hf")

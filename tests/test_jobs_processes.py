@@ -59,7 +59,7 @@ def test_a_reader_that_cannot_be_started_stops_the_job(monkeypatch):
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 3e6, 0.0])
 def test_times_that_no_system_can_wait_for_are_refused(seconds):
     for name in ("item_seconds", "batch_seconds"):
-        with pytest.raises(UsageError, match=f"{name}={seconds}: expected seconds above 0, 1000000 at most"):
+        with pytest.raises(UsageError, match=f"{name}={seconds}: expected a number, above 0, 1000000 at most"):
             RunConfig(**{name: seconds})
 
 

@@ -191,6 +191,7 @@ def test_the_audit_reads_all_sinks(made):
 
 def test_a_large_vocabulary_gets_wider_integers(tmp_path):
     write_png(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "a.txt").write_text("a caption")
     job = make_job(tmp_path / "in", tmp_path / "out", vocabulary_file(tmp_path / "v.json", 200_000))
     run_job(job)
     ids = read_megatron(tmp_path / "out" / "megatron" / "000000")[0]
@@ -226,6 +227,7 @@ def test_loudness_that_ids_cannot_hold_is_found_before_anything_is_frozen(tmp_pa
 
 def test_a_vocabulary_without_ids_for_the_tokenizers_is_refused_before_anything_is_frozen(tmp_path):
     write_png(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "a.txt").write_text("a caption")
     job = make_job(tmp_path / "in", tmp_path / "out", "anygpt")
     for ask in (run_job, plan_job):
         with pytest.raises(UsageError, match="the vocabulary anygpt has no ids for fake-image"):

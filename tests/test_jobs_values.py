@@ -6,6 +6,7 @@ import csv
 import datetime
 import json
 import math
+import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from job_corpus import listed, opened, rows, speech_job, wav_bytes, write_wav
 
 from anytok.errors import JobError, MediaError, UsageError
 from anytok.jobs import run_job
-from anytok.jobs.config import SinkConfig
+from anytok.jobs.config import SinkConfig, SourceConfig
 from anytok.jobs.fetch import fetch
 from anytok.jobs.items import Item
 
@@ -135,6 +136,50 @@ def test_a_cell_that_python_cannot_hold_costs_its_row_alone(tmp_path, column, ce
     assert (status.written, status.failures) == (2, {"bad_cell": 1})
     [failure] = map(json.loads, (tmp_path / "out" / "failures.jsonl").read_text().splitlines())
     assert failure["message"].startswith(f"{path}, row 1, column '{column}': its value cannot be read (")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_bytes_that_are_no_text_cost_the_row_they_are_in(tmp_path, kind):
+    write_wav(tmp_path / "a.wav", 600)
+    os.link(tmp_path / "a.wav", os.fsencode(tmp_path) + b"/n\xff.wav")
+    rows = [(b"a.wav", b"good", b"x"), (b"n\xff.wav", b"bad\xff", b"x"), (b"a.wav", b"good", b"\xe9t\xe9")]
+    if kind == "jsonl":
+        lines = [
+            b'{"path": "%s", "text": "%s", "speaker": "%s", "key": "%d"}' % (*row, n) for n, row in enumerate(rows)
+        ]
+    else:
+        mark = b"," if kind == "csv" else b"\t"
+        head = mark.join((b"path", b"text", b"speaker", b"key"))
+        lines = [head, *(mark.join((*row, b"%d" % number)) for number, row in enumerate(rows))]
+    (tmp_path / f"list.{kind}").write_bytes(b"\n".join(lines))
+    first, second, third = listed(tmp_path / f"list.{kind}")
+    assert first.text == "good" and fetch(first) == str(tmp_path / "a.wav")
+    for item, where in ((second, "row 2, column 'text'"), (third, "row 3, column 'speaker'")):
+        with pytest.raises(MediaError, match=rf"list.{kind}, {where}: no Unicode text"):
+            fetch(item)
+    assert second.num_bytes == first.num_bytes, "its path is found"
+    (tmp_path / f"list.{kind}").write_text("path\na.wav\n", "utf-16")
+    with pytest.raises(JobError, match="is written in UTF-16: save it as UTF-8"):
+        listed(tmp_path / f"list.{kind}")
+
+
+def test_a_bad_caption_in_a_folder_goes_to_the_ledger_and_is_taken_up_when_mended(tmp_path):
+    for name in ("a", "b", "c", "d"):
+        write_wav(tmp_path / "in" / f"{name}.wav", 600)
+        (tmp_path / "in" / f"{name}.txt").write_text(name)
+    (tmp_path / "in" / "b.txt").write_bytes(b"\xff\xfeb\0")
+    (tmp_path / "in" / "c.txt").unlink()
+    os.mkfifo(tmp_path / "in" / "c.txt")
+    job = speech_job(tmp_path / "in", tmp_path / "out", max_failure_rate=0.5)
+    job = job.override(sources=(SourceConfig(str(tmp_path / "in"), text_suffix=".txt"),))
+    status = run_job(job)
+    assert (status.written, status.failures) == (2, {"bad_text": 2})
+    (tmp_path / "in" / "b.txt").write_text("mended")
+    status = run_job(job, retry_failed=True)
+    assert (status.written, status.failures) == (3, {"bad_text": 1})
+    assert {key: row["text"] for key, row in rows(tmp_path / "out").items()} == {
+        "a.wav": "a", "b.wav": "mended", "d.wav": "d",
+    }  # fmt: skip
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path):

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -87,6 +88,17 @@ def test_the_order_of_mixing_and_resampling_matters() -> None:
     before, after = (prepare(Audio(WAVE, 44100), _sound(f"mean-{when}:transform")) for when in ("before", "after"))
     assert isinstance(before, Audio) and isinstance(after, Audio)
     assert 0 < np.abs(before.wave - after.wave).max() < 1e-6
+
+
+def test_the_option_is_named_where_the_only_channel_that_is_taken_is_silent() -> None:
+    source = Audio(np.concatenate([np.zeros((1, 16000), np.float32), tone()]), 16000)
+    with pytest.warns(UserWarning, match='channels="mean"'):
+        silent = prepare(source, _sound("first:functional"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mixed = prepare(source, _sound("mean-before:functional"))
+    assert isinstance(silent, Audio) and isinstance(mixed, Audio)
+    assert not silent.wave.any() and np.array_equal(mixed.wave, tone() / 2)
 
 
 def test_stereo() -> None:

@@ -31,7 +31,6 @@ RETIRED_IN_MODELS = {
     "few": "largest batch for int24",
     "near": "candidates",
     "dots": "gemv",
-    "pieces": "spill buffer",
     "recorded": "cuda graph",
     "calls": "library",
     "look": "encode_image",

@@ -20,7 +20,7 @@ from .failures import Failure
 from .items import Item, key_hash
 from .plan import Plan
 from .shard import TALLY, digest
-from .status import open_failures, open_job
+from .status import LEDGER, ledger_lines, open_failures, open_job
 from .urls import is_url
 from .worker import Worker
 
@@ -62,6 +62,7 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
     audit = _Audit(plan, store, job, folder)
     audit.lists()
     audit.shards()
+    audit.ledger()
     if one_in:
         audit.encode_again(one_in, device)
     failed = len(open_failures(plan, store)) if not audit.anew else 0
@@ -88,7 +89,7 @@ class _Audit:
         self._plan, self._store, self._config, self._folder = plan, store, config, folder
         self.written, self.files, self.reencoded = 0, 0, 0
         self.problems: list[str] = []
-        self.lists_are_damaged = False
+        self.lists_are_damaged, self.ledger_is_wrong = False, False
         self.anew: set[int] = set()  # shards that are not there, or damaged
         self.laid_out_wrong: set[int] = set()  # shards whose copies for readers are not what they were
 
@@ -126,11 +127,19 @@ class _Audit:
                 self.problems.append(f"shard {shard}: {found.problem}")
         note_damage(self._store, (self.anew - set(missing)) | self.laid_out_wrong)
 
+    def ledger(self) -> None:
+        """The failures as a reader finds them, once all shards are there."""
+        path = self._store.folder.parent / LEDGER
+        if self.anew or (path.is_file() and path.read_bytes() == b"".join(ledger_lines(self._plan, self._store))):
+            return
+        self.ledger_is_wrong = True
+        self.problems.append(f"{path} is not the ledger of these shards")
+
     def repair(self) -> str:
         """What mends the damage that was found."""
         if self.lists_are_damaged:
             return "what was planned is lost: start anew in another folder"
-        if not self.anew and not self.laid_out_wrong:
+        if not (self.anew or self.laid_out_wrong or self.ledger_is_wrong):
             return ""
         shards = ", ".join(map(str, sorted(self.anew)))
         anew = f"makes shards {shards} anew and " if self.anew else ""

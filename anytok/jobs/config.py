@@ -32,7 +32,8 @@ class SourceConfig:
 
     `modality` may be left out where the file suffix decides: pictures are "image", sound belongs to the job's
     only audio tokenizer. `columns` renames what manifests and tables call things: `key`, `path`, `media`,
-    `text`, `modality`. `text_suffix` (folders, globs) names the caption file beside a medium, such as ".txt".
+    `text`, `modality`; "" is for none. `text_suffix` (folders, globs, tars) names the caption file beside a medium,
+    such as ".txt". A column or suffix that is named must be there.
     `quotes` False takes quotes in a .csv or .tsv as the text they are, which some corpora never put around a field.
     """
 
@@ -40,7 +41,7 @@ class SourceConfig:
     kind: SourceKind = ""
     modality: str = ""
     name: str = ""  # keys begin with it where a job has several sources
-    columns: Mapping[Column, Text] = field(default_factory=dict)
+    columns: Mapping[Column, str] = field(default_factory=dict)
     text_suffix: str = ""
     split: str = ""  # of a Hugging Face dataset
     quotes: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ..errors import MediaError
 from .values import reason_of
 
 __all__ = ["Failure"]
@@ -28,5 +29,18 @@ class Failure:
 
     @classmethod
     def of(cls, kind: str, error: BaseException) -> Failure:
-        """The failure that somebody's exception is."""
+        """The failure that an exception of anybody's is."""
         return cls(kind, reason_of(error))
+
+    @classmethod
+    def in_reading(cls, error: BaseException) -> Failure:
+        """The failure that an exception is which came of reading or decoding an item."""
+        if isinstance(error, MediaError):
+            return cls(error.kind, error.detail)
+        if isinstance(error, MemoryError):
+            return cls("out_of_memory", "decoding it needs more memory than a reader may have")
+        if isinstance(error, FileNotFoundError):
+            return cls("missing", "no such file")
+        if isinstance(error, OSError):
+            return cls("unreadable", f"cannot be read ({error.strerror or reason_of(error)})")
+        return cls.of("undecodable", error)

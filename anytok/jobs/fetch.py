@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import MediaError
+from .failures import Failure
 from .items import Item, same_version
 from .sources.dataset import dataset_version, open_dataset
 from .urls import is_url, local_path, open_url, size_and_stamp, version_of
@@ -19,6 +20,16 @@ MAX_BYTES = 4 * 2**30  # of one medium that is read into memory
 
 def fetch(item: Item) -> str | bytes:
     """The item's path (local files) or bytes. Raises MediaError: `changed` if the file is not the planned one."""
+    try:
+        return _fetched(item)
+    except MediaError:
+        raise
+    except Exception as error:  # libraries raise many classes on damaged containers
+        failure = Failure.in_reading(error)
+        raise MediaError(failure.kind, failure.message, item.key) from error
+
+
+def _fetched(item: Item) -> str | bytes:
     if item.place and item.place[0] == "unusable":
         _, kind, reason = item.place
         raise MediaError(kind, reason, item.key)

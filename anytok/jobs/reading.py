@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ..errors import JobError, MediaError
+from ..errors import JobError
 from ..spec import Spec
 from .child import Child
 from .failures import Failure
@@ -136,16 +136,8 @@ def read(item: Item, spec: Spec) -> Any:
 
     try:
         return prepare(fetch(item), spec)
-    except MediaError as error:
-        return Failure(error.kind, error.detail)
-    except MemoryError:
-        return Failure("out_of_memory", "decoding it needs more memory than a reader may have")
-    except FileNotFoundError:
-        return Failure("missing", "no such file")
-    except OSError as error:
-        return Failure("unreadable", f"cannot be read ({error.strerror or reason_of(error)})")
     except Exception as error:
-        return Failure.of("undecodable", error)
+        return Failure.in_reading(error)
 
 
 def _limit_memory() -> None:

@@ -15,7 +15,7 @@ from .items import Item
 from .plan import Plan, load_plan
 from .views import is_published
 
-__all__ = ["JobStatus", "failed_items", "job_status", "open_job", "write_ledger"]
+__all__ = ["JobStatus", "failed_items", "job_status", "ledger_lines", "open_job", "write_ledger"]
 
 LEDGER = "failures.jsonl"
 
@@ -95,5 +95,10 @@ def failed_items(plan: Plan, store: Store) -> Iterator[Item]:
 
 def write_ledger(plan: Plan, store: Store) -> None:
     """Write OUT/failures.jsonl anew: key, kind, message, when, and where in the plan."""
-    lines = (json.dumps(failure, ensure_ascii=False) + "\n" for failure in open_failures(plan, store))
-    write_aside(store.folder.parent, LEDGER, (line.encode("utf-8", "backslashreplace") for line in lines))
+    write_aside(store.folder.parent, LEDGER, ledger_lines(plan, store))
+
+
+def ledger_lines(plan: Plan, store: Store) -> Iterator[bytes]:
+    """What OUT/failures.jsonl holds once all shards are done."""
+    for failure in open_failures(plan, store):
+        yield (json.dumps(failure, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from ..errors import AnytokError
+from ..errors import AnytokError, first_line
 
 __all__ = ["MAX_TEXT", "Unreadable", "ValueRefused", "caption", "load_json", "plain", "reason_of", "text_of", "to_json"]
 
@@ -57,12 +57,14 @@ def plain(value: Any) -> Any:
 
     Bytes become text where they are UTF-8, else their hexadecimal digits, or above 64 bytes their number and SHA-256;
     dates ISO 8601, durations seconds, decimals text; and since JSON has no such numbers, "NaN", "Infinity" and
-    "-Infinity" text. Raises ValueRefused for anything else.
+    "-Infinity" text. Raises ValueRefused for anything else, and for text that UTF-8 cannot hold.
 
     >>> plain({"x": [1, float("nan"), b"\\xff", Decimal("1.50")]})
     {'x': [1, 'NaN', {'hex': 'ff'}, '1.50']}
     """
-    if value is None or isinstance(value, str | int):
+    if isinstance(value, str):
+        return _unicode(value)
+    if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else _NOT_FINITE[str(value)]
@@ -75,7 +77,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, Decimal | UUID):
         return str(value)
     if isinstance(value, Mapping):
-        return {name if isinstance(name, str) else to_json(plain(name)): plain(one) for name, one in value.items()}
+        return {
+            _unicode(name) if isinstance(name, str) else to_json(plain(name)): plain(one) for name, one in value.items()
+        }
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     raise ValueRefused(value.reason if isinstance(value, Unreadable) else f"a {type(value).__name__} is no JSON")
@@ -110,14 +114,14 @@ def caption(data: bytes) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Type and first line of what somebody's code has raised; of our own errors, which are written to be read, all."""
+    name = type(error).__name__
     try:
-        text = str(error).strip()
-    except Exception:
-        text = ""
-    if isinstance(error, AnytokError | ValueRefused) and text:
-        return text
-    first = next(iter(text.splitlines()), "")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+        if isinstance(error, AnytokError | ValueRefused):
+            return str(error).strip() or name
+        first = first_line(error)
+    except Exception:  # it cannot even say what it is
+        return name
+    return name if first == name else f"{name}: {first}"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -138,7 +142,7 @@ def _unicode(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueRefused(f"no Unicode text (half a surrogate pair at character {error.start})") from error
+        raise ValueRefused(f"no Unicode text ({text[error.start]!r} at character {error.start})") from error
     return text
 
 

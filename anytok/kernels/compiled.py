@@ -128,10 +128,11 @@ class Compiled:
         packed = self.pack_plain(entries_knd.flatten(0, 1)).view(books, count + missing, depth)
         return Codebooks(packed, bias_kn, entries_knd.contiguous())
 
-    def quantize(self, codebooks: Codebooks, latents_td: Tensor) -> Tensor:
+    def quantize(self, codebooks: Codebooks, latents_td: Tensor, count: int) -> Tensor:
         """Codes [k, t], int64, of float32 latents, by residual vector quantization (arXiv 2107.03312, section III-C):
-        each codebook's nearest entry to what those before have left, the first among equals."""
-        packed, bias_kn, entries_knd = codebooks
+        the nearest entry of each of the first `count` codebooks to what those before have left, the first among
+        equals."""
+        packed, bias_kn, entries_knd = (of_all[:count] for of_all in codebooks)
         books, entries, depth = entries_knd.shape
         assert packed.shape == entries_knd.shape and bias_kn.shape == (books, entries) and entries % self.block == 0
         assert _size(packed, bias_kn, entries_knd, latents_td) == 4 and latents_td.shape[1] == depth

@@ -33,8 +33,8 @@ class Linear:
 
 
 class Conv:
-    """A convolution without padding, as a product of windows, in the bias's type: [t, i] → [(t - span) // stride + 1,
-    o], where span = (kernel - 1) * dilation + 1."""
+    """A convolution without padding, as a product of windows: [t, i] → [(t - span) // stride + 1, o], in the bias's
+    type, where span = (kernel - 1) * dilation + 1."""
 
     def __init__(self, weights: Weights, bias_o: Tensor, stride: int = 1, dilation: int = 1) -> None:
         self._kernels = serving(bias_o.device)
@@ -76,7 +76,7 @@ class NormedConv(Conv):
 class Lstm:
     """One LSTM layer in one direction, of the four weights of nn.LSTM, float32 or bfloat16.
 
-    States have `units` channels: the layer's own, `width`, filled up to whole registers with units that stay zero.
+    States have `units` channels: the layer's own, `width`, padded to whole registers with units that stay zero.
     """
 
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
@@ -111,4 +111,4 @@ class Search:
 
     def __call__(self, latents_td: Tensor, num_codebooks: int) -> Tensor:
         """float32 latents → codes [k, t], int64, of the first `num_codebooks`."""
-        return self._kernels.quantize(self._codebooks.first(num_codebooks), latents_td)
+        return self._kernels.quantize(self._codebooks, latents_td, num_codebooks)

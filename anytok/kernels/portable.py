@@ -2,9 +2,10 @@
 
 The same functions as in compiled.py, which says what each computes; `packed` weights are opaque in both. On a CPU a
 row's bits must not depend on the rows beside it or on the number of threads, and torch's libraries choose their order
-of summation by shape. So every product has one shape, ROWS rows (the last ones filled up with zeros) and a multiple of
-COLUMNS outputs, and elementwise functions run on whole vectors in one thread. That is slow, and right
-(tests/test_kernel_layers.py). bfloat16 is computed in float32 and rounded once, at the cost of float32.
+of summation by shape. So all products of a layer have one shape: a number of rows that only its size decides, the last
+ones padded with zeros, and a multiple of COLUMNS outputs. Elementwise functions run on whole vectors in one thread.
+That is slow, and right (tests/test_kernel_layers.py). bfloat16 is computed in float32 and rounded once, at the cost of
+float32.
 
 On other devices nothing rests on single bits, and torch's own product of all rows serves.
 """
@@ -22,7 +23,7 @@ from .weights import Weights
 
 __all__ = ["Codebooks", "Portable", "moments_of_batch"]
 
-ROWS, LSTM_ROWS = 64, 16  # of each product
+ROWS, LSTM_ROWS = (64, 1024), 8  # of each product: of the largest and the smallest layers; of a step
 COLUMNS = 32  # with other numbers of outputs, three threads were seen to sum in another order than one
 PIECE = 1 << 14  # numbers of an elementwise function: torch splits no fewer than twice as many among threads
 
@@ -33,9 +34,6 @@ class Codebooks(NamedTuple):
     packed: Tensor
     bias_kn: Tensor
     entries_knd: Tensor
-
-    def first(self, count: int) -> Codebooks:
-        return Codebooks(*(of_all[:count] for of_all in self))
 
 
 class Portable:
@@ -59,26 +57,36 @@ class Portable:
             return F.linear(rows_ti, packed, bias_o.to(rows_ti.dtype))
         bias_o, outputs = F.pad(bias_o, (0, len(packed) - len(bias_o))), len(bias_o)
         made_to = rows_ti.new_empty(len(rows_ti), outputs)
-        for begin in range(0, len(rows_ti), ROWS):
-            made_to[begin : begin + ROWS] = _product(packed, bias_o, rows_ti[begin : begin + ROWS], ROWS)[:, :outputs]
+        count = max(ROWS[0], min(ROWS[1], (1 << 21) // packed.numel()))
+        for begin in range(0, len(rows_ti), count):
+            block_ti = rows_ti[begin : begin + count]
+            product_to = F.linear(_filled(block_ti.float(), count), packed, bias_o)
+            made_to[begin : begin + count] = product_to[: len(block_ti), :outputs]
         return made_to
 
     def lstm(self, packed: Tensor, inputs_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
-        for clips in torch.arange(len(cell_bc)).split(LSTM_ROWS):
-            rows = slice(int(clips[0]), int(clips[-1]) + 1)
-            states = hidden_tbc.unbind()
-            for inputs_bg, before_bc, after_bc in zip(inputs_tbg, states, states[1:], strict=False):
-                recurrent_bg = _product(packed, None, before_bc[rows], LSTM_ROWS)[:, : inputs_bg.shape[1]]
-                _update_cell(recurrent_bg.float() + inputs_bg[rows], cell_bc[rows], after_bc[rows])
+        packed = packed.float()  # on other devices it is in the layer's type
+        for begin in range(0, len(cell_bc), LSTM_ROWS):
+            rows = slice(begin, begin + LSTM_ROWS)
+            inputs = _filled(inputs_tbg[:, rows].float(), LSTM_ROWS)
+            hidden_bc, now_bc = (_filled(one.float(), LSTM_ROWS) for one in (hidden_tbc[0, rows], cell_bc[rows]))
+            for inputs_bg, after_bc in zip(inputs, hidden_tbc[1:, rows], strict=True):
+                gates_bg = F.linear(hidden_bc, packed)[:, : inputs.shape[2]] + inputs_bg
+                i_bc, f_bc, _, o_bc = _elementwise(torch.sigmoid, gates_bg).chunk(4, dim=1)
+                g_bc = _elementwise(torch.tanh, gates_bg.chunk(4, dim=1)[2])
+                now_bc = f_bc * now_bc + i_bc * g_bc
+                hidden_bc = (o_bc * _elementwise(torch.tanh, now_bc)).to(after_bc.dtype).float()
+                after_bc.copy_(hidden_bc[: len(after_bc)])
+            cell_bc[rows] = now_bc[: len(cell_bc[rows])]
 
     def pack_codebooks(self, entries_knd: Tensor) -> Codebooks:
         bias_kn = torch.stack([-0.5 * entries_nd.square().sum(1) for entries_nd in entries_knd])
         packed = torch.stack([self.pack_plain(entries_nd) for entries_nd in entries_knd])
         return Codebooks(packed, bias_kn, entries_knd)
 
-    def quantize(self, codebooks: Codebooks, latents_td: Tensor) -> Tensor:
+    def quantize(self, codebooks: Codebooks, latents_td: Tensor, count: int) -> Tensor:
         codes = []
-        for packed, bias_n, entries_nd in zip(*codebooks, strict=True):
+        for packed, bias_n, entries_nd in zip(*(of_all[:count] for of_all in codebooks), strict=True):
             codes.append(self.products(packed, bias_n, latents_td).argmax(1))
             latents_td = latents_td - entries_nd[codes[-1]]
         return torch.stack(codes)
@@ -110,25 +118,16 @@ def moments_of_batch(signal_btc: Tensor, length_b: Tensor) -> tuple[Tensor, Tens
     return mean_b, (square_b - mean_b.square()).clamp_min(0)
 
 
-def _product(packed: Tensor, bias_o: Tensor | None, rows_ti: Tensor, count: int) -> Tensor:
-    """Up to `count` rows, multiplied as so many."""
-    if not rows_ti.is_cpu:
-        return F.linear(rows_ti, packed, bias_o)
-    full_ti = F.pad(rows_ti.float(), (0, 0, 0, count - len(rows_ti))).contiguous()
-    return F.linear(full_ti, packed, bias_o)[: len(rows_ti)]
-
-
-def _update_cell(gates_bg: Tensor, cell_bc: Tensor, hidden_bc: Tensor) -> None:
-    """c' = f c + i g and h' = o tanh(c') in place; gates in torch's order."""
-    i_bc, f_bc, _, o_bc = _elementwise(torch.sigmoid, gates_bg).chunk(4, dim=1)
-    g_bc = _elementwise(torch.tanh, gates_bg.chunk(4, dim=1)[2])
-    cell_bc.copy_(f_bc * cell_bc + i_bc * g_bc)
-    hidden_bc.copy_(o_bc * _elementwise(torch.tanh, cell_bc))
+def _filled(rows: Tensor, count: int) -> Tensor:
+    """[…, up to `count` rows, numbers], with rows of zeros behind, in one block of memory."""
+    missing = count - rows.shape[-2]
+    return F.pad(rows, (0, 0, 0, missing)) if missing else rows.contiguous()
 
 
 def _elementwise(function: Callable[[Tensor], Tensor], numbers: Tensor) -> Tensor:
     """In float32. torch computes what is left over of a vector in another way than the rest; here nothing is."""
-    if not numbers.is_cpu:
-        return function(numbers.float())
-    flat = F.pad(numbers.float().flatten(), (0, -numbers.numel() % 64))
+    numbers = numbers.float().contiguous()
+    if not numbers.is_cpu or (numbers.numel() % 64 == 0 and numbers.numel() <= PIECE):
+        return function(numbers)
+    flat = F.pad(numbers.flatten(), (0, -numbers.numel() % 64))
     return torch.cat([function(piece) for piece in flat.split(PIECE)])[: numbers.numel()].view(numbers.shape)

@@ -1,9 +1,9 @@
-"""A binary stream → Audio, through the one decoder that its format is bound to, block by block."""
+"""A binary stream → a wave, through the one decoder that its format is bound to, block by block."""
 
 from __future__ import annotations
 
 import os
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
@@ -13,10 +13,11 @@ from .limits import Limits
 from .mpeg import find_frames
 from .ogg import read_ogg
 from .source import window
-from .tags import end_of_tags, start_of_tags
-from .wave import Audio
+from .tags import MARKS, end_of_tags, start_of_tags
 
 __all__ = ["decode_audio"]
+
+Wave: TypeAlias = tuple[np.ndarray, int]  # float32 [channels, samples], and samples a second
 
 _BLOCK = 1 << 17  # samples a channel, read at a time
 _UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's value for a FLAC file that was written to a pipe
@@ -35,10 +36,12 @@ _AV_CODECS = {"aac", "alac", "flac", "mp3", "mp3float", "opus", "vorbis", "ac3",
 _FULL_SCALE = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "s64": 2**63, "flt": 1, "dbl": 1}
 
 
-def decode_audio(stream: IO[bytes], limits: Limits) -> Audio:
+def decode_audio(stream: IO[bytes], limits: Limits) -> Wave:
     """Decode a recording; see `load_audio`. Tags, container, format and so the decoder are told by content."""
     size = stream.seek(0, os.SEEK_END)
-    content = window(stream, end_of_tags(stream), size)
+    stream.seek(0)
+    begin = end_of_tags(stream) if stream.read(8).startswith(MARKS) else 0
+    content = window(stream, begin, size)
     form = formats.sniff(content, "sound")
     try:
         if form is formats.MP3:
@@ -56,32 +59,32 @@ def decode_audio(stream: IO[bytes], limits: Limits) -> Audio:
         raise MediaError(kind, f"this {form.name} file cannot be decoded ({error!r})") from error
 
 
-def _decode_ogg(stream: IO[bytes], limits: Limits) -> Audio:
+def _decode_ogg(stream: IO[bytes], limits: Limits) -> Wave:
     """The sound alone, whatever is beside it: libsndfile for Vorbis and Opus, FFmpeg for FLAC."""
     sound = read_ogg(stream)
     if sound.codec == "FLAC":
         return _decode_av(sound.stream, formats.OGG_FLAC, limits)
     if sound.codec is None:
         raise MediaError("no_sound", "this Ogg file holds no sound of a known codec")
-    audio = _decode_soundfile(sound.stream, formats.OGG, limits) if sound.codec in ("Vorbis", "Opus") else None
-    if audio is None:
+    decoded = _decode_soundfile(sound.stream, formats.OGG, limits) if sound.codec in ("Vorbis", "Opus") else None
+    if decoded is None:
         raise MediaError("unsupported_codec", f"Ogg with codec {sound.codec}: convert it to WAV or FLAC")
-    return audio
+    return decoded
 
 
-def _decode_mp3(stream: IO[bytes], limits: Limits) -> Audio:
+def _decode_mp3(stream: IO[bytes], limits: Limits) -> Wave:
     """libsndfile where it reads every frame; FFmpeg where the file's own header or libsndfile's guess is too short."""
     sound = find_frames(stream, start_of_tags(stream))
     if sound.announced is not None and sound.frames + 1 < sound.announced:  # some encoders count their header, too
         raise MediaError("truncated", f"{sound.frames} of {sound.announced} frames: the end of the file is missing")
-    if sound.is_contiguous:
-        audio = _decode_soundfile(sound.stream, formats.MP3, limits, 0)
-        if audio and audio.num_samples >= sound.num_samples:
-            return audio
-    audio = _decode_av(sound.stream, formats.MP3, limits)
-    if audio.num_samples < sound.num_samples - 2 * sound.frame_length:
-        raise MediaError("broken", f"{audio.num_samples} of {sound.num_samples} samples can be decoded")
-    return audio
+    if sound.is_contiguous and (sound.announced is None or sound.announced >= sound.frames):
+        decoded = _decode_soundfile(sound.stream, formats.MP3, limits, 0)
+        if decoded and decoded[0].shape[1] >= sound.num_samples:
+            return decoded
+    wave_cs, sample_rate = _decode_av(sound.stream, formats.MP3, limits)
+    if wave_cs.shape[1] < sound.num_samples - 2 * sound.frame_length:
+        raise MediaError("broken", f"{wave_cs.shape[1]} of {sound.num_samples} samples can be decoded")
+    return wave_cs, sample_rate
 
 
 class _Blocks:
@@ -106,13 +109,13 @@ class _Blocks:
         self.wave[:, self.num_samples : end] = block_ct
         self.num_samples = end
 
-    def finish(self) -> Audio:
-        return Audio(self.wave[:, : self.num_samples], self.sample_rate)
+    def finish(self) -> Wave:
+        return self.wave[:, : self.num_samples], self.sample_rate
 
 
 def _decode_soundfile(
     stream: IO[bytes], form: formats.Format, limits: Limits, required: int | None = None
-) -> Audio | None:
+) -> Wave | None:
     """All that libsndfile reads; None where it does not know the length, and so misses the end.
 
     Raises MediaError where less than the `required` samples come, by default those that the header announces.
@@ -141,7 +144,7 @@ def _decode_soundfile(
     return blocks.finish()
 
 
-def _decode_av(stream: IO[bytes], form: formats.Format, limits: Limits) -> Audio:
+def _decode_av(stream: IO[bytes], form: formats.Format, limits: Limits) -> Wave:
     """All that FFmpeg reads of the first track with sound."""
     try:
         import av

@@ -15,7 +15,8 @@ from ..errors import MediaError
 
 __all__ = ["check_aiff", "check_flac", "check_mp4", "check_w64", "check_wav"]
 
-_WAV_CODECS = {1, 3, 6, 7}  # integers, floats, A-law, mu-law
+_INTEGERS = 1
+_WAV_CODECS = {_INTEGERS, 3, 6, 7}  # and floats, A-law, mu-law
 _WAV_EXTENSIBLE = 0xFFFE
 _AIFF_CODECS = {b"NONE", b"twos", b"sowt", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64"}
 _AIFF_CODECS |= {b"alaw", b"ALAW", b"ulaw", b"ULAW"}
@@ -150,6 +151,9 @@ def _check_wav_codec(form: bytes, name: str) -> None:
     codec = int.from_bytes(form[:2], "little")
     if codec == _WAV_EXTENSIBLE and len(form) >= 26:
         codec = int.from_bytes(form[24:26], "little")
+    bits = int.from_bytes(form[14:16], "little")
+    if codec == _INTEGERS and bits > 32:
+        raise MediaError("unsupported_codec", f"{name} with integers of {bits} bits: convert it to 32 bits or floats")
     if codec not in _WAV_CODECS:
         raise MediaError(
             "unsupported_codec",

@@ -91,7 +91,7 @@ def _first_frame(head: bytes) -> tuple[int, bool, int | None, int]:
 
 
 def _to_next_frame(stream: IO[bytes], position: int, end: int) -> int:
-    """Bytes from `position`, where no frame begins, to the next one (told by another behind it) or to the end."""
+    """Bytes from `position`, where no frame begins, to the next one or to the end."""
     stream.seek(position)
     if size := tag_at(stream.read(32)):
         return size
@@ -100,10 +100,18 @@ def _to_next_frame(stream: IO[bytes], position: int, end: int) -> int:
         block = stream.read(_BLOCK)
         at = block.find(b"\xff")
         while at >= 0:
-            stream.seek(start + at)
-            size, _ = frame_size(stream.read(4))
-            stream.seek(start + at + size)
-            if size and (start + at + size == end or frame_size(stream.read(4))[0]):
+            if _is_frame(stream, start + at, end):
                 return start + at - position
             at = block.find(b"\xff", at + 1)
     return end - position
+
+
+def _is_frame(stream: IO[bytes], position: int, end: int) -> bool:
+    """Whether a frame begins there: another of its version, layer and rate is behind it, or the end."""
+    stream.seek(position)
+    head = stream.read(4)
+    size, _ = frame_size(head)
+    stream.seek(position + size)
+    following = stream.read(4)
+    is_same = frame_size(following)[0] > 0 and (following[1] ^ head[1]) & 0xFE == (following[2] ^ head[2]) & 0x0C == 0
+    return size > 0 and (is_same or position + size == end)

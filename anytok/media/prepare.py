@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 
 from ..errors import MediaError, UsageError
-from ..recipes import FILTERS, MIXES, sound_recipe
+from ..recipes import FILTERS, MIXES, RESAMPLERS
 from ..spec import Spec
 from .audio import Audio, load_audio, warn_if_first_is_silent
 from .image import load_image
@@ -89,11 +89,30 @@ def _prepare_image(source: Media, spec: Spec, limits: Limits) -> Image:
 
 
 def _prepare_audio(source: Media, spec: Spec, limits: Limits) -> Audio:
-    mix, resampler = sound_recipe(spec.preprocessing)
-    if spec.sample_rate is None:
-        raise UsageError(f"{spec.name}: a spec without a sample rate; recordings cannot be prepared for it")
+    mix, _, resampler = spec.preprocessing.partition(":")
+    if mix not in MIXES or resampler not in RESAMPLERS or spec.sample_rate is None:
+        raise UsageError(
+            f"{spec.name}: preprocessing {spec.preprocessing!r} to {spec.sample_rate} Hz: expected mix:resampler; "
+            f"known mixes: {', '.join(MIXES)}; known resamplers: {', '.join(RESAMPLERS)}"
+        )
     audio = load_audio(source, limits=limits)
-    if mix is MIXES["first"]:
-        warn_if_first_is_silent(audio.wave)
-    wave_cs = resample(mix.before(audio.wave), audio.sample_rate, spec.sample_rate, resampler)
-    return Audio(mix.after(wave_cs), spec.sample_rate)
+    wave_cs = audio.wave if mix == "mean-after" else _mixed(mix, audio.wave)
+    if audio.sample_rate != spec.sample_rate:
+        wave_cs = resample(wave_cs, audio.sample_rate, spec.sample_rate, resampler)
+    return Audio(_mixed(mix, wave_cs) if mix == "mean-after" else wave_cs, spec.sample_rate)
+
+
+def _mixed(mix: str, wave_cs: np.ndarray) -> np.ndarray:
+    """The channels, float32 [c, s], as `recipes.MIXES` says."""
+    if mix == "first":
+        warn_if_first_is_silent(wave_cs)
+        return wave_cs[:1]
+    if mix == "stereo":
+        if len(wave_cs) > 2:
+            raise MediaError("channels", f"{len(wave_cs)} channels: this model takes 1 or 2; mix them down first")
+        return wave_cs if len(wave_cs) == 2 else np.repeat(wave_cs, 2, axis=0)
+    if len(wave_cs) == 1:
+        return wave_cs
+    import torch  # as the originals: from five channels on, numpy adds in another order
+
+    return torch.from_numpy(wave_cs).mean(0, keepdim=True).numpy()

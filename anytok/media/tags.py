@@ -9,18 +9,23 @@ from __future__ import annotations
 import os
 from typing import IO
 
-__all__ = ["end_of_tags", "start_of_tags", "tag_at"]
+__all__ = ["MARKS", "end_of_tags", "start_of_tags", "tag_at"]
+
+MARKS = (b"ID3", b"APETAGEX", b"TAG")  # a tag in front of a recording begins with one of them
 
 _BLOCK = 1 << 16
 _MAX_TAGS = 1000  # in front or behind; more would be an attack
 
 
 def end_of_tags(stream: IO[bytes]) -> int:
-    """Where the content begins, behind all tags that stand in front of it."""
+    """Where the content begins, behind all tags that stand in front of it, and the zeros that fill them up."""
     position = 0
     for _ in range(_MAX_TAGS):
         stream.seek(position)
-        size = tag_at(stream.read(32))
+        head = stream.read(32)
+        size = tag_at(head)
+        if not size and position and head[:8] == bytes(8):  # no format begins with so many
+            size = _zeros_from(stream, position)
         if not size:
             break
         position += size
@@ -34,6 +39,8 @@ def tag_at(head: bytes) -> int:
         return 10 + _seven_bits(head[6:10]) + footer
     if head[:8] == b"APETAGEX" and len(head) >= 24 and head[23] & 0x20:  # a header, not a footer
         return 32 + int.from_bytes(head[12:16], "little")
+    if head[:3] == b"TAG" and len(head) >= 4:  # ID3v1, which ended a recording to which another was joined
+        return 227 if head[3:4] == b"+" else 128
     return 0
 
 
@@ -81,6 +88,18 @@ def _before_zeros(stream: IO[bytes], end: int) -> int:
         if kept:
             break
     return end
+
+
+def _zeros_from(stream: IO[bytes], position: int) -> int:
+    stream.seek(position)
+    count = 0
+    while block := stream.read(_BLOCK):
+        rest = len(block.lstrip(b"\0"))
+        count += len(block) - rest
+        if rest:
+            stream.seek(position + count)
+            return count - 3 * (stream.read(5)[1:] == b"ftyp")  # MP4 begins with three zeros of its own
+    return count
 
 
 def _last(stream: IO[bytes], end: int, size: int) -> bytes:

@@ -30,7 +30,7 @@ class AudioContract(Contract):
     def media(cls, tokenizer: Tokenizer) -> list[Any]:
         spec = tokenizer.spec
         rate, hop = spec.sample_rate or 0, spec.hop_length
-        lengths = [rate * 13 // 10, rate // 3, 5 * hop, 5 * hop + 1, 1, hop - 1, *cls.lengths]
+        lengths = [rate * 13 // 10, rate // 3, 5 * hop, 5 * hop + 1, 1, max(1, hop - 1), *cls.lengths]
         waves = [sounds(length, rate, spec.channels or 1, seed) for seed, length in enumerate(lengths)]
         others = [(44100, 2), (8000, 1), (11025, 2), (48000, 1)]
         return [

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-__all__ = ["PICTURES", "encoded", "photo", "png"]
+__all__ = ["PICTURES", "bmp", "chunk", "encoded", "packed", "photo", "png", "tiff"]
 
 
 def photo(width: int = 48, height: int = 32) -> Image.Image:
@@ -40,6 +40,51 @@ def png(width: int, height: int, pixels: bytes = b"", *, bits: int = 8, colour: 
 
 def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def packed(values: np.ndarray, bits: int, before: bytes = b"") -> bytes:
+    """Rows of samples of `bits`, the highest first, each row filled up to a byte and begun with `before`."""
+    rows = values.reshape(len(values), -1)
+    digits = (rows[..., None] >> np.arange(bits)[::-1] & 1).astype(np.uint8).reshape(len(rows), -1)
+    return b"".join(before + np.packbits(row).tobytes() for row in digits)
+
+
+def tiff(
+    values: np.ndarray,
+    *,
+    bits: list[int],
+    photometric: int,
+    planes: bool = False,
+    more: dict[int, tuple[int, list[int]]] | None = None,
+) -> bytes:
+    """An uncompressed little-endian TIFF by hand; `more` tags as (type, values): 3 has 16 bits, 4 has 32."""
+    height, width = values.shape[:2]
+    parts = [values[..., i] for i in range(len(bits))] if planes else [values]
+    whole = bits[0] in (16, 32)  # bytes in the order of the file; other depths are packed as they stand
+    strips = [part.astype(f"<u{bits[0] // 8}").tobytes() if whole else packed(part, bits[0]) for part in parts]
+    starts = [8 + sum(map(len, strips[:i])) for i in range(len(strips))]
+    tags = {256: (3, [width]), 257: (3, [height]), 258: (3, bits), 259: (3, [1]), 262: (3, [photometric])}
+    tags |= {273: (4, starts), 277: (3, [len(bits)]), 278: (3, [height]), 279: (4, [len(strip) for strip in strips])}
+    tags |= {284: (3, [2 if planes else 1])} | (more or {})
+    body, directory = b"".join(strips), b""
+    for tag, (kind, numbers) in sorted(tags.items()):
+        data = struct.pack(f"<{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
+        if len(data) > 4:
+            body, data = body + data, struct.pack("<I", 8 + len(body))
+        directory += struct.pack("<HHI", tag, kind, len(numbers)) + data.ljust(4, b"\0")
+    body += bytes(len(body) % 2)
+    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(tags)) + directory + bytes(4)
+
+
+def bmp(values: np.ndarray, bits: int, masks: tuple[int, ...] = ()) -> bytes:
+    """A bitmap by hand, from the lowest row up; `masks` of red, green, blue (and opacity) in each pixel."""
+    rows = values.astype("<u2" if bits == 16 else "u1").reshape(len(values), -1)[::-1]
+    body = b"".join(row.tobytes() + bytes(-row.nbytes % 4) for row in rows)
+    size = 56 if len(masks) == 4 else 40
+    fields = struct.pack(f"<{len(masks)}I", *masks)
+    info = (size, values.shape[1], len(values), 1, bits, 3 if masks else 0, len(body), 0, 0, 0, 0)
+    head = struct.pack("<IiiHHIIiiII", *info) + fields
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(body), 0, 0, 14 + len(head)) + head + body
 
 
 def _black(side: int) -> bytes:

@@ -10,6 +10,7 @@ import io
 import struct
 import tempfile
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import IO
 
@@ -43,27 +44,39 @@ class _Pipe:
         self.write = file.write
 
 
-def muxed(container: str, codec: str, *, pipe: bool = False, seconds: float = 1.0, **options: str) -> bytes:
-    """A file as FFmpeg writes it; `pipe`: to where it cannot go back to correct the header."""
+def muxed(
+    container: str,
+    codec: str,
+    *,
+    pipe: bool = False,
+    seconds: float = 1.0,
+    rate: int = RATE,
+    start: int | None = None,
+    **options: str,
+) -> bytes:
+    """A file as FFmpeg writes it; `pipe`: to where it cannot go back to correct the header; `start`: the time stamp of
+    the first sample, without which containers do not say what the encoder put in front of it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file")
         with open(path, "wb") as file:
-            _mux(_Pipe(file) if pipe else str(path), container, codec, seconds, options)
+            frame = av.AudioFrame.from_ndarray(tone(int(seconds * rate), rate=rate), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = rate, start
+            _mux(_Pipe(file) if pipe else str(path), container, codec, frame, options)
         return path.read_bytes()
 
 
-def _mux(target: object, container: str, codec: str, seconds: float, options: dict[str, str]) -> None:
+def _mux(target: object, container: str, codec: str, frame: av.AudioFrame, options: dict[str, str]) -> None:
     with av.open(target, "w", format=container, options=options) as out:
-        track = out.add_stream(codec, rate=RATE, layout="mono")
+        track = out.add_stream(codec, rate=frame.sample_rate, layout="mono")
+        if frame.pts is not None:
+            track.time_base = frame.time_base = Fraction(1, frame.sample_rate)
         track.codec_context.open()
         size = track.codec_context.frame_size or 0  # samples of a frame, where the codec has a fixed number
-        resampler = av.AudioResampler(format=track.format, layout="mono", rate=RATE, frame_size=size)
-        frame = av.AudioFrame.from_ndarray(tone(int(seconds * RATE)), format="fltp", layout="mono")
-        frame.sample_rate = RATE
+        resampler = av.AudioResampler(format=track.format, layout="mono", rate=frame.sample_rate, frame_size=size)
         for piece in [*resampler.resample(frame), *resampler.resample(None)]:
             out.mux(track.encode(piece))
-        # FLAC ends with a packet that only corrects its header, which Ogg cannot take.
-        out.mux([packet for packet in track.encode(None) if packet.size or container != "ogg"])
+        # FLAC ends with a packet that only corrects its own header, which other containers cannot take.
+        out.mux([packet for packet in track.encode(None) if packet.size or container == "flac"])
 
 
 def _video() -> bytes:

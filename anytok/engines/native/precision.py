@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-from torch import Tensor
 
 from ...errors import MediaError, UsageError
 
-__all__ = ["check_latents", "codec_dtypes", "has_half_kernels", "products_of", "torch_dtype"]
+__all__ = ["codec_dtypes", "has_half_kernels", "overflow", "products_of", "torch_dtype"]
 
 _DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FOR_GPUS = ("tf32", "float16")
@@ -49,11 +46,10 @@ def has_half_kernels() -> bool:
     return not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def check_latents(latents: Tensor) -> None:
-    """Raise MediaError if the encoder overflowed: of NaN the search would make code 0, in silence."""
-    if not math.isfinite(latents.sum()):
-        raise MediaError(
-            "overflow",
-            "the encoder gives NaN or infinity: bring the sound into [-1, 1]; if it is, the weights are damaged, or "
-            "overflow in this precision: try dtype='float32'",
-        )
+def overflow() -> MediaError:
+    """What to raise where latents are not finite: of NaN the search would make code 0, in silence."""
+    return MediaError(
+        "overflow",
+        "the encoder gives NaN or infinity: bring the sound into [-1, 1]; if it is, the weights are damaged, or "
+        "overflow in this precision: try dtype='float32'",
+    )

@@ -44,16 +44,24 @@ class FolderSource(Source):
         """Name below the folder, path, modality and caption file of each medium."""
         self.begin()
         for folder, entries in walk(self.config.path, self.ignored, outputs=False):
-            paths = {entry.name: entry.path for entry in entries}
-            modalities = {name: self.choice.by_suffix(os.path.splitext(name)[1]) for name in paths}
-            media = [name for name, modality in modalities.items() if modality]
-            beside = captions(media, paths, self.config.text_suffix)
-            self.take_texts(len(set(beside.values())))
-            for name in paths.keys() - set(media) - set(beside.values()):
-                self.pass_over(name)
-            for name in media:
-                label = f"{folder}/{name}" if folder else name
-                yield label, paths[name], modalities[name] or "", paths.get(beside.get(name, ""))
+            beside = self._captions([entry.name for entry in entries]) if self.config.text_suffix else {}
+            used = set(beside.values())
+            for entry in entries:
+                if modality := self._modality(entry.name):
+                    label = f"{folder}/{entry.name}" if folder else entry.name
+                    caption = beside.get(entry.name)
+                    path = entry.path
+                    yield label, path, modality, caption and os.path.join(os.path.dirname(path), caption)
+                elif entry.name not in used:
+                    self.pass_over(entry.name)
+
+    def _modality(self, name: str) -> str | None:
+        return self.choice.by_suffix(os.path.splitext(name)[1])
+
+    def _captions(self, names: list[str]) -> dict[str, str]:
+        found = captions(filter(self._modality, names), names, self.config.text_suffix)
+        self.take_texts(len(set(found.values())))
+        return found
 
 
 class GlobSource(Source):

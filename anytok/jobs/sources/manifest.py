@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -74,9 +75,14 @@ class ManifestSource(Source):
             return
         read = self._json_rows if suffix == ".jsonl" else self._table_rows
         try:
-            with open_url(path) as data, io.TextIOWrapper(data, encoding="utf-8-sig", newline="") as stream:
-                yield from read(stream, suffix)
-        except (OSError, UnicodeDecodeError) as error:
+            with open_url(path) as data:
+                if data.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                    raise JobError(f"{path} is written in UTF-16: save it as UTF-8")
+                data.seek(0)
+                # Bytes that are no UTF-8 concern the cell they are in: `text_of` refuses what they become.
+                with io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+                    yield from read(stream, suffix)
+        except OSError as error:
             raise JobError(f"cannot read the manifest {path}: {reason_of(error)}") from error
 
     def _json_rows(self, stream: IO[str], _: str) -> Iterator[Mapping[str, Any]]:

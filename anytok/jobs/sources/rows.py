@@ -59,10 +59,16 @@ class Rows:
                 problems.append(f"{where}, column {column!r}: {what}")
                 return None
 
-        known = {one: kept(name, text_of) for one, name in self.names.items() if one != "media"}
+        found = {one: kept(name, _CONVERT.get(one, text_of)) for one, name in self.names.items() if one != "media"}
         used = set(self.names.values())
         meta = {name: kept(name, plain) for name in row if name not in used}
-        problem = problems[0] if problems else ""
-        return Facts(
-            known.get("key"), known.get("text"), known.get("modality"), known.get("path"), meta, problem,
-        )  # fmt: skip
+        key, text, modality, path = (found.get(one) for one in ("key", "text", "modality", "path"))
+        return Facts(key, text, modality, path, meta, problems[0] if problems else "")
+
+
+def path_of(value: Any) -> str | None:
+    """A path may hold bytes that are no Unicode: file systems allow them."""
+    return value if isinstance(value, str) else text_of(value)
+
+
+_CONVERT: dict[str, Callable[[Any], Any]] = {"path": path_of}

@@ -16,9 +16,9 @@ from ....kernels import serving
 from ....kernels.layers import Conv as PackedConv
 from ....kernels.layers import Lstm as PackedLstm
 from ....kernels.layers import NormedConv
-from ....models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, unfolded
+from ....models.seanet import Activation, Conv, Lstm, ResidualBlock, UpConv, padding, unfolded
 from ..weights import Weights, up_weights
-from .streams import Activate, ConvStream, ResidualStream, Stream, UpConvStream
+from .streams import Activate, ConvStream, ResidualStream, Stream, UpConvStream, identity
 
 __all__ = ["Builder", "Start", "lstm_layers"]
 
@@ -36,7 +36,7 @@ class Builder:
         before: list[Start] = []
         after: list[Start] = []
         starts, lstm = before, None
-        activate: Activate = _identity
+        activate: Activate = identity
         for layer in layers:
             if isinstance(layer, Lstm):
                 lstm, starts = layer.lstm, after
@@ -46,10 +46,10 @@ class Builder:
                 starts.append(self._residual(layer))
             elif isinstance(layer, UpConv):
                 starts.append(self._up_conv(layer, activate))
-                activate = _identity
+                activate = identity
             elif isinstance(layer, Conv):
                 starts.append(self._conv(layer, activate))
-                activate = _identity
+                activate = identity
         assert lstm is not None, "every published SEANet codec has an LSTM"
         return before, lstm, after
 
@@ -61,8 +61,8 @@ class Builder:
         return PackedConv(weights, self._bias(conv), *sizes)
 
     def _conv(self, conv: Conv, activate: Activate) -> Callable[[], ConvStream]:
-        sizes = (conv.kernel_size[0], conv.dilation[0], conv.causal)
-        return partial(ConvStream, self._packed(conv), activate, *sizes, conv.pad_mode)
+        sides = padding(0, conv.kernel_size[0], conv.stride[0], conv.dilation[0], conv.causal)
+        return partial(ConvStream, self._packed(conv), activate, *sides, conv.pad_mode)
 
     def _up_conv(self, conv: UpConv, activate: Activate) -> Start:
         weights, bias_o = up_weights(conv), self._bias(conv).repeat(conv.stride[0])
@@ -94,7 +94,3 @@ def lstm_layers(lstm: nn.LSTM) -> list[list[PackedLstm]]:
         [PackedLstm(*(getattr(lstm, f"{part}_l{depth}{suffix}") for part in parts)) for suffix in suffixes]
         for depth in range(lstm.num_layers)
     ]
-
-
-def _identity(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
-    return out_tc.copy_(signal_tc)

@@ -9,6 +9,7 @@ Legend: c channels, s samples, k codebooks, t frames, d latent dimension.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from ....kernels.layers import Search
 from ....models.codec import Codec
 from ....torch_settings import full_float32
-from ..precision import check_latents
+from ..precision import overflow
 from .build import Builder, lstm_layers
 from .lockstep import StatefulLstm, Work, bidirectional, lockstep
 from .spill import SpillBuffer
@@ -69,7 +70,8 @@ class FastCodec:
         """Codes [k, t] of each wave [c, s]; waves are asked for as their turn comes."""
 
         def quantize(latents_td: Tensor) -> Tensor:
-            check_latents(latents_td)
+            if not math.isfinite(latents_td.sum()):
+                raise overflow()
             with full_float32():  # the search is, whatever the precision
                 return self._search(latents_td, num_codebooks)
 

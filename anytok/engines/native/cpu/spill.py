@@ -41,7 +41,7 @@ class SpillBuffer:
             self._pieces[number] = piece_tc
             return
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="anytok-", buffering=0)  # noqa: SIM115 - open as long as the signal is there
+            self._file = tempfile.TemporaryFile(prefix="anytok-", buffering=0)  # noqa: SIM115
         offset = self._file.seek(0, 2)
         piece_tc.contiguous().view(torch.uint8).numpy().tofile(self._file)
         self._pieces[number] = _Place(offset, piece_tc.shape, piece_tc.dtype)

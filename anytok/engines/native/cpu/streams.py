@@ -17,12 +17,17 @@ import torch
 from torch import Tensor
 
 from ....kernels.layers import Conv
-from ....models.seanet import pad, padding
+from ....models.seanet import pad
 
-__all__ = ["Activate", "Chain", "ConvStream", "ResidualStream", "Stream", "UpConvStream"]
+__all__ = ["Activate", "Chain", "ConvStream", "ResidualStream", "Stream", "UpConvStream", "identity"]
 
 # Writes act(x) into `out` and returns it; `out` may be `x` itself.
 Activate = Callable[[Tensor, Tensor], Tensor]
+
+
+def identity(signal_tc: Tensor, out_tc: Tensor) -> Tensor:
+    """The activation of a convolution that has none before it."""
+    return out_tc.copy_(signal_tc)
 
 
 class Stream(Protocol):
@@ -50,10 +55,10 @@ class ConvStream:
     `_kept` holds past samples, the first `_used` of which only serve to be mirrored at the right edge.
     """
 
-    def __init__(self, conv: Conv, activate: Activate, kernel: int, dilation: int, causal: bool, pad_mode: str) -> None:
+    def __init__(self, conv: Conv, activate: Activate, left: int, right: int, pad_mode: str) -> None:
+        """`left` and `right` are the padding of a clip whose length is a multiple of the stride."""
         self._conv, self._activate, self._mode = conv, activate, pad_mode
-        self._shape = (kernel, conv.stride, dilation, causal)
-        self._left, _ = padding(0, *self._shape)
+        self._left, self._right = left, right
         self._kept: Tensor | None = None
         self._used = 0
         self._seen = 0
@@ -61,7 +66,7 @@ class ConvStream:
 
     def push(self, signal_tc: Tensor, last: bool) -> Tensor:
         self._seen += len(signal_tc)
-        right = padding(self._seen, *self._shape)[1] if last else 0
+        right = self._right + -self._seen % self._conv.stride if last else 0
         if last and self._seen <= max(self._left, right):  # a clip this short has given nothing yet: it is whole
             whole_tc = self._known(signal_tc, 0, 0)[self._left if self._padded else 0 :]
             return self._conv(pad(whole_tc.T[None], self._left, right, self._mode)[0].T.contiguous())

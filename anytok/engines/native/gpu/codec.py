@@ -8,6 +8,7 @@ Legend: c channels, s samples, k codebooks, t frames of a clip, f frames of all 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from ....models.codec import Codec
 from ....models.seanet import Lstm, fold_weight_norm
 from ....torch_settings import full_float32
-from ..precision import check_latents
+from ..precision import overflow
 from .lstm import BatchedLstm
 from .tiles import BATCH_SIZE, TiledStack
 
@@ -29,7 +30,7 @@ LSTM_CLIPS, SEARCH_FRAMES = 2, 256  # in a batch of the LSTM and of the codebook
 class TiledCodec:
     """Encode and decode with the weights of `codec`, a plain codec without norm layers, whose memory it shares.
 
-    `hop_length` samples are a frame. `dtype` is that of the convolutions, `lstm_dtype` that of the LSTMs; latents and
+    A frame is `hop_length` samples. `dtype` is that of the convolutions, `lstm_dtype` that of the LSTMs; latents and
     the codebook search are float32. TiledStack explains the other options.
     """
 
@@ -38,7 +39,7 @@ class TiledCodec:
         channels_last: bool = False, compile: bool = False, batch_size: int = BATCH_SIZE,
     ) -> None:  # fmt: skip
         fold_weight_norm(codec)  # once, not at every call
-        self.plain, self.form = codec, (hop_length, dtype, lstm_dtype)
+        self.plain, self.form = codec, (hop_length, dtype, lstm_dtype)  # for a codec that streams: StreamingCodec
         self._quantizer, self._search_frames = codec.quantizer, SEARCH_FRAMES * batch_size
 
         def stages(layers: Iterable[nn.Module]) -> nn.Sequential:
@@ -62,7 +63,8 @@ class TiledCodec:
         if not latents:
             return []
         codes, latents_df = [], torch.cat(latents, dim=1)
-        check_latents(latents_df)
+        if not math.isfinite(latents_df.sum()):
+            raise overflow()
         for batch_df in latents_df.split(self._search_frames, dim=1):
             frames = batch_df.shape[1]
             padded_1df = F.pad(batch_df, (0, self._search_frames - frames))[None]

@@ -36,7 +36,7 @@ class GraphedFunction:
         with self._lock, torch.cuda.device(device):
             if not self._called:
                 output = self._function(*inputs)
-                self._called = True  # not before: a first call that failed may have set up nothing
+                self._called = True  # only now: test_a_first_call_that_failed_does_not_count
                 return output
             graph = self._graph = self._graph or self._capture(*inputs)
             stream = torch.cuda.current_stream()

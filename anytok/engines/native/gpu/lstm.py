@@ -28,7 +28,7 @@ class BatchedLstm(nn.Module):
     def __init__(self, lstm: nn.LSTM, batch_size: int) -> None:
         super().__init__()
         self._layers, self.batch_size = single_layers(lstm), batch_size
-        self.registered = nn.ModuleList(chain(*self._layers))
+        self.registered = nn.ModuleList(chain(*self._layers))  # for parameters(), which does not look into lists
 
     def forward(self, clips: Sequence[Tensor]) -> list[Tensor]:
         lengths = [clip_ct.shape[1] for clip_ct in clips]

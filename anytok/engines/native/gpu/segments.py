@@ -8,6 +8,7 @@ Legend: b segments of a batch, c channels, s samples, t frames, d latent dimensi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ....models.codec import Codec
 from ....torch_settings import full_float32
-from ..precision import check_latents
+from ..precision import overflow
 from .graph import GraphedFunction
 from .segment_layers import SegmentStack
 
@@ -29,7 +30,7 @@ SEGMENTS = 16  # in a batch
 class SegmentCodec:
     """Encode and decode segments of up to `full_samples` with the weights of a plain `Codec` with norm layers.
 
-    `hop_length` samples are a frame. `dtype` is that of the convolutions, `lstm_dtype` that of the LSTMs.
+    A frame is `hop_length` samples. `dtype` is that of the convolutions, `lstm_dtype` that of the LSTMs.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class SegmentCodec:
         search = self._searches.setdefault(num_codebooks, GraphedFunction(quantize))
 
         def codes(latents_bdt: Tensor) -> Tensor:
-            check_latents(latents_bdt)
+            if not math.isfinite(latents_bdt.sum()):
+                raise overflow()
             with full_float32():  # in every precision: test_tf32_is_where_it_is_asked_for
                 return search(latents_bdt)
 

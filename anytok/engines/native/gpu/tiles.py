@@ -29,8 +29,8 @@ TILE_FRAMES, BATCH_SIZE = 100, 32
 class TiledStack(nn.Module):
     """Successive layers of a SEANet, in `dtype`: clips [c, t] → float32 [c_out, ceil(t / down) * up] of each.
 
-    `channels_last` is the memory order that tensor cores are fastest with, and full float32 slowest. `compile` compiles
-    the layers on first use. `batch_size` tiles are a batch; which of cuDNN's convolutions give a tile the same bits in
+    `channels_last` is a memory order that is faster on tensor cores, and slower in full float32. `compile` compiles the
+    layers on first use. `batch_size` tiles are a batch; which of cuDNN's convolutions give a tile the same bits in
     any place was measured for BATCH_SIZE, so in less than full float32 other sizes do without them.
     """
 
