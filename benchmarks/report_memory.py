@@ -23,7 +23,10 @@ def _rows(part: Row) -> list[Row]:
 def _pictures(part: Row) -> str:
     rows = [(f"a picture, {name}", f"{share} %") for name, share in part["recall"].items() if "word" not in name]
     rows += [(name, f"{share} %") for name, share in part["recall"].items() if "word" in name]
-    head, alone = (f"search among {part['number']} pictures with words, by", "its memory is first"), part["mem0 alone"]
+    head, alone = (
+        (f"search among {part['number']} pictures, by {part['queries']} of", "its memory is first"),
+        part["mem0 alone"],
+    )
     return (
         f"{table(head, rows)}\n\n"
         f"Added again, {part['added again is one']} of {part['number']} were the same memory; after reopening, the "
