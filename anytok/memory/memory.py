@@ -281,7 +281,7 @@ class Memory:
             try:
                 mem0.update(old.id, text=text, metadata=new.metadata())
             except Exception as error:
-                if self.get(old.id).text != old.text:
+                if self.get(old.id) != old:
                     raise StoreError(f"memory {old.id} is changed, but not its history ({error})") from error
                 raise
 
