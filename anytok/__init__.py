@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from .errors import CheckpointError as CheckpointError
     from .errors import CodesError as CodesError
     from .errors import MediaError as MediaError
+    from .errors import StoreError as StoreError
     from .errors import UsageError as UsageError
     from .errors import VocabularyError as VocabularyError
     from .jobs import run_job as run_job
     from .media import Audio as Audio
+    from .memory import load_memory as load_memory
     from .multimodal import Image as Image
     from .multimodal import Medium as Medium
     from .multimodal import Music as Music
@@ -37,13 +39,15 @@ __version__ = "0.1.0"
 
 _HOME = {
     **dict.fromkeys(
-        ["AnytokError", "CheckpointError", "CodesError", "MediaError", "UsageError", "VocabularyError"], "errors"
+        ["AnytokError", "CheckpointError", "CodesError", "MediaError", "StoreError", "UsageError", "VocabularyError"],
+        "errors",
     ),
     **dict.fromkeys(["Codes", "Spec"], "spec"),
     **dict.fromkeys(["list_tokenizers", "list_voices", "load_tokenizer", "load_voice"], "registry"),
     **dict.fromkeys(["Vocabulary", "load_vocabulary"], "vocab"),
     **dict.fromkeys(["Image", "Medium", "Music", "Speech", "load_multimodal"], "multimodal"),
     "Audio": "media",
+    "load_memory": "memory",
     "run_job": "jobs",
     "Tokenizer": "tokenizer",
     "Voice": "voice",

@@ -11,6 +11,7 @@ __all__ = [
     "JobError",
     "MediaError",
     "MissingExtraError",
+    "StoreError",
     "UsageError",
     "VocabularyError",
     "first_line",
@@ -66,6 +67,10 @@ class JobError(AnytokError):
 
 class DiskError(JobError):
     """A job's output folder takes no more: there is no room, or no leave to write."""
+
+
+class StoreError(AnytokError):
+    """A memory's store, words embedder or language model failed; the message says what became of the call."""
 
 
 class MissingExtraError(AnytokError, ImportError):

@@ -22,6 +22,7 @@ from model_cards import cards
 from report_cpu import footprint, profile, speed_amx, speed_cpu, speed_in_short, speed_others
 from report_exact import exact, headline, parity
 from report_gpu import speed_gpu
+from report_memory import memory
 from report_others import faults, job_costs, language_models, long, measurements, small_models
 from report_tables import Rows, table
 
@@ -35,6 +36,7 @@ EXTRAS = {  # of pyproject.toml, each with what it is for
     "media": "m4a, mp4 and webm sound; HEIC pictures; the soxr resampler",
     "hf": "Hugging Face text tokenizers and language models",
     "ray": "dataset jobs on a Ray cluster",
+    "memory": "a memory that keeps media as codes, on mem0",
     "eval": "STOI, a measure of how intelligible speech is",
     "reference": "the original packages, as a second engine to compare with",
     "test": "all of these, and the tools of the tests",
@@ -153,6 +155,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "language-models": language_models,
     "long": long,
     "measurements": measurements,
+    "memory": memory,
     "parity": parity,
     "profile": profile,
     "small-models": small_models,

@@ -39,6 +39,7 @@ RANK = {
     "training": 9,
     "generation": 10,
     "demo": 10,
+    "memory": 10,
     "cli": 11,
     "__main__": 12,
 }

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "diffusers", "transformers", "ray", "PIL", "soundfile", "pyarrow", "tokenizers", "av", "tqdm")
+HEAVY = ("torch", "diffusers", "transformers", "ray", "PIL", "soundfile", "pyarrow", "tokenizers", "av", "tqdm", "mem0")
 
 
 def loaded_by(code: str) -> set[str]:

@@ -22,6 +22,8 @@ ONLY_IN = {
     "datasets": ("jobs.",),
     "matplotlib": ("jobs.", "training.", "metrics."),
     "webdataset": (),
+    "mem0": ("memory.backend",),
+    "qdrant_client": (),
     "pickle": (),
 }
 # … and some places that may not import some packages.
