@@ -43,7 +43,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def packed(values: np.ndarray, bits: int, before: bytes = b"") -> bytes:
-    """Rows of samples of `bits`, the highest first, each row filled up to a byte and begun with `before`."""
+    """Rows of samples of `bits`, the highest first, each row padded to a byte and begun with `before`."""
     rows = values.reshape(len(values), -1)
     digits = (rows[..., None] >> np.arange(bits)[::-1] & 1).astype(np.uint8).reshape(len(rows), -1)
     return b"".join(before + np.packbits(row).tobytes() for row in digits)
