@@ -99,7 +99,8 @@ def native(checkpoint: Path, levels_phwc: Tensor, dtype: str) -> Encoded:
 @contextmanager
 def forgotten_mask() -> Iterator[None]:
     """Within, the native Q-Former is not causal."""
-    with patch.object(Layer, "order", lambda layer, queries_btd: layer.self_attention(queries_btd, queries_btd)):
+    attend = lambda layer, queries_btd: layer.self_attention(queries_btd, queries_btd)  # noqa: E731
+    with patch.object(Layer, "attend_queries", attend):
         yield
 
 

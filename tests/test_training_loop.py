@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,14 @@ def at_step(line: Line, wanted: int, act: Any) -> Line:
     return line
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, which a shell takes from what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_waits_until_the_step_is_saved(tmp_path: Path, name: str) -> None:
     """A run that is shorter than save_every loses nothing, and ends where one that was not stopped does."""
@@ -319,7 +328,8 @@ def test_the_command_ends_by_ctrl_c_in_one_line_and_says_what_it_would_change(
     config, log = tmp_path / "a.toml", tmp_path / "run" / "losses.jsonl"
     config.write_text(MUSIC.format(folder=tmp_path, rate=1e-3, steps=100000), "utf-8")
     child = subprocess.Popen(
-        [sys.executable, "-m", "anytok", "train", str(config)], stderr=subprocess.PIPE, text=True, env=os.environ
+        [sys.executable, "-m", "anytok", "train", str(config)], stderr=subprocess.PIPE, text=True, env=os.environ,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while child.poll() is None and not (tmp_path / "run" / "checkpoint.pt").exists():
         time.sleep(0.05)
