@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import serving
-from .compiled import Compiled, Int24Gates
+from .compiled import Compiled
 from .weights import Weights
 
 __all__ = ["Conv", "Linear", "Lstm", "NormedConv", "Search"]
@@ -94,11 +94,9 @@ class Lstm:
                 for one in (weight_ih, F.pad(weight_hh, (0, missing)), bias_ih, bias_hh)
             )
         self._input_projection = Linear(weight_ih, bias_ih + bias_hh)
-        self._recurrent: Tensor | None = self._kernels.pack_gates(weight_hh)
-        self._int24: Int24Gates | None = None
-        if isinstance(self._kernels, Compiled) and self.dtype == torch.float32 and self.width >= _INT24_UNITS:
-            self._int24 = self._kernels.quantize_gates(self._recurrent)
-            self._recurrent = None if self._int24 else self._recurrent
+        packed, wide = self._kernels.pack_gates(weight_hh), self.dtype == torch.float32 and self.width >= _INT24_UNITS
+        self._int24 = self._kernels.quantize_gates(packed) if wide and isinstance(self._kernels, Compiled) else None
+        self._recurrent = None if self._int24 else packed
 
     def __call__(self, inputs_tbi: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states [t, b, units] after each step, in the layer's type, and cells [b, units] after the last one,

@@ -6,8 +6,6 @@
 
 #include "products.h"
 
-static const float MAX_ERROR = 0x1p-40f; /* squared, of an output's weights: as much as float32 sums of them lose */
-
 int int24_rows(void) { return BLOCK_ROWS; }
 
 /* The power of two by which numbers of up to `largest` become integers of 24 bits: 2^-22 of its own, by exponents. */
@@ -24,7 +22,7 @@ INLINE ints round_int24(vec x) {
     return made + (made > 0x7fffff);
 }
 
-/* One block. Whether no output's weights lose more than MAX_ERROR; those with NaN or infinity do. */
+/* One block. Whether each output's weights lose less, squared, than float32 sums do; NaN and infinity never do. */
 INLINE int quantize_block(int64_t depth, const float *weight, int32_t *made, float *scale) {
     vec largest[REGISTERS] = {0}, unit[REGISTERS], lost[REGISTERS] = {0}, square[REGISTERS] = {0};
     for (int64_t i = 0; i < depth * REGISTERS; i++) {
@@ -43,15 +41,13 @@ INLINE int quantize_block(int64_t depth, const float *weight, int32_t *made, flo
             vec error = w - __builtin_convertvector(number[gate], vec) * unit[gate];
             lost[gate] += error * error, square[gate] += w * w;
         }
-        for (int part = 0; part < 3; part++, made += LANES) {
-            ints word = number[part] << 8 | (number[3] >> 8 * (2 - part) & 255);
-            memcpy(made, &word, sizeof word);
-        }
+        for (int part = 0; part < 3; part++, made += LANES)
+            store(4, LANES, (vec)(number[part] << 8 | (number[3] >> 8 * (2 - part) & 255)), made);
     }
     int fits = 1;
     for (int gate = 0; gate < REGISTERS; gate++)
         for (int lane = 0; lane < LANES; lane++)
-            fits &= lost[gate][lane] == 0 || lost[gate][lane] < square[gate][lane] * MAX_ERROR;
+            fits &= lost[gate][lane] == 0 || lost[gate][lane] < square[gate][lane] * 0x1p-40f;
     return fits;
 }
 
@@ -73,9 +69,8 @@ void dequantize_int24(int64_t blocks, int64_t depth, const int32_t *weight, cons
     for (int64_t row = 0; row < blocks * depth; row++) {
         vec number[REGISTERS];
         widen_int24((const char *)(weight + row * 3 * LANES), number);
-        for (int gate = 0; gate < REGISTERS; gate++) {
-            vec w = number[gate] * load(4, LANES, scale + row / depth * BLOCK + gate * LANES);
-            store(4, LANES, w, made + row * BLOCK + gate * LANES);
-        }
+        for (int gate = 0; gate < REGISTERS; gate++)
+            store(4, LANES, number[gate] * load(4, LANES, scale + row / depth * BLOCK + gate * LANES),
+                  made + row * BLOCK + gate * LANES);
     }
 }
