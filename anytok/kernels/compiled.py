@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,16 +18,24 @@ from torch import Tensor
 from .portable import Codebooks
 from .weights import Weights
 
-__all__ = ["Compiled"]
+__all__ = ["Compiled", "Int24Gates"]
 
 # What can be multiplied, (rows, weights), as csrc/products.h numbers it.
 _KINDS = {
     (torch.float32, torch.float32): 0,
     (torch.float32, torch.float16): 1,
     (torch.bfloat16, torch.bfloat16): 2,
+    (torch.float32, torch.int32): 3,  # Int24Gates
 }
 _GEMV_OUTPUTS = 2  # a codec's last layer has one or two
 _TILE = 32  # bfloat16 inputs that AMX takes at a time
+
+
+class Int24Gates(NamedTuple):
+    """Recurrent weights as 24-bit integers, those of a unit's four gates in three int32; the gates' powers of two."""
+
+    words: Tensor
+    scales: Tensor
 
 
 class Compiled:
@@ -41,6 +50,7 @@ class Compiled:
         self.lanes, self.block = self._call("lanes"), self._call("block")  # float32 in a register; outputs in a block
         self.has_pairs, self.has_amx = bool(self._call("has_pairs")), bool(self._call("has_amx"))
         self._gemv_depth, self._part = self._call("gemv_depth"), self._call("part")
+        self.int24_rows = self._call("int24_rows")  # the largest batch for int24 weights
 
     def pack(self, weights: Weights, dtype: torch.dtype) -> Tensor:
         """A convolution's weights, multiplied out, as `products` reads them for windows [k * i]."""
@@ -82,6 +92,22 @@ class Compiled:
         gates_guc = weight_gc.view(4, -1, self.lanes, weight_gc.shape[1]).transpose(0, 1)
         return self.pack(Weights(gates_guc.unsqueeze(-1)), weight_gc.dtype)
 
+    def quantize_gates(self, packed: Tensor) -> Int24Gates | None:
+        """Packed float32 gates, each weight rounded by at most 2^-23 of the largest of its gate. None if one is not
+        finite, or if rounding loses more than float32 sums do: where few weights are much larger than the others."""
+        width = packed.shape[1]
+        assert _size(packed) == 4 and packed.shape == (4 * width, width) and width % self.lanes == 0
+        made = Int24Gates(torch.empty(3 * width, width, dtype=torch.int32), packed.new_empty(4 * width))
+        sizes = (width // self.lanes, width)
+        return made if self._call("quantize_int24", *sizes, packed, *made, torch.get_num_threads()) else None
+
+    def dequantize_gates(self, gates: Int24Gates) -> Tensor:
+        """The same numbers as packed float32 gates."""
+        width = gates.words.shape[1]
+        packed = gates.scales.new_empty(4 * width, width)
+        self._call("dequantize_int24", width // self.lanes, width, *gates, packed, torch.get_num_threads())
+        return packed
+
     def products(self, packed: Tensor, bias_o: Tensor, rows_ti: Tensor, tiled: bool | None = None) -> Tensor:
         """x W^T + b: [t, i] → [t, o], in the rows' type. Rows may overlap: windows of a signal that is not copied.
 
@@ -105,17 +131,20 @@ class Compiled:
         return made_to
 
     def lstm(
-        self, packed: Tensor, inputs_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor, tiled: bool | None = None
-    ) -> None:
+        self, packed: Tensor | Int24Gates, inputs_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor,
+        tiled: bool | None = None,
+    ) -> None:  # fmt: skip
         """All steps of a layer. `inputs_tbg` are the input projections with biases; `hidden_tbc` has one frame more,
         of which the first is given and the others are written; `cell_bc`, float32, is replaced. The others are float32
-        or bfloat16; all are contiguous. `tiled` as in `products`."""
+        or bfloat16; all are contiguous. `tiled` as in `products`. Int24Gates take up to `int24_rows` float32 clips."""
         (frames, clips, _), width = inputs_tbg.shape, cell_bc.shape[1]
-        assert _size(cell_bc) == 4 and packed.shape == (4 * width, width) and width % self.lanes == 0
+        weight, scales = packed if isinstance(packed, Int24Gates) else (packed, packed[:0])
+        assert weight.shape == ((3 if len(scales) else 4) * width, width) and width % self.lanes == 0
+        assert _size(cell_bc) == 4 and (len(scales) == 0 or clips <= self.int24_rows)
         assert inputs_tbg.shape == (frames, clips, 4 * width) and hidden_tbc.shape == (frames + 1, clips, width)
-        assert _size(inputs_tbg, hidden_tbc, packed)
-        sizes = (_KINDS[hidden_tbc.dtype, packed.dtype], self._by_amx(tiled, hidden_tbc), frames, clips, width)
-        self._call("lstm", *sizes, packed, inputs_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
+        assert _size(inputs_tbg, hidden_tbc, scales)
+        sizes = (_KINDS[hidden_tbc.dtype, weight.dtype], self._by_amx(tiled, hidden_tbc), frames, clips, width)
+        self._call("lstm", *sizes, weight, scales, inputs_tbg, hidden_tbc, cell_bc, torch.get_num_threads())
 
     def pack_codebooks(self, entries_knd: Tensor) -> Codebooks:
         """float32 entries for `quantize`."""

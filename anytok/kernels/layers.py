@@ -13,9 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import serving
+from .compiled import Compiled
 from .weights import Weights
 
 __all__ = ["Conv", "Linear", "Lstm", "NormedConv", "Search"]
+
+_INT24_UNITS = 1024  # from so many on, a small batch waits for its weights to be read
 
 
 class Linear:
@@ -77,6 +80,8 @@ class Lstm:
     """One LSTM layer in one direction, of the four weights of nn.LSTM, float32 or bfloat16.
 
     States have `units` channels: the layer's own, `width`, padded to whole registers with units that stay zero.
+    Small batches read wide float32 layers in 24 bits, where that loses nothing that counts; for larger ones the very
+    same numbers are made float32, so that a clip's bits are the same in any batch (tests/test_kernel_int24.py).
     """
 
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
@@ -89,7 +94,9 @@ class Lstm:
                 for one in (weight_ih, F.pad(weight_hh, (0, missing)), bias_ih, bias_hh)
             )
         self._input_projection = Linear(weight_ih, bias_ih + bias_hh)
-        self._recurrent = self._kernels.pack_gates(weight_hh)
+        packed, wide = self._kernels.pack_gates(weight_hh), self.dtype == torch.float32 and self.width >= _INT24_UNITS
+        self._int24 = self._kernels.quantize_gates(packed) if wide and isinstance(self._kernels, Compiled) else None
+        self._recurrent = None if self._int24 else packed
 
     def __call__(self, inputs_tbi: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states [t, b, units] after each step, in the layer's type, and cells [b, units] after the last one,
@@ -98,8 +105,17 @@ class Lstm:
         gates_tbg = self._input_projection(inputs_tbi.flatten(0, 1)).view(frames, clips, -1)
         hidden_tbc, cell_bc = hidden_bc.new_empty(frames + 1, clips, self.units), cell_bc.clone()
         hidden_tbc[0] = hidden_bc
-        self._kernels.lstm(self._recurrent, gates_tbg, hidden_tbc, cell_bc)
+        self._steps(gates_tbg, hidden_tbc, cell_bc)
         return hidden_tbc[1:], cell_bc
+
+    def _steps(self, gates_tbg: Tensor, hidden_tbc: Tensor, cell_bc: Tensor) -> None:
+        if self._int24 and isinstance(self._kernels, Compiled):
+            if len(cell_bc) <= self._kernels.int24_rows:
+                return self._kernels.lstm(self._int24, gates_tbg, hidden_tbc, cell_bc)
+            if self._recurrent is None:
+                self._recurrent = self._kernels.dequantize_gates(self._int24)
+        assert self._recurrent is not None
+        self._kernels.lstm(self._recurrent, gates_tbg, hidden_tbc, cell_bc)
 
 
 class Search:

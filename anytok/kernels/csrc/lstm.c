@@ -16,9 +16,9 @@ INLINE void update_cell(const int size, const vec *gates, float *cell, void *hid
 
 /* One step of LANES units of up to CLIPS clips. `weight` [width][GATES][LANES], behind which those at `next` are needed;
    `inputs` [rows][GATES][width] and all others [rows][width], at the units' first column. All but `cell` have `size`
-   bytes a number. */
+   bytes a number. `scale` [GATES][LANES] of INT24_WEIGHTS. */
 INLINE void step(const int kind, const int tiled, int64_t rows, int64_t width, const void *weight, const void *next,
-                 const char *inputs, void *before, float *cell, char *after) {
+                 const float *scale, const char *inputs, void *before, float *cell, char *after) {
     const int size = kind == PAIRS ? 2 : 4;
     vec sum[CLIPS][GATES], zeros[GATES] = {0};
     int64_t depth = width * size / 4;
@@ -28,15 +28,17 @@ INLINE void step(const int kind, const int tiled, int64_t rows, int64_t width, c
     else
         multiply_block(kind, REGISTERS, rows, depth, weight, next, in, with, to);
     for (int64_t row = 0; row < rows; row++) {
-        for (int gate = 0; gate < GATES; gate++, inputs += width * size)
+        for (int gate = 0; gate < GATES; gate++, inputs += width * size) {
+            if (kind == INT24_WEIGHTS) sum[row][gate] *= load(4, LANES, scale + gate * LANES);
             sum[row][gate] += load(size, LANES, inputs);
+        }
         update_cell(size, sum[row], cell + row * width, after + row * width * size);
     }
 }
 
 /* All steps. Every other one goes through a thread's units backwards: it begins with the weights still in the cache. */
 INLINE void steps(const int kind, const int tiled, int64_t frames, int64_t rows, int64_t width, const void *weight,
-                  const char *inputs, char *hidden, float *cell, int64_t threads) {
+                  const float *scale, const char *inputs, char *hidden, float *cell, int64_t threads) {
     const int size = kind == PAIRS ? 2 : 4;
     int64_t configured = 0, depth = width * size / 4;
     for (int64_t frame = 0; frame < frames; frame++) {
@@ -52,8 +54,8 @@ INLINE void steps(const int kind, const int tiled, int64_t frames, int64_t rows,
                     int64_t some = smaller(CLIPS, rows - row);
                     if (tiled && some != configured) tiles_begin(configured = some);
                     step(kind, tiled, some, width, block, weights_at(kind, block, next * depth * GATES),
-                         inputs + ((frame * rows + row) * GATES * width + unit) * size, before + row * width * size,
-                         cell + row * width + unit, after + (row * width + unit) * size);
+                         scale + unit * GATES, inputs + ((frame * rows + row) * GATES * width + unit) * size,
+                         before + row * width * size, cell + row * width + unit, after + (row * width + unit) * size);
                 }
             }
         }
@@ -64,14 +66,17 @@ INLINE void steps(const int kind, const int tiled, int64_t frames, int64_t rows,
 /* `inputs` [frames][rows][GATES][width] are the input projections with biases; `hidden` [1 + frames][rows][width], whose
    first frame is given; `cell` [rows][width] is replaced; `weight` [width / LANES][width][GATES][LANES] are the
    recurrent weights. `kind` is FLOATS; or PAIRS: all but `cell` are bfloat16, `weight` [width / LANES][width / 2][GATES]
-   [LANES][2]. `tiled` (PAIRS, a width that is a multiple of 2 TILE): by AMX. */
+   [LANES][2]. `tiled` (PAIRS, a width that is a multiple of 2 TILE): by AMX. Or INT24_WEIGHTS with their `scale`, for up
+   to BLOCK_ROWS rows. */
 void lstm(int64_t kind, int64_t tiled, int64_t frames, int64_t rows, int64_t width, const void *weight,
-          const char *inputs, char *hidden, float *cell, int64_t threads) {
+          const float *scale, const char *inputs, char *hidden, float *cell, int64_t threads) {
 #pragma omp parallel num_threads(threads)
     if (kind == FLOATS)
-        steps(FLOATS, 0, frames, rows, width, weight, inputs, hidden, cell, threads);
+        steps(FLOATS, 0, frames, rows, width, weight, scale, inputs, hidden, cell, threads);
+    else if (kind == INT24_WEIGHTS)
+        steps(INT24_WEIGHTS, 0, frames, rows, width, weight, scale, inputs, hidden, cell, threads);
     else if (tiled)
-        steps(PAIRS, 1, frames, rows, width, weight, inputs, hidden, cell, threads);
+        steps(PAIRS, 1, frames, rows, width, weight, scale, inputs, hidden, cell, threads);
     else
-        steps(PAIRS, 0, frames, rows, width, weight, inputs, hidden, cell, threads);
+        steps(PAIRS, 0, frames, rows, width, weight, scale, inputs, hidden, cell, threads);
 }

@@ -9,9 +9,9 @@
 #include "amx.h"
 #include "vectors.h"
 
-/* What is multiplied: float32 by float32; float32 rows by float16 weights, which are widened first; or bfloat16 by
-   bfloat16, in pairs of neighbouring inputs that take the place of one float32. */
-enum { FLOATS, HALF_WEIGHTS, PAIRS };
+/* What is multiplied: float32 by float32; float32 rows by float16 weights, which are widened first; bfloat16 by
+   bfloat16, in pairs of neighbouring inputs that take the place of one float32; or float32 by weights of int24.c. */
+enum { FLOATS, HALF_WEIGHTS, PAIRS, INT24_WEIGHTS };
 #ifdef __AVX512BF16__
 enum { HAS_PAIRS = 1 };
 #else
@@ -41,7 +41,7 @@ INLINE int64_t registers_for(int64_t outputs) {
     return outputs > 2 * LANES ? REGISTERS : ceil_div(outputs, LANES);
 }
 
-INLINE int weight_bytes(const int kind) { return kind == HALF_WEIGHTS ? 2 : 4; }
+INLINE int weight_bytes(const int kind) { return kind == HALF_WEIGHTS ? 2 : kind == INT24_WEIGHTS ? 3 : 4; }
 INLINE const void *weights_at(const int kind, const void *weight, int64_t count) {
     return (const char *)weight + count * weight_bytes(kind);
 }
@@ -53,6 +53,15 @@ INLINE vec widen(const void *from) {
 #else
     return (vec)_mm256_cvtph_ps(_mm_loadu_si128(from));
 #endif
+}
+
+/* The int24 weights of one input [REGISTERS][LANES], times 256: three registers have theirs in the upper three bytes of
+   each word, and the lowest bytes of all three are the fourth's. */
+INLINE void widen_int24(const char *from, vec *made) {
+    ints word[3];
+    memcpy(word, from, sizeof word);
+    for (int part = 0; part < 3; part++) made[part] = __builtin_convertvector(word[part] & ~255, vec);
+    made[3] = __builtin_convertvector(word[0] << 24 | (word[1] & 255) << 16 | (word[2] & 255) << 8, vec);
 }
 
 /* sum + a b. Builds without VDPBF16PS make a product of pairs of two others: slower, but it works everywhere. */
@@ -69,18 +78,22 @@ INLINE vec add_product(const int kind, vec sum, vec a, vec b) {
 
 /* to = W in + with, for `rows` rows and `wide` registers of outputs over a chunk of `count` inputs. The sums stay in
    registers, so rows and wide are constants. Sums of such short sums lose fewer bits than one long chain. Meanwhile
-   half a chunk's bytes of weights are prefetched from `next` into the second cache, if given. */
+   half a chunk's bytes of weights are prefetched from `next` into the second cache, if given; of int24 ones, which
+   have one register block of rows, all. */
 INLINE void multiply_registers(const int kind, const int wide, const int rows, int64_t count, const char *weight,
                                const char *next, Rows in, Rows with, Rows to) {
-    const int size = wide * LANES * 4, fetched = wide * LANES * weight_bytes(kind) / 2;
+    const int int24 = kind == INT24_WEIGHTS, size = wide * LANES * (int24 ? 3 : 4);
+    const int fetched = wide * LANES * weight_bytes(kind) / (int24 ? 1 : 2);
     vec sum[BLOCK_ROWS][REGISTERS];
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < wide; part++) sum[row][part] = broadcast(0);
 #pragma GCC unroll 4
     for (int64_t k = 0; k < count; k++) {
         for (int at = 0; next && at < fetched; at += LINE) __builtin_prefetch(next + k * fetched + at, 0, 2);
+        vec widened[REGISTERS];
+        if (int24) widen_int24(weight + k * size, widened);
         for (int part = 0; part < wide; part++) {
-            vec w = load(4, LANES, weight + k * size + part * sizeof w);
+            vec w = int24 ? widened[part] : load(4, LANES, weight + k * size + part * sizeof w);
             for (int row = 0; row < rows; row++)
                 sum[row][part] = add_product(kind, sum[row][part], w, broadcast_bits(skip(in, row).at + k));
         }
