@@ -10,7 +10,7 @@ import pytest
 
 from anytok.cli import main
 from anytok.errors import UsageError
-from anytok.training.config import CodecConfig, RunConfig, TrainConfig, read_config
+from anytok.training.config import CodecConfig, RunConfig, TrainConfig, VoiceConfig, read_config
 from anytok.training.image import ImageConfig
 from anytok.training.unclip import UnclipConfig
 from anytok.training.vae import VaeConfig
@@ -22,6 +22,7 @@ KINDS = {
     "image": ImageConfig,
     "vae": VaeConfig,
     "unclip": UnclipConfig,
+    "voice": VoiceConfig,
 }
 
 
