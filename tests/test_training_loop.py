@@ -177,11 +177,14 @@ def at_step(line: Line, wanted: int, act: Any) -> Line:
 
 
 @pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """Python's own handler of Ctrl-C, which a shell takes from what it starts in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def usual_signals() -> Iterator[None]:
+    """Signals act as in a new Python: a shell takes Ctrl-C from what it starts in the background, and Ray, in tests of
+    this process before these, handles SIGTERM."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
