@@ -58,10 +58,12 @@ INLINE vec widen(const void *from) {
 /* The int24 weights of one input [REGISTERS][LANES], times 256: three registers have theirs in the upper three bytes of
    each word, and the lowest bytes of all three are the fourth's. */
 INLINE void widen_int24(const char *from, vec *made) {
-    ints word[3];
-    memcpy(word, from, sizeof word);
-    for (int part = 0; part < 3; part++) made[part] = __builtin_convertvector(word[part] & ~255, vec);
-    made[3] = __builtin_convertvector(word[0] << 24 | (word[1] & 255) << 16 | (word[2] & 255) << 8, vec);
+    ints a = (ints)load(4, LANES, from), b = (ints)load(4, LANES, from + sizeof a);
+    ints c = (ints)load(4, LANES, from + 2 * sizeof a);
+    made[0] = __builtin_convertvector(a & ~255, vec);
+    made[1] = __builtin_convertvector(b & ~255, vec);
+    made[2] = __builtin_convertvector(c & ~255, vec);
+    made[3] = __builtin_convertvector(a << 24 | (b & 255) << 16 | (c & 255) << 8, vec);
 }
 
 /* sum + a b. Builds without VDPBF16PS make a product of pairs of two others: slower, but it works everywhere. */
