@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ from .loading import say
 if TYPE_CHECKING:
     from ..jobs import JobConfig, JobStatus, Progress
     from ..jobs.progress import ProgressListener
+    from ..jobs.warned import Warned
 
 __all__ = ["register"]
 
@@ -86,6 +87,7 @@ def _plan(args: argparse.Namespace) -> int:
     print(f"output     about {_bytes(estimate.output_bytes)}")
     for key, reason in estimate.sample_failures.items():
         print(f"unusable   {key}: {reason}")
+    _show_warnings(estimate.sample_warnings)
     return 0
 
 
@@ -208,6 +210,7 @@ def _show(status: JobStatus, as_json: bool) -> None:
     print(f"output     {_bytes(status.bytes_written)}, {_time(status.seconds)} of work")
     for kind, count in status.failures.items():
         print(f"failed     {count} {kind}")
+    _show_warnings(status.warnings)
     if status.failed:
         say(f"the failures, one JSON line each: {status.ledger}")
 
@@ -218,6 +221,11 @@ def _show_beside(ignored: Mapping[str, int], sidecars: Mapping[str, int]) -> Non
         print(f"beside     {count} {suffix}, read with their media")
     for reason, count in ignored.items():
         print(f"passed over {count} {reason}")
+
+
+def _show_warnings(warnings: Iterable[Warned]) -> None:
+    for one in warnings:
+        print(f"warned     {one.items} of the items, first {one.first}: {one.message}")
 
 
 def _bytes(count: float) -> str:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +30,7 @@ from .plan import Plan, load_plan
 from .reading import Failure, Readers, Reading
 from .shard import TALLY, Row, Shard, write_tally
 from .sinks import SINKS
+from .warned import count_warnings
 
 if TYPE_CHECKING:
     from ..vocab import Vocabulary
@@ -110,21 +111,24 @@ class Worker:
     def encode(self, started: Started, report: Report) -> Results:
         """Every item's Row or Failure, by its place in the shard."""
         results: Results = dict(started.task.doomed.items())
+        warned: dict[int, tuple[str, ...]] = {}
         report(len(results), len(results), 0.0)
 
         def ready() -> Iterator[tuple[int, str, Any]]:
-            for index, medium in started.reading:
-                if isinstance(medium, Failure):
-                    results[index] = medium
+            for index, one in started.reading:
+                if isinstance(one, Failure):
+                    results[index] = one
                     report(1, 1, 0.0)
                 else:
-                    yield index, started.items[index].modality, medium
+                    warned[index] = one.warnings
+                    yield index, started.items[index].modality, one.medium
 
         for modality, batch in self._batches(ready(), started.task.suspects):
             with self._watched(started.task.shard, modality, batch):
                 encoded = self.encoders[modality].encode([medium for _, medium in batch])
             for (index, _), codes in zip(batch, encoded, strict=True):
-                results[index] = codes if isinstance(codes, Failure) else Row(started.items[index], codes)
+                failed = isinstance(codes, Failure)
+                results[index] = codes if failed else Row(started.items[index], codes, warned.pop(index))
             rows = [row for row in (results[index] for index, _ in batch) if isinstance(row, Row)]
             report(len(batch), len(batch) - len(rows), sum(row.seconds or 0.0 for row in rows))
         self.store.inflight(started.task.shard).unlink(missing_ok=True)
@@ -193,6 +197,7 @@ class Worker:
             "read": len(started.items),
             "written": len(results) - len(failures),
             "failures": failures,
+            "warnings": [asdict(one) for one in count_warnings(row for _, row in sorted(results.items()))],
             "files": {path.name: _described(path) for path in sorted(staged.iterdir())},
             "seconds": round(time.monotonic() - started.began, 3),
             "finished": now,
