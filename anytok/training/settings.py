@@ -17,7 +17,7 @@ _FREE = {"run.steps", "run.threads", "run.save_every"}
 
 
 class ChangedSettings(UserWarning):
-    """Training goes on with other settings than it began with, or it cannot be told."""
+    """Training goes on with other settings or data than it began with, or it cannot be told."""
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
