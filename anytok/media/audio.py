@@ -82,8 +82,9 @@ def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
     The decoder is fixed by the format, which the first bytes behind all tags tell, never the suffix: libsndfile for WAV
     (RF64, W64), AIFF, FLAC, MP3, and Vorbis and Opus in Ogg, whatever is beside them; FFmpeg through PyAV (the `media`
     extra) for MP4/M4A/MOV, WebM/Matroska, AAC, FLAC in Ogg, FLAC that was written to a pipe, and MP3 that holds
-    more than its header announces. Raises MediaError on what is broken, cut off, empty, not finite, far outside
-    [-1, 1], several recordings of which decoders read the first, or beyond `limits`, and MissingExtraError where PyAV
+    more than its header announces. Recordings that are chained in Ogg are read one after another, like joined MP3.
+    Raises MediaError on what is broken, cut off, empty, not finite, far outside [-1, 1], several recordings of which
+    decoders read the first, or that differ in rate or channels, or beyond `limits`, and MissingExtraError where PyAV
     is needed and not there.
     """
     with naming(key_of(source)):
