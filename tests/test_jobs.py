@@ -339,7 +339,7 @@ def test_warnings_of_readers_are_counted_and_shown(tmp_path, capsys):
     job = speech_job(source, tmp_path / "out", workers=2)
     status = run_job(job)
     [warned] = status.warnings
-    first = [item.key for item in listed(source) if item.key in ("9.wav", "0/zero.wav", "8.wav")][0]
+    first = next(item.key for item in listed(source) if item.key in ("9.wav", "0/zero.wav", "8.wav"))
     assert (warned.items, warned.first) == (3, first) and "pass channels=" in warned.message
     write_stereo(source / "late.wav", noise * [0, 1])
     assert run_job(job, retry_failed=True).warnings == [replace(warned, items=4)]

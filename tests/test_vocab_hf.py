@@ -209,7 +209,7 @@ def test_a_text_tokenizer_with_other_tokens_is_refused_whatever_its_size(tmp_pat
             lambda known=saved: setattr(known, "text_tokenizer", other),
             lambda known=saved: load_multimodal(known, text_tokenizer=other),
         ):
-            with pytest.raises(VocabularyError, match="other tokens than the one that .* at the same 32000 text ids"):
+            with pytest.raises(VocabularyError, match=r"other tokens than the one that .* at the same 32000 text ids"):
                 give()
         assert saved.text_tokenizer is None and len(other) == 32000, "nothing was changed"
     assert Vocabulary(load_vocabulary("seed-llama").layout, other).text_tokenizer is other, "nothing is known of it"

@@ -15,7 +15,7 @@ def register(add: Any) -> None:
     command = add(_train)
     command.add_argument("config", metavar="CONFIG.toml", help="a recipe, such as those in configs/train")
     command.add_argument(
-        "--allow-changes", action="store_true", help="go on from a checkpoint that was trained with other settings or data"
+        "--allow-changes", action="store_true", help="go on from a checkpoint of other settings or data"
     )
 
 

@@ -127,8 +127,9 @@ class Worker:
             with self._watched(started.task.shard, modality, batch):
                 encoded = self.encoders[modality].encode([medium for _, medium in batch])
             for (index, _), codes in zip(batch, encoded, strict=True):
-                failed = isinstance(codes, Failure)
-                results[index] = codes if failed else Row(started.items[index], codes, warned.pop(index))
+                results[index] = (
+                    codes if isinstance(codes, Failure) else Row(started.items[index], codes, warned.pop(index))
+                )
             rows = [row for row in (results[index] for index, _ in batch) if isinstance(row, Row)]
             report(len(batch), len(batch) - len(rows), sum(row.seconds or 0.0 for row in rows))
         self.store.inflight(started.task.shard).unlink(missing_ok=True)

@@ -104,8 +104,8 @@ def hash_text(tokenizer: Any, layout: Layout) -> str:
     if layout.text_hash not in ("", found):
         raise VocabularyError(
             f"the text tokenizer has other tokens than the one that {layout.name} was made with, at the same "
-            f"{layout.text_size} text ids (SHA-256 {found[:12]}, not {layout.text_hash[:12]}): give it its own, or that "
-            f"one extended"
+            f"{layout.text_size} text ids (SHA-256 {found[:12]}, not {layout.text_hash[:12]}): give it its own, or "
+            f"that one extended"
         )
     return found
 
