@@ -37,8 +37,9 @@ class SourceConfig:
     only audio tokenizer. `columns` renames what manifests and tables call things: `key`, `path`, `media`,
     `text`, `modality`; "" is for none. `text_suffix` (folders, globs, tars) names the caption file beside a medium,
     such as ".txt". A column or suffix that is named must be there.
+    `quotes` False takes quotes in a .csv or .tsv as the text they are, which some corpora never put around a field.
     `kind` "codes" is the output of another job, for [compose]: it is passed over `weight` times, of which a fraction
-    takes so large a share of the items. `quotes` False takes quotes in a .csv or .tsv as the text they are, which some corpora never put around a field.
+    takes so large a share of the items.
     """
 
     path: Text
@@ -108,7 +109,7 @@ class ComposeConfig:
     `shuffle_files` of these in a row in random order.
     """
 
-    documents: Form = Form()
+    documents: Form = field(default_factory=Form)
     length: Annotated[int, Within(0, 10**9)] = 0
     window: AtLeastOne = 256
     text_tokenizer: str = ""  # a folder, or a name on the hub

@@ -82,12 +82,12 @@ class SequenceShard:
 
     def write_tally(self, path: Path) -> None:
         """`digests`, uint64, and `documents`, int32, ids of each, of the documents; `sequences`, int32, ids of each;
-        `pieces` of the documents that were cut, `learned` ids, and `text` and `ids_M` by modality: int64 `[1]`."""
+        `cut` documents, `learned` ids, and ids of `text` and, by modality, `ids_M`: int64 `[1]`."""
         grammar = Grammar(self.vocabulary.layout)
         arrays: dict[str, Any] = {"digests": np.array([row.digest for row in self.rows], np.uint64)}
         arrays["documents"] = np.array([sum(map(len, row.pieces)) for row in self.rows], np.int32)
         arrays["sequences"] = np.array([len(one) for one in self.sequences], np.int32)
-        arrays["pieces"] = np.array([sum(len(row.pieces) for row in self.rows if len(row.pieces) > 1)])
+        arrays["cut"] = np.array([sum(len(row.pieces) > 1 for row in self.rows)])
         arrays["learned"] = np.array([sum(int(piece.learned.sum()) for row in self.rows for piece in row.pieces)])
         families = np.zeros(len(grammar.layout.segments) + 1, np.int64)
         for ids in self.ids:
