@@ -77,7 +77,7 @@ def _compose(args: argparse.Namespace) -> int:
     command again goes on where it was stopped; status, verify and stats are those of every job.
 
     Example:
-      anytok compose configs/compose_anygpt.toml --workers 2
+      anytok compose configs/compose/anygpt.toml --workers 2
     """
     from ..jobs import load_config, run_job
 

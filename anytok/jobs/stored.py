@@ -146,8 +146,6 @@ def _specs(file: Any, path: str) -> dict[str, Spec]:
 def _specs_of(provenance: bytes | str | None, path: str) -> dict[str, Spec]:
     """The Specs that the head of a shard names."""
     if not provenance:
-        raise JobError(
-            f"{path} does not say which tokenizers its codes are of: expected what `anytok run` has written"
-        )
+        raise JobError(f"{path} does not say which tokenizers its codes are of: expected what `anytok run` has written")
     specs = [build(Spec, record, path, JobError) for record in json.loads(provenance)["specs"].values()]
     return {spec.id: spec for spec in specs}
