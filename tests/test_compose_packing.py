@@ -71,8 +71,8 @@ def test_the_fit_is_the_best_and_the_memory_bounded(sizes, length, window):
 
 def test_best_fit_by_hand():
     [first, second] = pack(documents([6, 5, 3, 4, 1]), 10)
-    assert [one.key for one in first.documents] == ["0", "3"]  # 4 fills what 6 has left
-    assert [one.key for one in second.documents] == ["1", "2", "4"]
+    assert [one.key for one in first.documents] == ["0", "2", "4"]  # 3 leaves less behind 6
+    assert [one.key for one in second.documents] == ["1", "3"]
     closed = Packer(10, 1)
     assert [len(closed.add(one)) for one in documents([6, 5])] == [0, 1]
     assert [one.key for one in closed.finish()[0].documents] == ["1"]  # 0 was the fullest of two
