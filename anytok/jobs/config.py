@@ -147,16 +147,16 @@ class JobConfig:
     output: Text
     sources: tuple[SourceConfig, ...]
     tokenizers: Mapping[str, TokenizerConfig] = field(default_factory=dict)
-    compose: ComposeConfig | None = None
     sinks: tuple[SinkConfig, ...] = (SinkConfig("parquet"),)
     vocabulary: str = ""
     shard_items: AtLeastOne = 1000
     run: RunConfig = RunConfig()
+    compose: ComposeConfig | None = None
 
     def __post_init__(self) -> None:
         check(self)
         if not self.sources or not (self.tokenizers or self.compose) or not self.sinks:
-            raise UsageError("a job needs at least one of each: [[sources]], [tokenizers.<modality>], [[sinks]]")
+            raise UsageError("a job needs [[sources]], [tokenizers.<modality>] or [compose], and [[sinks]]")
         self._check_compose()
         for modality, tokenizer in self.tokenizers.items():
             published = find(tokenizer.name).published

@@ -36,15 +36,23 @@ def load_job_vocabulary(config: JobConfig, probes: Iterable[Codes] = ()) -> Voca
 
 
 def _composed(vocabulary: Vocabulary, config: JobConfig) -> Vocabulary:
-    """With the text tokenizer and the runs that [compose] names."""
+    """With the text tokenizer and the runs that [compose] names. Raises UsageError where it lacks what documents need."""
     if config.compose is None:
         return vocabulary
+    from ..vocab import Special
+
     if config.compose.text_tokenizer:
         from ..checkpoints.around_torchaudio import load_text_tokenizer
 
         vocabulary = vocabulary.with_text(load_text_tokenizer(config.compose.text_tokenizer))
     for modality, runs in config.compose.runs.items():
         vocabulary = vocabulary.with_runs(modality, num_codebooks=runs.num_codebooks, pattern=runs.pattern)
+    form = config.compose.documents
+    if form.kind != "item" and vocabulary.text_tokenizer is None:
+        raise UsageError(
+            f"documents of kind {form.kind!r} hold words: add compose.text_tokenizer, a folder or hub name"
+        )
+    vocabulary.to_ids([Special(token) for token in (form.bos, form.eos) if token])
     return vocabulary
 
 
