@@ -169,11 +169,11 @@ def _stats(args: argparse.Namespace) -> int:
         print(f"{modality:9}  {one.items} items, {one.tokens} tokens{length}")
         used = " ".join(f"{share:.0%}" for share in one.used)
         print(f"           codes in use {used}; perplexity {' '.join(f'{value:.0f}' for value in one.perplexity)}")
-    if one := stats.sequences:
-        fill = "" if one.fill is None else f", {one.fill:.2%} of the positions filled"
-        print(f"sequences  {one.sequences}{fill}")
-        print(f"tokens     {one.tokens}, {one.learned} learned; {', '.join(f'{n} {m}' for m, n in one.ids.items())}")
-        print(f"documents  {one.document_quantiles['0.5']} tokens in the median, {one.cut} cut")
+    if made := stats.sequences:
+        fill = "" if made.fill is None else f", {made.fill:.2%} of the positions filled"
+        print(f"sequences  {made.sequences}{fill}")
+        print(f"tokens     {made.tokens}, {made.learned} learned; {', '.join(f'{n} {m}' for m, n in made.ids.items())}")
+        print(f"documents  {made.document_quantiles['0.5']} tokens in the median, {made.cut} cut")
     for path in stats.files:
         print(path)
     return 0

@@ -34,8 +34,7 @@ def arranged(config: ComposeConfig, sources: list[tuple[str, Source]]) -> Iterat
         visits += [(prefix, source, turn, number) for turn in turns for number in range(len(source.shards))]
     seed = config.documents.seed
     if config.shuffle:
-        order = np.random.default_rng(seed).permutation(len(visits))
-        visits = [visits[place] for place in order]
+        visits = [visits[place] for place in np.random.default_rng(seed).permutation(len(visits))]
     files = config.shuffle_files if config.shuffle else 1
     found: set[str] = set()
     for block, start in enumerate(range(0, len(visits), files)):
@@ -44,8 +43,9 @@ def arranged(config: ComposeConfig, sources: list[tuple[str, Source]]) -> Iterat
             there = [item.with_prefix(prefix) for item in listed(iter(source.items_of(number)))]
             found |= {source.config.path} if there else set()
             items += _of_turn(there, source, turn, seed)
-        order = np.random.default_rng([seed, block]).permutation(len(items)) if config.shuffle else range(len(items))
-        yield from (items[place] for place in order)
+        if config.shuffle:
+            items = [items[place] for place in np.random.default_rng([seed, block]).permutation(len(items))]
+        yield from items
     if missing := [source.config.path for _, source in sources if source.config.path not in found]:
         raise UsageError(f"sources {', '.join(missing)} hold no codes")
 

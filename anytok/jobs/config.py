@@ -156,7 +156,9 @@ class JobConfig:
     def __post_init__(self) -> None:
         check(self)
         if not self.sources or not (self.tokenizers or self.compose) or not self.sinks:
-            raise UsageError("a job needs [[sources]], [tokenizers.<modality>] or [compose], and [[sinks]]")
+            raise UsageError(
+                "a job needs at least one of each: [[sources]], [tokenizers.<modality>] or [compose], [[sinks]]"
+            )
         self._check_compose()
         for modality, tokenizer in self.tokenizers.items():
             published = find(tokenizer.name).published

@@ -36,7 +36,7 @@ def load_job_vocabulary(config: JobConfig, probes: Iterable[Codes] = ()) -> Voca
 
 
 def _composed(vocabulary: Vocabulary, config: JobConfig) -> Vocabulary:
-    """With the text tokenizer and the runs that [compose] names. Raises UsageError where it lacks what documents need."""
+    """With the text tokenizer and the runs that [compose] names; UsageError where documents need what is not there."""
     if config.compose is None:
         return vocabulary
     from ..vocab import Special

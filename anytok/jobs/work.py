@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from ..spec import Spec
-from .config import JobConfig
 from .failures import Failure
 from .items import Item
 
 if TYPE_CHECKING:
     from ..vocab import Vocabulary
 
-__all__ = ["Made", "Output", "Results", "Watch", "Work", "load_work"]
+__all__ = ["Made", "Output", "Results", "Watch", "Work", "failed"]
 
 
 class Made(Protocol):
@@ -58,8 +57,13 @@ Watch: TypeAlias = Callable[[Sequence[int], float], AbstractContextManager[None]
 class Work(Protocol):
     """One kind of work, with all that it needs loaded."""
 
-    specs: Mapping[str, Spec]  # of the codes that it makes or reads; part of the plan
-    vocabulary: Vocabulary | None
+    @property
+    def specs(self) -> Mapping[str, Spec]:
+        """Of the codes that it makes or reads; part of the plan."""
+        ...
+
+    @property
+    def vocabulary(self) -> Vocabulary | None: ...
 
     def begin(self, wanted: Sequence[tuple[int, Item]]) -> Any:
         """Begin to read these items of a shard ahead; returns what `results` takes."""
@@ -74,17 +78,6 @@ class Work(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-def load_work(config: JobConfig, number: int) -> Work:
-    """The work of a job; `number` is that of the worker, among those that share the machine's GPUs."""
-    if config.compose is not None:
-        from .composing import Composing
-
-        return Composing(config)
-    from .encoding import Encoding
-
-    return Encoding(config, number)
 
 
 def failed(results: Results) -> int:

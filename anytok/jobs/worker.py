@@ -25,7 +25,7 @@ from .items import Item
 from .plan import Plan, load_plan
 from .shard import TALLY
 from .sinks import SINKS
-from .work import Results, failed, load_work
+from .work import Results, Work, failed
 
 __all__ = ["Outcome", "Task", "Worker"]
 
@@ -70,7 +70,7 @@ class Worker:
 
     def __init__(self, config: JobConfig, number: int = 0, own_process: bool = False) -> None:
         self.config, self._own_process = config, own_process
-        self.work = load_work(config, number)
+        self.work = _work_of(config, number)
         self.specs = self.work.specs
         self.store = Store.of(config.output)
         self.plan: Plan | None = None
@@ -173,3 +173,14 @@ def versions() -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
+
+
+def _work_of(config: JobConfig, number: int) -> Work:
+    """The work of a job; `number` is that of the worker, among those that share the machine's GPUs."""
+    if config.compose is not None:
+        from .composing import Composing
+
+        return Composing(config)
+    from .encoding import Encoding
+
+    return Encoding(config, number)

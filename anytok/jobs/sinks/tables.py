@@ -60,8 +60,7 @@ def _write(stem: Path, shard: Shard | SequenceShard, ids_name: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    of_items = isinstance(shard, Shard)
-    columns = _columns_of_items(shard, ids_name) if of_items else _columns_of_sequences(shard)
+    columns = _columns_of_items(shard, ids_name) if isinstance(shard, Shard) else _columns_of_sequences(shard)
     table = pa.table(columns).replace_schema_metadata({"anytok": shard.provenance})
     pq.write_table(table, stem.with_suffix(".parquet"), compression="zstd", write_page_checksum=True)
 
