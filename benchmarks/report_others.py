@@ -89,8 +89,9 @@ def compose() -> str:
         parts.append(table(head, memory))
         ratio = found["encoding"]
         parts.append(
-            f"Encoding {ratio['items']} pictures and recordings with the small models takes {ratio['ratio']:,.0f} times "
-            f"as long as composing their codes. (`benchmarks/compose.py`, {where(found)}, at `{found['commit']}`.)"
+            f"Encoding {ratio['items']} pictures and recordings with the small models takes {ratio['ratio']:,.0f} "
+            f"times as long as composing their codes. (`benchmarks/compose.py`, {where(found)}, at "
+            f"`{found['commit']}`.)"
         )
     if killed is None:
         parts.append(missing("Composing under SIGKILL", "faults"))
@@ -98,7 +99,8 @@ def compose() -> str:
         bad = ("lost items", "doubled items", "unreadable files", "differing files", "files left over")
         parts.append(
             f"{killed['runs']} such jobs of {killed['items']} documents were killed {killed['kills']} times with "
-            f"SIGKILL and started again, with other numbers of workers, {killed['runs that ended on ray']} of them on Ray: "
+            f"SIGKILL and started again, with other numbers of workers, {killed['runs that ended on ray']} of them on "
+            f"Ray: "
             f"{', '.join(f'{killed[name]} {name}' for name in bad)}. (`benchmarks/faults.py --compose`, at "
             f"`{killed['commit']}`.)"
         )
