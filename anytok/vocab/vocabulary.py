@@ -47,7 +47,7 @@ class Vocabulary:
         """SHA-256 of the layout; shards carry it, so a reader can refuse ids of another vocabulary."""
         return self.layout.hash
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
         """The narrowest unsigned integer type that holds every id: uint16 up to 65,536 ids, then uint32."""
         return np.min_scalar_type(self.layout.total - 1)
@@ -64,8 +64,7 @@ class Vocabulary:
         return np.concatenate([np.empty(0, self.dtype), *(self._ids_of(part) for part in _listed(parts))])
 
     def text_ids(self, texts: Sequence[str]) -> list[TextIds | VocabularyError]:
-        """Each text as the part that `to_ids` makes of it, or what it raises: many texts in one call of the text
-        tokenizer."""
+        """Each text as `to_ids` reads it, or what it raises: many texts in one call of the text tokenizer."""
         found = encode_texts(self._text_tokenizer(), self.layout, texts)
         return [one if isinstance(one, VocabularyError) else TextIds(one) for one in found]
 
@@ -226,6 +225,8 @@ class Vocabulary:
             part = TextIds(encode_text(self._text_tokenizer(), self.layout, part))
         if not isinstance(part, TextIds):
             raise UsageError(f"to_ids got {type(part).__name__}: expected Codes, str, Special, TextIds or a list")
+        if len(part.ids) and part.ids.min() >= 0 and part.ids.max() < self.layout.text_size:
+            return part.ids.astype(self.dtype)  # text alone, as nearly always
         beyond = part.ids[(part.ids < 0) | (part.ids >= self.layout.total)]
         media = part.ids[self._grammar.family[np.clip(part.ids, 0, self.layout.total)] >= 0]
         if len(beyond) or len(media):
