@@ -217,9 +217,7 @@ def load_multimodal(
     if isinstance(text_tokenizer, (str, Path)):
         text_tokenizer = load_text_tokenizer(text_tokenizer)
     if text_tokenizer is not None:
-        plain = len(text_tokenizer) == vocab.layout.text_size
-        layout = vocab.layout
-        vocab = Vocabulary(layout, text_tokenizer) if plain else Vocabulary.from_tokenizer(text_tokenizer, layout)
+        vocab = vocab.with_text(text_tokenizer)
     names = {segment.spec.name for segment in vocab.layout.segments}
     places = {voice} if isinstance(voice, str) else set()
     given = {"tokenizers": tokenizers or {}, "checkpoints": checkpoints or {}, "options": options or {}}

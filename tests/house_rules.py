@@ -28,6 +28,7 @@ RANK = {
     "vocab": 4,
     "metrics.codes": 4,
     "tokenizer": 5,
+    "compose": 5,
     "voice": 6,
     "engines.native": 7,
     "engines.reference": 7,

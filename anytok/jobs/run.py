@@ -20,7 +20,7 @@ from .schedule import Schedule
 from .sources import look_at_sources
 from .status import LEDGER, JobStatus, failed_items, job_status, write_ledger
 from .views import publish
-from .worker import load_job_vocabulary
+from .vocabulary import load_job_vocabulary
 
 __all__ = ["run_job"]
 
@@ -43,7 +43,7 @@ def run_job(
     progress: ProgressListener | None = None,
     **overrides: Any,
 ) -> JobStatus:
-    """Tokenize a dataset: start the job, or go on where it was stopped.
+    """Tokenize a dataset, or compose sequences of stored codes: start the job, or go on where it was stopped.
 
     `job` is a TOML file or a JobConfig; `overrides` replace its settings (`output=…`, `workers=2`,
     `runner="ray"`). `shard="3/8"` does the shards whose number leaves 3 when divided by 8, for Slurm arrays
@@ -59,14 +59,14 @@ def run_job(
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
     share = Share.from_text(shard) if shard else Share()
     store = Store.of(config.output)
-    vocabulary = load_job_vocabulary(config.vocabulary)
+    vocabulary = load_job_vocabulary(config)
     if not load_plan(store.folder):
         look_at_sources(config)
     runner = _runner(config)
     try:
         store.open()
         specs = runner.specs()
-        plan = freeze(config, specs, vocabulary.hash if vocabulary else "", store.folder, check=not retry_failed)
+        plan = freeze(config, specs, vocabulary, store.folder, check=not retry_failed)
         store.create()
         suspects = repair(plan, store, config)
         if retry_failed:
@@ -76,6 +76,8 @@ def run_job(
         _carry_out(config, plan, store, runner, share, progress)
         if len(store.committed()) >= plan.num_shards:
             publish(config, store, suspects)
+            if config.compose and vocabulary:  # whose runs may be the job's own: readers need it
+                write_aside(store.folder.parent, "vocabulary.json", [vocabulary.to_json().encode()])
             note_damage(store, ())
     except OSError as error:
         raise disk_error(error, config.output) from error

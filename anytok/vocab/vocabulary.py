@@ -14,8 +14,8 @@ import numpy as np
 from ..errors import UsageError, VocabularyError
 from ..spec import Codes, Spec
 from .grammar import Grammar
-from .hf import ByteTokenizer, byte_ids, decode_text, encode_text, extend, look_up
-from .layout import Layout, Segment, build_layout, segment_of
+from .hf import ByteTokenizer, byte_ids, decode_text, encode_text, encode_texts, extend, look_up
+from .layout import Layout, Segment, build_layout, rewritten, segment_of
 from .layouts import find_layout
 from .runs import Part, Parts, Special, TextIds, read_symbols
 from .stream import Stream
@@ -47,7 +47,7 @@ class Vocabulary:
         """SHA-256 of the layout; shards carry it, so a reader can refuse ids of another vocabulary."""
         return self.layout.hash
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
         """The narrowest unsigned integer type that holds every id: uint16 up to 65,536 ids, then uint32."""
         return np.min_scalar_type(self.layout.total - 1)
@@ -62,6 +62,11 @@ class Vocabulary:
         length.
         """
         return np.concatenate([np.empty(0, self.dtype), *(self._ids_of(part) for part in _listed(parts))])
+
+    def text_ids(self, texts: Sequence[str]) -> list[TextIds | VocabularyError]:
+        """Each text as `to_ids` reads it, or what it raises: many texts in one call of the text tokenizer."""
+        found = encode_texts(self._text_tokenizer(), self.layout, texts)
+        return [one if isinstance(one, VocabularyError) else TextIds(one) for one in found]
 
     def to_text(self, parts: Part | Sequence[Part]) -> str:
         """The text of Codes (markers included), or of a list of parts: "<sosp><🗣️12>…<eosp>".
@@ -144,6 +149,21 @@ class Vocabulary:
             check_ids(text_tokenizer, layout)
         return cls(layout, text_tokenizer)
 
+    def with_text(self, text_tokenizer: Any) -> Vocabulary:
+        """This vocabulary with a text tokenizer: the plain base that it is laid out for, or one that has the media
+        tokens, whose own ids then win over the table. Raises VocabularyError where it lacks them."""
+        plain = len(text_tokenizer) == self.layout.text_size
+        return Vocabulary(self.layout, text_tokenizer) if plain else self.from_tokenizer(text_tokenizer, self.layout)
+
+    def with_runs(self, modality: str, *, num_codebooks: int | None = None, pattern: str | None = None) -> Vocabulary:
+        """This vocabulary with the same ids, but runs of `modality` with fewer layers or in another codebook pattern:
+        "frame-major", "layer-major" or "flat-delay". Raises VocabularyError on what it does not have.
+
+        >>> load_vocabulary("anygpt").with_runs("music", num_codebooks=2, pattern="flat-delay").layout.total
+        49418
+        """
+        return Vocabulary(rewritten(self.layout, modality, num_codebooks, pattern), self.text_tokenizer)
+
     def save(self, path: str | Path) -> None:
         """Write the layout and its hash as JSON; the same layout always gives the same bytes."""
         Path(path).write_text(self.to_json(), encoding="utf-8")
@@ -187,6 +207,10 @@ class Vocabulary:
     def _lexer(self) -> Lexer:
         return Lexer(self._grammar)
 
+    @cached_property
+    def _specials(self) -> dict[str, int]:
+        return dict(self.layout.specials) | self._lexer.markers
+
     def _segment(self, codes: Codes) -> Segment:
         return self.layout.segment(codes.spec.name)
 
@@ -201,6 +225,8 @@ class Vocabulary:
             part = TextIds(encode_text(self._text_tokenizer(), self.layout, part))
         if not isinstance(part, TextIds):
             raise UsageError(f"to_ids got {type(part).__name__}: expected Codes, str, Special, TextIds or a list")
+        if len(part.ids) and part.ids.min() >= 0 and part.ids.max() < self.layout.text_size:
+            return part.ids.astype(self.dtype)  # text alone, as nearly always
         beyond = part.ids[(part.ids < 0) | (part.ids >= self.layout.total)]
         media = part.ids[self._grammar.family[np.clip(part.ids, 0, self.layout.total)] >= 0]
         if len(beyond) or len(media):
@@ -224,10 +250,10 @@ class Vocabulary:
 
     def _special_id(self, token: str) -> int:
         """A special token of the layout, a marker, or a special token of the text tokenizer."""
-        known = dict(self.layout.specials) | self._lexer.markers
+        known = self._specials
         if token not in known and self.text_tokenizer is not None:
             own = self.text_tokenizer
-            known |= dict(zip(own.all_special_tokens, own.all_special_ids, strict=True))
+            known = known | dict(zip(own.all_special_tokens, own.all_special_ids, strict=True))
         if token not in known:
             raise VocabularyError(f"no special token is spelled {token!r}; known: {', '.join(known)}")
         return known[token]

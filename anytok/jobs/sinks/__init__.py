@@ -1,14 +1,14 @@
-"""What a job can write. A sink is a function that writes one shard to one file, or a few, with equal bytes for
-equal rows; `SINKS` names them, and `views` lays out the finished shards as their readers expect."""
+"""What a job can write. A sink is a function that writes one Shard, or SequenceShard, to one file, or a few, with equal
+bytes for equal rows; `SINKS` names them, and `views` lays out the finished shards as their readers expect."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...errors import JobError
-from ..shard import Shard
 from ..values import reason_of
 from .archives import keys_anygpt, keys_webdataset, write_anygpt, write_webdataset
 from .packed import count_litdata, count_megatron, index_litdata, write_litdata, write_megatron
@@ -22,7 +22,7 @@ class Sink:
     """`write(stem, shard)` writes `stem` + each of `suffixes`, `read_keys(stem)` reads back the keys of its rows (or
     their number, where the format has no place for keys), `index(folder, stems)` writes what ties shards together."""
 
-    write: Callable[[Path, Shard], None]
+    write: Callable[[Path, Any], None]
     read_keys: Callable[[Path], list[str] | int]
     suffixes: tuple[str, ...]
     folder: str = ""  # of the shards, within OUT/<kind>

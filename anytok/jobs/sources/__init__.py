@@ -12,6 +12,7 @@ from ..config import JobConfig
 from ..urls import is_url
 from ..values import reason_of
 from .archive import TarSource
+from .codes import CodesSource
 from .dataset import DatasetSource
 from .folder import FolderSource, GlobSource
 from .manifest import ManifestSource
@@ -22,7 +23,7 @@ __all__ = ["Source", "listed", "look_at_sources", "no_media", "open_sources", "p
 
 _KINDS: dict[str, type[Source]] = {
     "folder": FolderSource, "glob": GlobSource, "manifest": ManifestSource,
-    "tar": TarSource, "parquet": ParquetSource, "hf": DatasetSource,
+    "tar": TarSource, "parquet": ParquetSource, "hf": DatasetSource, "codes": CodesSource,
 }  # fmt: skip
 
 
@@ -34,7 +35,10 @@ def open_sources(config: JobConfig) -> list[tuple[str, Source]]:
     for number, one in enumerate(config.sources):
         prefix = f"{one.name or number}/" if len(config.sources) > 1 else ""
         kind = GlobSource if one.kind == "folder" and is_url(one.path) else _KINDS[one.kind]
-        opened.append((prefix, kind(one, Choice(one.modality, kinds))))
+        source = kind(one, Choice(one.modality, kinds))
+        if isinstance(source, CodesSource) and config.compose:
+            source.document = config.compose.documents.document
+        opened.append((prefix, source))
     if len({prefix for prefix, _ in opened}) < len(opened):
         raise UsageError("two sources have one name: each needs its own")
     return opened
@@ -51,7 +55,8 @@ def look_at_sources(config: JobConfig) -> None:
 def no_media(config: JobConfig, sources: list[Source]) -> UsageError:
     """What to say where listing these sources has given nothing."""
     names, wanted = ", ".join(source.config.path for source in sources), ", ".join(config.tokenizers)
-    return UsageError(f"sources {names} hold no media for {wanted}; passed over: {passed_over(sources) or 'nothing'}")
+    what = "codes" if config.compose else f"media for {wanted}"
+    return UsageError(f"sources {names} hold no {what}; passed over: {passed_over(sources) or 'nothing'}")
 
 
 def passed_over(sources: list[Source]) -> dict[str, int]:
