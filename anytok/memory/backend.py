@@ -29,10 +29,10 @@ _IMPORTING = RLock()
 class NoModel:
     """Stands where mem0 wants a language model, and an embedder before ours is in its place."""
 
-    def __init__(self, config: Any = None) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
 
-    def generate_response(self, *args: Any, **kwargs: Any) -> Any:
+    def generate_response(self, **_: Any) -> Any:
         raise UsageError("this memory has no language model: give load_memory one, as llm= or in mem0=")
 
 
@@ -41,22 +41,21 @@ class Backend:
     words embedder, StoreError where it cannot be read."""
 
     def __init__(self, folder: Path, words: Any, llm: Any, config: Mapping[str, Any]) -> None:
-        if not isinstance(config, Mapping) or set(config) - {"llm", "embedder", "vector_store", "custom_instructions"}:
+        if set(config) - {"llm", "embedder", "vector_store", "custom_instructions"}:
             raise UsageError("mem0= takes mem0's own settings: llm, embedder, vector_store, custom_instructions")
-        if words is not None and "embedder" in config:
+        if words and "embedder" in config:
             raise UsageError("words= and mem0={'embedder': …} are both given: which one is it?")
-        self.folder, self.lock, self.is_open = folder, RLock(), True
-        self.mem0: Any = None
+        self.folder, self.lock, self.mem0, self.is_open = folder, RLock(), None, True
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _IMPORTING:
             _import_mem0(folder)
         with self.working("the folder cannot be opened"):
-            theirs = _embedder(**config["embedder"]) if "embedder" in config else None
+            theirs = _provider(**config["embedder"]) if "embedder" in config else None
             self.embedder = Embedder(words or theirs or hashed_words)
             self._check_card({"format": 1, "words": self.embedder.name, "width": self.embedder.width})
-            self.mem0 = self._open(config)
-            self.mem0.embedding_model = self.embedder
-            self.mem0.llm = llm or self.mem0.llm
+            self.mem0 = self._open(**config)
+            self.mem0.embedding_model, self.mem0.llm = self.embedder, llm or self.mem0.llm
+            self.mem0.vector_store._bm25_encoder = False  # "tried and failed": fastembed would download a model
 
     def _check_card(self, ours: dict[str, Any]) -> None:
         """The folder's words embedder is ours: vectors of two would be compared in silence."""
@@ -67,40 +66,33 @@ class Backend:
         if (kept := json.loads(card.read_text())) != ours:
             raise UsageError(f"{card} says {kept}, this is {ours}: load it with the words embedder it was made with")
 
-    def _open(self, config: Mapping[str, Any]) -> Any:
-        from mem0.configs.base import MemoryConfig
-        from mem0.embeddings.configs import EmbedderConfig
-        from mem0.llms.configs import LlmConfig
+    def _open(self, *, llm: Any = None, embedder: Any = None, vector_store: Any = None, **others: Any) -> Any:
+        from mem0.configs.base import EmbedderConfig, LlmConfig, MemoryConfig, VectorStoreConfig
         from mem0.memory.main import Memory, _build_session_scope
         from mem0.utils.factory import EmbedderFactory, LlmFactory
-        from mem0.vector_stores.configs import VectorStoreConfig
 
-        self.scope_name = _build_session_scope  # by which mem0 keeps raw messages
-        none = {"provider": "anytok", "config": {}}  # which mem0's own check of names does not know
+        self.scope_name = _build_session_scope  # what mem0 keeps raw messages under: "run_id=today&user_id=alice"
         LlmFactory.register_provider("anytok", f"{__name__}.NoModel")
         EmbedderFactory.provider_to_class["anytok"] = f"{__name__}.NoModel"
-        store = config.get("vector_store") or {"provider": "qdrant", "config": {"path": str(self.folder / "vectors")}}
-        width = self.embedder.width + MEDIUM_WIDTH + 1
-        sizes = {"collection_name": "anytok", "embedding_model_dims": width, **store.get("config", {})}
+        none = {"provider": "anytok", "config": {}}  # which mem0's own check of names does not know
+        store = vector_store or {"provider": "qdrant", "config": {"path": str(self.folder / "vectors")}}
+        sizes = {"collection_name": "anytok", "embedding_model_dims": self.embedder.width + MEDIUM_WIDTH + 1}
         settings = MemoryConfig.model_construct(
-            vector_store=VectorStoreConfig(provider=store["provider"], config=sizes),
-            llm=LlmConfig(**config["llm"]) if "llm" in config else LlmConfig.model_construct(**none),
-            embedder=EmbedderConfig.model_construct(**none), history_db_path=str(self.folder / "history.db"),
-            custom_instructions=config.get("custom_instructions"),
+            vector_store=VectorStoreConfig(provider=store["provider"], config=sizes | store.get("config", {})),
+            llm=LlmConfig(**llm) if llm else LlmConfig.model_construct(**none),
+            embedder=EmbedderConfig.model_construct(**none), history_db_path=str(self.folder / "history.db"), **others,
         )  # fmt: skip
         try:
-            mem0 = Memory(settings)
+            return Memory(settings)
         except RuntimeError as error:
             if "already accessed" in str(error):
                 raise UsageError(f"{self.folder} is open, here or in another process: close it there") from error
             raise
-        mem0.vector_store._bm25_encoder = False  # "tried and failed": fastembed would download a model
-        return mem0
 
     @contextmanager
     def working(self, failed: str, *, partly: bool = False) -> Iterator[Any]:
-        """For this thread alone. What is raised within becomes a StoreError that begins with `failed`; our own errors
-        stay what they are, unless something was done `partly`."""
+        """mem0, for this thread alone. What is raised within becomes a StoreError that begins with `failed`; our own
+        errors stay what they are, unless something was done `partly`."""
         with self.lock:
             try:
                 if not self.is_open:
@@ -111,16 +103,15 @@ class Backend:
                     raise
                 raise StoreError(f"{self.folder}: {failed} ({first_line(error)})") from error
 
-    def parts(self, scope: Mapping[str, str]) -> set[str]:
-        """Of the name by which mem0 keeps the messages of a scope; a narrower scope's name has all of them."""
-        return {*self.scope_name(scope).split("&")}
+    def is_within(self, scope: Mapping[str, str], name: str | None) -> bool:
+        """Whether the scope of that name is `scope`, or a narrower one."""
+        return {*self.scope_name(scope).split("&")} <= {*(name or "").split("&")}
 
     def erase(self, scope: Mapping[str, str], ids: Iterable[str], *, deleted: bool = False) -> None:
-        """Take the raw messages of a scope and of narrower ones from the files, and memories from the history; with
-        `deleted` also those that were deleted before."""
-        ours = self.parts(scope)
+        """Take the raw messages within `scope` from the files, and memories from the history; with `deleted` also those
+        that were deleted before."""
         with self.mem0.db._lock, self.mem0.db.connection as history:
-            history.create_function("ours", 1, lambda name: ours <= {*(name or "").split("&")})
+            history.create_function("ours", 1, partial(self.is_within, scope))
             history.execute("DELETE FROM messages WHERE ours(session_scope)")
             history.executemany("DELETE FROM history WHERE memory_id = ?", [(id,) for id in ids])
             if deleted:
@@ -132,15 +123,14 @@ class Backend:
 
     def close(self) -> None:
         """Write nothing more, and let others open the folder."""
-        with self.lock:
+        with self.lock, suppress(AttributeError):  # other stores than qdrant have no client; closed twice
             if self.is_open:
                 self.is_open = False
-                with suppress(AttributeError):  # other stores than qdrant
-                    self.mem0.vector_store.client.close()
                 self.mem0.close()
+                self.mem0.vector_store.client.close()
 
 
-def _embedder(provider: str, config: Mapping[str, Any]) -> Any:
+def _provider(provider: str, config: Mapping[str, Any]) -> Any:
     """A function of words, which mem0's provider embeds."""
     from mem0.utils.factory import EmbedderFactory
 

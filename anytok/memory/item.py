@@ -18,32 +18,30 @@ __all__ = ["SCOPES", "TIERS", "Change", "Item", "check_words", "split_mark"]
 
 TIERS = ("short", "mid", "long")
 SCOPES = ("user_id", "agent_id", "run_id")
-MAX_WORDS = 1 << 16
-_MARK = re.compile(r"<[^<>]+ ([0-9a-f]{12})>(?: |$)")  # stands for a medium in the text that mem0 keeps
+_TEXT = re.compile(r"(?s)(?:<[^<>]+ ([0-9a-f]{12})>(?: |$))?(.*)")  # a mark that stands for a medium, and words
+_MAX = 1 << 16
 
 
-def split_mark(text: str) -> tuple[str, str]:
-    """The 12 digits of the mark that mem0's text begins with, or "", and the words after it."""
-    mark = _MARK.match(text)
-    return (mark[1], text[mark.end() :]) if mark else ("", text)
+def split_mark(text: str) -> tuple[str | None, str]:
+    """The 12 digits of the mark that mem0's text begins with, if it does, and its words."""
+    return _TEXT.fullmatch(text).groups()  # type: ignore[union-attr, return-value]
 
 
 def check_words(words: str) -> str:
     """Raise UsageError on text that is not to be remembered, or searched for."""
-    if not words.strip() or len(words) > MAX_WORDS:
-        raise UsageError(f"{words[:40]!r}, {len(words)} characters: expected text of 1 to {MAX_WORDS}, not blank")
-    if _MARK.match(words):
-        raise UsageError(f"words that begin with {words[:40]!r}, as the text of a medium does: begin otherwise")
-    if any("\ud800" <= letter <= "\udfff" for letter in words):
-        raise UsageError("words with half of a surrogate pair: expected text that UTF-8 can write")
+    if not words.strip() or len(words) > _MAX or re.search("[\ud800-\udfff]", words) or split_mark(words)[0]:
+        raise UsageError(
+            f"{words[:40]!r}, {len(words)} characters: expected 1 to {_MAX} that UTF-8 can write, not blank; what "
+            f"begins like the text of a medium, <image 0123456789ab>, has to begin otherwise"
+        )
     return words
 
 
 @dataclass(frozen=True)
 class Item:
-    """A memory. `score` says how well it fits what was searched for, 1 if equal, and `found_by` whether that is the
-    likeness of the "words" or of the "codes". `links` are (name, id) of others, `about` is the user's own, JSON;
-    `times` and `seen` say how often and when last the same was remembered."""
+    """A memory. `score` says how well it fits what was searched for, 1 if equal, `found_by` whether by its "words" or
+    "codes". `links` are (name, id) of others, `about` is the user's own, JSON; `times` and `seen` say how often and
+    when last the same was remembered."""
 
     words: str = ""
     codes: Codes | None = None
@@ -86,32 +84,26 @@ class Item:
         """What mem0 sees: `<image 3f2a91c0d4e5> our cat Minka`. Codes are never spelled: they would be the prompt."""
         return " ".join(filter(None, [self.codes and f"<{self.kind} {self.key[:12]}>", self.words]))
 
-    @property
-    def media(self) -> dict[str, Codes]:
-        """The codes that it has and had, by the 12 digits of their marks."""
-        return {Item(codes=codes).key[:12]: codes for codes in (*self.past, self.codes) if codes}
-
     def metadata(self) -> dict[str, Any]:
         """The fixed fields that lie beside the text, as text and numbers."""
         return {
-            "kind": self.kind, "key": self.key, "tier": self.tier, "times": self.times, "about": self.about,
-            "spec": self.codes.spec.id if self.codes else "", "codes": _written(self.codes),
-            "seen": self.seen.isoformat() if self.seen else "", "links": [list(link) for link in self.links],
-            "past": [_written(codes) for codes in self.past],
+            "kind": self.kind, "key": self.key, "spec": self.codes.spec.id if self.codes else "", "tier": self.tier,
+            "times": self.times, "seen": str(self.seen or ""), "links": self.links, "about": self.about,
+            "codes": _written(self.codes), "past": [*map(_written, self.past)],
         }  # fmt: skip
 
     @classmethod
     def read(cls, row: Mapping[str, Any], score: float = 0.0, found_by: str = "") -> Item:
-        """From what mem0 gives back; raises StoreError where that is damaged. What mem0's deduction wrote has none of
-        our fields."""
-        kept = row.get("metadata") or {}
+        """From what mem0 gives back, which for its own deduction is without our fields; StoreError if damaged."""
+        kept, made = row.get("metadata") or {}, row["created_at"]
         try:
-            codes, *past = [text and Codes.from_dict(json.loads(text)) for text in (kept.get("codes"), *kept.get("past", ()))]
+            written = (kept.get("codes"), *kept.get("past", ()))
+            codes, *past = (Codes.from_dict(json.loads(text)) if text else None for text in written)
+            seen, links = kept.get("seen") or made, tuple(map(tuple, kept.get("links", ())))
             return cls(
-                split_mark(row["memory"])[1], codes or None, row["id"], kept.get("tier", "mid"), kept.get("times", 1),
-                datetime.fromisoformat(row["created_at"]), datetime.fromisoformat(kept.get("seen") or row["created_at"]),
-                score, found_by, tuple((name, other) for name, other in kept.get("links", ())), kept.get("about", {}),
-                {name: row[name] for name in SCOPES if row.get(name)}, tuple(past),
+                split_mark(row["memory"])[1], codes, row["id"], kept.get("tier", "mid"), kept.get("times", 1),
+                datetime.fromisoformat(made), datetime.fromisoformat(seen), score, found_by, links,
+                kept.get("about", {}), {name: row[name] for name in SCOPES if row.get(name)}, tuple(past),
             )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"memory {row['id']} is damaged ({error})") from error
@@ -128,12 +120,13 @@ class Change:
     at: datetime
 
     @classmethod
-    def read(cls, row: Mapping[str, Any], media: Mapping[str, Codes]) -> Change:
-        """From a row of mem0's history, and the memory's `media`."""
+    def read(cls, row: Mapping[str, Any], item: Item | None) -> Change:
+        """From a row of mem0's history, and the memory that it is of."""
+        media = {Item(codes=codes).key[:12]: codes for codes in (*item.past, item.codes) if codes} if item else {}
         old, new = row["old_memory"], row["new_memory"]
-        mark, words = split_mark((old if row["event"] == "DELETE" else new) or "")
+        mark, words = split_mark(new or old)
         at = datetime.fromisoformat(row["updated_at"] or row["created_at"])
-        return cls("noted" if old == new else row["event"].lower(), words, media.get(mark), at)
+        return cls("noted" if old == new else row["event"].lower(), words, media.get(mark or ""), at)
 
 
 def _written(codes: Codes | None) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..arguments import whole
 from ..errors import CodesError, StoreError, UsageError
@@ -15,7 +19,7 @@ from ..spec import Codes
 from .backend import Backend
 from .item import SCOPES, Change, Item, check_words
 from .rules import Ask, Decision, Rules
-from .vectors import of_codes
+from .vectors import MEDIUM_WIDTH, of_codes
 
 __all__ = ["Memory", "load_memory"]
 
@@ -53,11 +57,10 @@ class Memory:
                 return self._again(equal, new)
             similar = self._similar(new) if self._rules.decide else []
             decided: Any = next(filter(None, (rule(new, similar) for rule in self._rules.decide)), Decision("add"))
-            decisions = [decided] if isinstance(decided, Decision) else decided
-            id = None
-            for done, decision in enumerate(decisions):
-                failed = f"only {done} of {len(decisions)} decisions were carried out" if done else "nothing was remembered"
-                with self._store.working(failed, partly=done > 0):
+            decisions = [decided] if isinstance(decided, Decision) else list(decided)
+            id = self._carry_out(decisions[0], new)
+            for done, decision in enumerate(decisions[1:], 1):
+                with self._store.working(f"only {done} of {len(decisions)} decisions are carried out", partly=True):
                     id = self._carry_out(decision, new) or id
             return id
 
@@ -65,7 +68,7 @@ class Memory:
         """Let mem0's language model take facts from a dialog, as mem0's `add(infer=True)`: the ids of what it added."""
         with self._store.working("what the model deduced was not, or not all, remembered") as mem0:
             embedder = self._store.embedder
-            embedder.medium = embedder.failure = None
+            embedder.medium, embedder.failure = np.zeros(MEDIUM_WIDTH), None
             ids = [one["id"] for one in mem0.add(dialog, **self.scope, infer=True)["results"]]
             if embedder.failure:  # which mem0 only logs
                 raise embedder.failure
@@ -80,8 +83,9 @@ class Memory:
 
     def get_all(self, **about: Any) -> list[Item]:
         """All memories, oldest first; with `about` only those that were given these values."""
-        with self._store.working("nothing was found"):
-            return sorted(self._having(about), key=lambda item: (str(item.made), item.id))
+        with self._store.working("nothing was found") as mem0:
+            rows = mem0.get_all(filters=self._filters(about), top_k=_MOST)["results"]
+            return sorted(map(Item.read, rows), key=lambda item: (str(item.made), item.id))
 
     def search(
         self, what: str | Medium | Codes, limit: int = 10, *, now: datetime | None = None, **about: Any
@@ -98,7 +102,8 @@ class Memory:
             if not isinstance(now, datetime) or now.tzinfo is None:
                 raise UsageError(f"now={now!r}: expected a datetime with a time zone")
             found = self._nearest(query, 2 * whole("limit", limit, 1, 1000) + 20, about)
-            return _best_first([replace(item, score=self._rules.faded(item, now)) for item in found])[:limit]
+            faded = [replace(item, score=self._rules.faded(item, now)) for item in found]
+            return sorted(faded, key=attrgetter("score"), reverse=True)[:limit]
 
     def update(self, id: str | Item, what: What | None = None, *, tier: str | None = None, about: Any = None) -> None:
         """Give a memory new words, another medium (the history keeps the old one), tier, or `about`."""
@@ -110,14 +115,13 @@ class Memory:
     def history(self, id: str | Item) -> list[Change]:
         """What became of a memory, oldest first, with the pictures and sounds that it had; also once it is deleted."""
         with self._store.working("nothing was found") as mem0:
-            rows, media = mem0.history(_id(id)), {}
-            whose = {part for row in rows for part in (row["actor_id"] or "").split("&")}
-            if not rows or not rows[-1]["is_deleted"] or not self._store.parts(self.scope) <= whose:
+            rows, item = mem0.history(str(getattr(id, "id", id))), None
+            if not rows or not rows[-1]["is_deleted"] or not self._store.is_within(self.scope, rows[0]["actor_id"]):
                 item = self.get(id)
-                media = item.media
-                first = {"event": "ADD", "old_memory": None, "new_memory": item.text, "updated_at": str(item.made)}
-                rows = rows if rows and rows[0]["event"] == "ADD" else [first, *rows]  # killed between its two writes
-            return [Change.read(row, media) for row in rows]
+                if not rows or rows[0]["event"] != "ADD":  # killed between mem0's two writes
+                    first = {"event": "ADD", "old_memory": None, "new_memory": item.text, "updated_at": str(item.made)}
+                    rows = [first, *rows]
+            return [Change.read(row, item) for row in rows]
 
     def link(self, id: str | Item, name: str, other: str | Item) -> None:
         """Say that a memory has a named relation to another: `link(photo, "shows", cat)`."""
@@ -166,9 +170,6 @@ class Memory:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<Memory {self._store.folder}, {self.scope}>"
-
     # Inside, under the lock
 
     def _read(self, what: Any, **fields: Any) -> Item:
@@ -183,21 +184,20 @@ class Memory:
         return item
 
     def _text(self, item: Item) -> str:
-        """What mem0 is given for an item, whose medium's vector the embedder holds from now on. Raises CodesError on
-        codes of a tokenizer that the vocabulary does not have."""
-        codes, vocabulary = item.codes, self._multimodal.vocabulary
-        self._store.embedder.medium = None
-        if codes:
-            segments = [one for one in vocabulary.layout.segments if one.spec.name == codes.spec.name]
-            if not segments:
-                raise CodesError(f"codes of {codes.spec.id}: {vocabulary.name} has no such tokenizer")
-            tokenizer = self._multimodal.tokenizer_of(segments[0])
+        """What mem0 is given for an item, whose medium's vector the embedder now holds. Raises CodesError on codes of
+        a tokenizer that the vocabulary does not have."""
+        if codes := item.codes:
+            layout = self._multimodal.vocabulary.layout
+            segment = next((one for one in layout.segments if one.spec.name == codes.spec.name), None)
+            if not segment:
+                raise CodesError(f"codes of {codes.spec.id}: {layout.name} has no such tokenizer")
+            tokenizer = self._multimodal.tokenizer_of(segment)
             tokenizer.check(codes)
             self._store.embedder.medium = of_codes(codes, tokenizer)
         return item.text
 
     def _find(self, id: str | Item) -> Item | None:
-        row = self._store.mem0.get(_id(id))
+        row = self._store.mem0.get(str(getattr(id, "id", id)))
         return Item.read(row) if row and self.scope.items() <= row.items() else None
 
     def _filters(self, about: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
@@ -205,16 +205,13 @@ class Memory:
             raise UsageError(f"{odd[0]}={about[odd[0]]!r}: expected a text or whole number that was given as about=")
         return {**self.scope, **{f"about.{key}": value for key, value in about.items()}, **ours}
 
-    def _having(self, about: Mapping[str, Any], **ours: Any) -> list[Item]:
-        rows = self._store.mem0.get_all(filters=self._filters(about, **ours), top_k=_MOST)["results"]
-        return [Item.read(row) for row in rows]
-
     def _equal(self, item: Item) -> Item | None:
-        return next((one for one in self._having({}, key=item.key) if one.scope == self.scope), None)
+        rows = self._store.mem0.get_all(filters=self._filters({}, key=item.key), top_k=_MOST)["results"]
+        return next((one for one in map(Item.read, rows) if one.scope == self.scope), None)
 
     def _nearest(self, query: Item, limit: int, about: Mapping[str, Any]) -> list[Item]:
-        spec = {"spec": query.codes.spec.id} if query.codes else {}
-        filters, by = self._filters(about, **spec), "codes" if spec else "words"
+        by, spec = ("codes", {"spec": query.codes.spec.id}) if query.codes else ("words", {})
+        filters = self._filters(about, **spec)
         rows = self._store.mem0.search(self._text(query), filters=filters, top_k=limit, threshold=0.0)["results"]
         return [Item.read(row, row["score"] * 2**0.5, by) for row in rows if row["score"] > 1e-6]
 
@@ -222,13 +219,13 @@ class Memory:
         """For rules: of exactly this scope, by the medium and by the words."""
         queries = [Item(new.words)] * bool(new.words) + [Item(codes=new.codes)] * bool(new.codes)
         found = {one.id: one for query in queries for one in self._nearest(query, 10, {}) if one.scope == self.scope}
-        return _best_first(found.values())[:10]
+        return sorted(found.values(), key=attrgetter("score"), reverse=True)[:10]
 
     def _carry_out(self, decision: Decision, new: Item) -> str | None:
         """The id of what the new is part of, if of any."""
         old = self.get(decision.of) if decision.of else Item()
         if decision.what == "add":
-            return self._insert(replace(new, words=decision.words or new.words))
+            return self._write(replace(new, words=decision.words or new.words))
         if decision.what == "same":
             return self._again(old, new)
         if decision.what == "update":
@@ -236,17 +233,6 @@ class Memory:
         if decision.what == "delete":
             self._store.mem0.delete(old.id)
         return None
-
-    def _insert(self, new: Item) -> str:
-        # mem0's history keeps the name, as actor_id: so it says whose a deleted memory was.
-        message = {"role": "user", "content": self._text(new), "name": self._store.scope_name(self.scope)}
-        try:
-            rows = self._store.mem0.add([message], **self.scope, infer=False, metadata=new.metadata())["results"]
-            return rows[0]["id"]
-        except Exception:
-            if half := self._equal(new):  # kept, but its history was not written
-                self._store.mem0.vector_store.delete(half.id)
-            raise
 
     def _again(self, old: Item, new: Item) -> str:
         """Count `old` once more, and put words that are new below its own."""
@@ -262,28 +248,31 @@ class Memory:
         new = replace(old, words=words, codes=codes or old.codes, past=past, **fields)
         if new.key != old.key and (other := self._equal(new)):
             raise UsageError(f"memory {other.id} is equal to that already: delete one of the two")
+        return self._write(new, old)
+
+    def _write(self, new: Item, old: Item | None = None) -> str:
+        """Keep a new memory, or what has become of an old one. mem0 writes its history last."""
+        mem0, text, kept = self._store.mem0, self._text(new), new.metadata()
         try:
-            self._store.mem0.update(old.id, text=self._text(new), metadata=new.metadata())
+            if old:
+                mem0.update(old.id, text=text, metadata=kept)
+                return old.id
+            # mem0's history keeps the name, as actor_id: so it says whose a deleted memory was.
+            message = {"role": "user", "content": text, "name": self._store.scope_name(self.scope)}
+            return mem0.add([message], **self.scope, infer=False, metadata=kept)["results"][0]["id"]
         except Exception as error:
-            if self.get(old) != old:
+            if old and self.get(old) != old:
                 raise StoreError(f"memory {old.id} is changed, but not its history ({error})") from error
+            if not old and (half := self._equal(new)):
+                mem0.vector_store.delete(half.id)
             raise
-        return old.id
-
-
-def _best_first(items: Iterable[Item]) -> list[Item]:
-    return sorted(items, key=lambda item: -item.score)
-
-
-def _id(given: str | Item) -> str:
-    return given.id if isinstance(given, Item) else str(given)
 
 
 def _scope(*values: str | None) -> dict[str, str]:
     """By mem0's names; raises UsageError on what mem0 would change, or take for everyone's."""
     given = {name: value for name, value in zip(SCOPES, values, strict=True) if value is not None}
     for name, value in given.items():
-        if not isinstance(value, str) or not value or value == "*" or any(map(str.isspace, value)):
+        if not isinstance(value, str) or value == "*" or not re.fullmatch(r"\S+", value):
             raise UsageError(f"{name[:-3]}={value!r}: expected a name without spaces, and not '*'")
     return given
 

@@ -23,14 +23,11 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 def hashed_words(text: str) -> np.ndarray:
     """float64 `[512]` of length 1, or zeros: words and their groups of three letters (in Chinese, Japanese and Korean,
     of one and two). Finds the same words, also inflected or misspelled, and knows nothing of meaning."""
-    return _hashed((feature for word in re.findall(r"\w+", text.lower()) for feature in _features(word)), 512)
-
-
-def _features(word: str) -> list[str]:
-    if _CJK.search(word):
-        return [word[i : i + size] for size in (1, 2) for i in range(len(word) - size + 1)]
-    edged = f"^{word}$"
-    return [word, *(edged[i : i + 3] for i in range(len(edged) - 2))]
+    features: list[str] = []
+    for word in re.findall(r"\w+", text.lower()):
+        edged, sizes = (word, (1, 2)) if _CJK.search(word) else (f"^{word}$", (3,))
+        features += [word, *(edged[i : i + size] for size in sizes for i in range(len(edged) - size + 1))]
+    return _hashed(features, 512)
 
 
 def of_codes(codes: Codes, tokenizer: Tokenizer) -> np.ndarray:
@@ -63,7 +60,7 @@ class Embedder:
         self.words = words
         self.name = getattr(words, "name", "") or f"{words.__module__}.{getattr(words, '__qualname__', type(words))}"
         self.width = getattr(words, "width", 0) or len(words("a word"))
-        self.medium: np.ndarray | None = None  # of the text that mem0 is about to embed
+        self.medium = np.zeros(MEDIUM_WIDTH)  # of the text that mem0 is about to embed
         self.failure: Exception | None = None  # mem0's deduction passes over texts that cannot be embedded
 
     def embed(self, text: str, memory_action: str | None = None) -> list[float]:
@@ -75,8 +72,7 @@ class Embedder:
         except Exception as error:
             self.failure = error
             raise
-        medium = self.medium if mark and self.medium is not None else np.zeros(MEDIUM_WIDTH)
-        parts = [_unit(vector), medium]
+        parts = [_unit(vector), self.medium if mark else np.zeros(MEDIUM_WIDTH)]
         rest = 0.0 if memory_action == "search" else max(0.0, 2 - sum(float(part @ part) for part in parts)) ** 0.5
         return np.concatenate([*parts, [rest]]).tolist()
 
