@@ -39,10 +39,10 @@ RANK = {
     "jobs": 9,
     "training": 9,
     "generation": 10,
-    "demo": 10,
+    "demo": 11,
     "memory": 10,
-    "cli": 11,
-    "__main__": 12,
+    "cli": 12,
+    "__main__": 13,
 }
 
 
