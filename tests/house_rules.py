@@ -29,6 +29,7 @@ RANK = {
     "metrics.codes": 4,
     "tokenizer": 5,
     "voice": 6,
+    "cache": 6,
     "engines.native": 7,
     "engines.reference": 7,
     "registry": 8,

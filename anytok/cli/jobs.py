@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 # Options that go to the job as they are, by their name there.
-_SETTINGS = ("workers", "readers", "runner", "ray_address", "max_failure_rate", "shard_items", "vocabulary")
+_SETTINGS = ("workers", "readers", "runner", "ray_address", "max_failure_rate", "shard_items", "vocabulary", "cache")
 _LOADING = ("checkpoint", "engine", "device", "dtype")
 
 
@@ -158,6 +158,7 @@ def _add_job(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--readers", type=int, metavar="N",
                          help="processes that read and decode, for each worker (default: 1)")  # fmt: skip
+    command.add_argument("--cache", metavar="FOLDER", help="look codes up there first, and keep new ones")
     command.add_argument("--runner", choices=("local", "ray"), help="this machine (default), or a Ray cluster")
     command.add_argument("--ray-address", metavar="ADDRESS", help="of a running cluster; otherwise Ray starts here")
     command.add_argument("--shard-items", type=int, metavar="N", help="items of a shard (default: 1000)")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from .. import __version__
+from ..cache import cached
 from ..errors import CodesError, JobError, UsageError, VocabularyError
 from ..media import Audio
 from ..registry import load_tokenizer
@@ -221,6 +222,8 @@ def _load(config: JobConfig, modality: str, number: int) -> Encoder:
     )
     if tokenizer.spec.modality != modality:
         raise UsageError(f"[tokenizers.{modality}]: {one.name} is for {tokenizer.spec.modality}")
+    if config.run.cache:
+        tokenizer = cached(tokenizer, config.run.cache)
     return Encoder(tokenizer, config.run.batch_frames)
 
 
