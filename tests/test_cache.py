@@ -108,21 +108,19 @@ def test_whatever_decides_codes_decides_the_key(monkeypatch):
         "itself": speech(), "one codebook": speech(num_codebooks=1), "two": speech(num_codebooks=2),
         "the mean of channels": speech(channels="mean"), "another resampler": speech(resampler="transform"),
         "others": anytok.load_tokenizer("speechtokenizer", checkpoint=golden),
-        "an option of another's": fake(milliseconds=1), "its other value": fake(milliseconds=2),
+        "another package's": fake(), "with an option": fake(milliseconds=2),
     }  # fmt: skip
-    for what, value in (("id", "speech-mini@0123456789ab"), ("id", f"{tokenizers['itself'].spec.id}+bfloat16")):
-        other = speech()
-        other.spec = Spec(**{**other.spec.to_dict(), what: value})  # as of other weights, and of another precision
-        tokenizers[value] = other
-    for what, value in (("dtype", "bfloat16"), ("device", "cuda"), ("engine", "reference"), ("package", "theirs 2.0")):
-        other = speech()
-        other._loaded_as = {**other._loaded_as, what: value}
-        tokenizers[what] = other
-    tf32 = speech()
-    tf32.float32_precision = "tf32"
-    keys = {what: key(one) for what, one in {**tokenizers, "tf32": tf32}.items()}
+    for value in ("fake-speech@ffffffffffff", f"{fake().spec.id}+bfloat16"):  # other weights, another precision
+        tokenizers[value] = fake()
+        tokenizers[value].spec = tokenizers[value].spec.with_id(value)
+    for what in ("dtype", "device", "engine", "package"):
+        tokenizers[what] = fake()
+        tokenizers[what]._loaded_as = {**tokenizers[what]._loaded_as, what: "another"}
+    tokenizers["tf32"] = fake()
+    tokenizers["tf32"].float32_precision = "tf32"
+    keys = {what: key(one) for what, one in tokenizers.items()}
     monkeypatch.setattr("anytok.cache.entry.__version__", "0.2.0")
-    keys["another release"] = key(tokenizers["itself"])
+    keys["another release"] = key(fake())
     assert len(set(keys.values())) == len(keys)
 
 

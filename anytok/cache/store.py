@@ -107,6 +107,12 @@ class Store:
             db.execute("UPDATE sizes SET total = ?", (_evicted(db, total, most),))
             return len(entries) - len(fitting)
 
+    def drop(self, key: bytes, value: bytes) -> None:
+        """Delete an entry, if it still has these bytes."""
+        with self._failing(), self._writing, self._transaction() as db:
+            gone = db.execute("DELETE FROM entries WHERE key = ? AND value = ?", (key, value)).rowcount
+            db.execute("UPDATE sizes SET total = total - ?", (gone * (len(value) + ROW),))
+
     def set_limit(self, most: int) -> None:
         """Keep at most so many bytes, from now on and in every process."""
         with self._failing(), self._writing, self._transaction() as db:

@@ -140,6 +140,7 @@ class CachedTokenizer(Tokenizer):
         try:
             return unpack(key, stored, self.spec)
         except Damaged as error:
+            self._store.drop(key, stored)
             self._count(damaged=1)
             warnings.warn(
                 f"the cache {self.folder}: entry {key.hex()[:12]} is damaged ({error}), and is encoded anew; check the "
