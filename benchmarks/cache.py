@@ -87,7 +87,7 @@ def _start(medium: Any) -> bytes:
 def killed(folder: Path, items: int, kills: int, limit: int | None = None, seed: int = 0) -> dict[str, Any]:
     """PROCESSES workers on one folder; `kills` times a random one is killed, and another takes its place. All then
     finish. What was returned must be in the folder (but for what a `limit` drives out), and equal."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     open_store(folder / "codes").set_limit(limit or 1 << 40)
     rng, started = random.Random(seed), 0
 

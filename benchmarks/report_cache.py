@@ -38,7 +38,7 @@ def _hit(part: Row) -> str:
 def _epoch(part: Row) -> str:
     first, second = part["rows"]
     return (
-        f"A `DataLoader` of {part['workers']} workers over {first['items']} recordings of {part['seconds of speech']} s "
+        f"A `DataLoader` of {part['workers']} workers over {first['items']} clips of {part['seconds of speech']} s "
         f"took {first['seconds']:.1f} s for the first epoch and {second['seconds']:.1f} s for the second, in which "
         f"{second['found']} of {second['items']} were found, {'all' if second['equal'] else 'NOT all'} equal."
     )

@@ -19,6 +19,7 @@ from job_corpus import FAKES
 from test_cache import Calls, fake, sound
 
 from anytok.cache import Counts, cached
+from anytok.cache.entry import Damaged, key_of, pack, unpack
 from anytok.cache.store import CLAIMS, NAME, Store, open_store
 from anytok.errors import CacheError
 
@@ -93,27 +94,45 @@ def test_a_failure_of_one_lets_the_next_try(tmp_path, monkeypatch):
     assert tokenizer.encode(sound(0)) == fake().encode(sound(0))
 
 
-def _encode_in_fork(tokenizer: Any, seeds: list[int], results: Any) -> None:
-    results.put((tokenizer.encode_batch([sound(seed) for seed in seeds]), tokenizer.counts))
+def _encode_in_fork(tokenizer: Any, seeds: list[int], theirs: Any, results: Any) -> None:
+    codes = tokenizer.encode_batch([sound(seed) for seed in seeds])
+    results.put((codes, tokenizer.counts, tokenizer._store._connections["reader"] is not theirs))
 
 
 def test_children_after_a_fork_share_the_folder(tmp_path):
     tokenizer = cached(fake(), tmp_path)
     tokenizer.encode(sound(0))
-    claimed = tokenizer._store.claims
-    held = claimed.take([b"h" * 32])  # a claim of the parent is none of the child's
+    claims, keys = tokenizer._store.claims, [key_of(sound(seed), tokenizer._identity) for seed in (1, 2, 3)]
+    assert claims.take(keys) == keys  # as if another thread encoded them now
     context = multiprocessing.get_context("fork")
     results: Any = context.Queue()
-    children = [context.Process(target=_encode_in_fork, args=(tokenizer, [0, 1 + n], results)) for n in range(3)]
+    theirs = tokenizer._store._connections["reader"]
+    children = [
+        context.Process(target=_encode_in_fork, args=(tokenizer, [0, 1 + n], theirs, results)) for n in range(3)
+    ]
     for one in children:
         one.start()
-    found = [results.get(timeout=60) for _ in children]
+    time.sleep(0.5)
+    assert results.empty()  # the locks are the parent's
+    claims.release(keys)
+    found = [results.get(timeout=30) for _ in children]
     for one in children:
         one.join()
-    assert [counts for _, counts in found] == [Counts(found=1, encoded=2)] * 3  # of the parent's, one was encoded
+    # Of the parent's counts, which came with the fork, one item was encoded.
+    assert [rest for _, *rest in found] == [[Counts(found=1, encoded=2), True]] * 3
     assert tokenizer.encode_batch([sound(seed) for seed in range(4)]) == fake().encode_batch(map(sound, range(4)))
     assert tokenizer.counts == Counts(found=4, encoded=1)
-    assert not claimed.take(held) and claimed.release(held) is None and claimed.take(held) == held
+
+
+def test_what_fails_while_it_is_written_is_not_written(tmp_path, monkeypatch):
+    tokenizer = cached(fake(), tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("anytok.cache.store._evicted", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            tokenizer.encode(sound(0))
+    assert open_store(tmp_path).size()[:2] == (0, 0)
+    tokenizer.encode(sound(0))
+    assert open_store(tmp_path).size()[0] == 1
 
 
 # Damage
@@ -129,6 +148,7 @@ def test_a_damaged_entry_is_told_and_encoded_anew(tmp_path, damage):
     tokenizer = cached(fake(), tmp_path)
     tokenizer.encode_batch([sound(0), sound(1)])
     [(key, value), (_, other)] = entries(tmp_path, "SELECT key, value FROM entries ORDER BY used")
+    _, size, _ = open_store(tmp_path).size()
     flipped = value[:40] + bytes([value[40] ^ 4]) + value[41:]
     bad = {"a bit": flipped, "cut": value[:-1], "longer": value + b"\0", "another's": other, "empty": b"",
            "a header": value[:16] + bytes(40) + value[56:]}[damage]  # fmt: skip
@@ -138,11 +158,10 @@ def test_a_damaged_entry_is_told_and_encoded_anew(tmp_path, damage):
     assert tokenizer.counts == Counts(encoded=3, damaged=1)
     assert tokenizer.encode(sound(0)) == fake().encode(sound(0)) and tokenizer.counts.found == 1
     assert entries(tmp_path, "SELECT value FROM entries WHERE key = ?", key) == [(value,)]
+    assert open_store(tmp_path).size()[:2] == (2, size - len(bad) + len(value))  # not of what was changed behind it
 
 
 def test_every_flipped_bit_of_an_entry_is_seen():
-    from anytok.cache.entry import Damaged, pack, unpack
-
     codes = fake().encode(sound(0, 640))
     stored = pack(b"k" * 32, codes)
     for bit in range(8 * len(stored)):
