@@ -18,7 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from .catalogue import BUILT_IN, VOICES
+from .catalogue import BUILT_IN, DECODE_ONLY, VOICES
 from .checkpoints import published
 from .errors import CheckpointError, MissingExtraError, UsageError, first_line
 from .spec import Spec
@@ -131,6 +131,9 @@ def load_tokenizer(
     _check_device(device)
     with _shielded():
         tokenizer = found.load(entry.spec, checkpoint, device=device, dtype=dtype, **options)
+    deciding = {key: value for key, value in options.items() if key not in DECODE_ONLY.get(name, ())}
+    kind = str(device).partition(":")[0]
+    tokenizer._loaded_as = {"engine": engine, "package": entry.package, "device": kind, "dtype": dtype, **deciding}
     if not entry.package:  # others' are pickled as others say
         place = None if checkpoint is None else os.path.abspath(os.path.expanduser(checkpoint))
         given: dict[str, Any] = {"engine": engine, "checkpoint": place, "device": device, "dtype": dtype, **options}

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model_cards import cards
+from report_cache import cache, cache_stores
 from report_cpu import footprint, profile, speed_amx, speed_cpu, speed_in_short, speed_others
 from report_exact import exact, headline, parity
 from report_gpu import speed_gpu
@@ -143,6 +144,8 @@ def imports() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "cache": cache,
+    "cache-stores": cache_stores,
     "commands": commands,
     "exact": exact,
     "exit-codes": exit_codes,

@@ -30,6 +30,7 @@ RANK = {
     "tokenizer": 5,
     "compose": 5,
     "voice": 6,
+    "cache": 6,
     "engines.native": 7,
     "engines.reference": 7,
     "registry": 8,

@@ -12,7 +12,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import __version__
-from ..errors import AnytokError, CheckpointError, DiskError, FetchError, JobError, MissingExtraError, UsageError
+from ..errors import (
+    AnytokError,
+    CacheError,
+    CheckpointError,
+    DiskError,
+    FetchError,
+    JobError,
+    MissingExtraError,
+    UsageError,
+)
 from . import decode, demo, encode, jobs, measure, show, train, vocab
 
 __all__ = ["build_parser", "main"]
@@ -82,6 +91,6 @@ def exit_code(error: Exception) -> int:
     """2 usage, 3 environment, 4 refused, 1 everything that an input is to blame for."""
     if isinstance(error, UsageError):
         return 2
-    if isinstance(error, (MissingExtraError, DiskError, FetchError, OSError)):
+    if isinstance(error, (MissingExtraError, CacheError, DiskError, FetchError, OSError)):
         return 3
     return 4 if isinstance(error, (CheckpointError, JobError)) else 1

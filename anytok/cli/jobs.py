@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 # Options that go to the job as they are, by their name there.
-_SETTINGS = ("workers", "readers", "runner", "ray_address", "max_failure_rate", "shard_items", "vocabulary")
+_SETTINGS = ("workers", "readers", "runner", "ray_address", "max_failure_rate", "shard_items", "vocabulary", "cache")
 _OF_RUN = ("workers", "runner", "ray_address", "max_failure_rate", "shard_items")
 _LOADING = ("checkpoint", "engine", "device", "dtype")
 
@@ -188,6 +188,7 @@ def _add_job(command: argparse.ArgumentParser) -> None:
     command.add_argument("--vocabulary", metavar="NAME", help="write ids of this vocabulary, too")
     command.add_argument("--readers", type=int, metavar="N",
                          help="processes that read and decode, for each worker (default: 1)")  # fmt: skip
+    command.add_argument("--cache", metavar="FOLDER", help="look codes up there first, and keep new ones")
     _add_run(command)
 
 

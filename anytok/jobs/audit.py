@@ -152,7 +152,7 @@ class _Audit:
     def encode_again(self, one_in: int, device: str) -> None:
         """Read and make about one item in `one_in`, and compare."""
         with tempfile.TemporaryDirectory() as folder:
-            config = _as_run(self._config, self._folder, device).override(output=folder)
+            config = _as_run(self._config, self._folder, device).override(output=folder, cache="")
             Store.of(folder).create()
             worker = Worker(config)
             if worker.specs != self._plan.specs:

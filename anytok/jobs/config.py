@@ -134,6 +134,7 @@ class RunConfig:
     batch_seconds: Seconds = 600.0  # the model may take this long over a batch; longer over one beyond batch_frames
     max_failure_rate: Share = 0.2
     ray_address: str = ""  # of a running cluster; else Ray starts here
+    cache: str = ""  # a folder in which codes are looked up first; see `anytok.cached`
 
     def __post_init__(self) -> None:
         check(self)
