@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..drawing import audio_uri, draw_codes, draw_spectrogram, image_uri
 from ..media import Audio, Decoded
 from ..spec import Codes
-from .pictures import audio_uri, draw_codes, draw_spectrogram, image_uri
 
 __all__ = ["Exhibit", "is_page", "render"]
 

@@ -15,7 +15,7 @@ from .archive import TarSource
 from .dataset import DatasetSource
 from .folder import FolderSource, GlobSource
 from .manifest import ManifestSource
-from .source import Choice, Source
+from .source import Choice, Source, check_there
 from .tables import ParquetSource
 
 __all__ = ["Source", "listed", "look_at_sources", "no_media", "open_sources", "passed_over", "sidecars"]
@@ -32,6 +32,7 @@ def open_sources(config: JobConfig) -> list[tuple[str, Source]]:
     kinds = {modality: "picture" if spec.is_image else "sound" for modality, spec in specs.items()}
     opened = []
     for number, one in enumerate(config.sources):
+        check_there(one.path)
         prefix = f"{one.name or number}/" if len(config.sources) > 1 else ""
         kind = GlobSource if one.kind == "folder" and is_url(one.path) else _KINDS[one.kind]
         opened.append((prefix, kind(one, Choice(one.modality, kinds))))

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from ...errors import UsageError
+from ...media.formats import kind_of
 from ..config import SourceConfig
 from ..folders import walk
 from ..items import Input, Item, valid_text
@@ -17,6 +18,8 @@ from .source import Choice, Source
 
 __all__ = ["FolderSource", "GlobSource", "captions"]
 
+_COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
+
 
 class FolderSource(Source):
     """All media files below a folder, by path; see `walk` for which links to folders are followed."""
@@ -26,7 +29,7 @@ class FolderSource(Source):
     def __init__(self, config: SourceConfig, choice: Choice) -> None:
         super().__init__(config, choice)
         if not os.path.isdir(config.path):
-            raise UsageError(f"source {config.path!r} is no folder: give a folder, a pattern, a manifest or an archive")
+            raise UsageError(f"source {config.path!r} is no folder: {_advice(config.path)}")
 
     def inputs(self) -> Iterator[Input]:
         for _, path, _, _ in self._media():
@@ -108,6 +111,16 @@ class GlobSource(Source):
                 self.take_texts(1)
                 return text, problem
         return None, ""
+
+
+def _advice(path: str) -> str:
+    """What to give instead of a file that is no source."""
+    suffix = os.path.splitext(path)[1].lower()
+    if kind_of(suffix):
+        return f"for single files there is `anytok encode`; else give their folder, or a pattern such as '*{suffix}'"
+    if suffix in _COMPRESSED:
+        return f"{suffix} files are not read as they are: unpack it, and give the folder, the .tar or the table in it"
+    return "give a folder, a pattern, a table (.csv, .tsv, .jsonl, .parquet), a .tar, or say which kind the file is"
 
 
 def captions(media: Iterable[str], names: Iterable[str], suffix: str) -> dict[str, str]:
