@@ -18,6 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from .arguments import did_you_mean
 from .catalogue import BUILT_IN, VOICES
 from .checkpoints import published
 from .errors import CheckpointError, MissingExtraError, UsageError, first_line
@@ -94,7 +95,8 @@ def find(name: str) -> Entry:
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if point.name == name:
             return _added(point)
-    raise UsageError(f"no tokenizer is called {name!r}; known: {', '.join(list_tokenizers())}")
+    known = list_tokenizers()
+    raise UsageError(f"no tokenizer is called {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
 
 
 def _added(point: EntryPoint) -> Entry:
@@ -131,7 +133,7 @@ def load_tokenizer(
     _check_device(device)
     with _shielded():
         tokenizer = found.load(entry.spec, checkpoint, device=device, dtype=dtype, **options)
-    tokenizer._device = device
+    tokenizer._loaded_on = device
     if not entry.package:  # others' are pickled as others say
         place = None if checkpoint is None else os.path.abspath(os.path.expanduser(checkpoint))
         given: dict[str, Any] = {"engine": engine, "checkpoint": place, "device": device, "dtype": dtype, **options}

@@ -46,7 +46,7 @@ class Tokenizer(ABC):
     total_codebooks: int | None = None  # of the model, where `spec.num_codebooks`, which encode returns, may be fewer
     normalizes_loudness: bool = False  # then codes carry one scale a segment
     _load_again: Callable[[], Tokenizer] | None = None  # of our own, where `load_tokenizer` has loaded them
-    _device: str = "cpu"  # that `load_tokenizer` was given
+    _loaded_on: str = "cpu"  # that `load_tokenizer` was given
 
     # What an engine writes
 
@@ -220,19 +220,14 @@ class Tokenizer(ABC):
         with torch.inference_mode(), products(self.float32_precision):
             yield
 
-    @property
-    def device(self) -> str:
-        """The device it was loaded for, such as "cpu" or "cuda:1"."""
-        return self._device
-
     def to(self, device: Any) -> Tokenizer:
         """This tokenizer, if it is on `device` already. Weights are packed for a device as they are loaded, and nothing
         moves them: raises UsageError saying how to load it there."""
         wanted = str(device)
-        if {wanted, self.device} in ({wanted}, {"cuda", "cuda:0"}):
+        if {wanted, self._loaded_on} in ({wanted}, {"cuda", "cuda:0"}):
             return self
         raise UsageError(
-            f"{self.spec.name} is on {self.device}, and its weights are packed for it: load it anew, by "
+            f"{self.spec.name} is on {self._loaded_on}, and its weights are packed for it: load it anew, by "
             f"load_tokenizer({self.spec.name!r}, device={wanted!r})"
         )
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ..atomic import replacing
-from ..errors import CheckpointError, FetchError, UsageError, first_line
+from ..errors import CheckpointError, DiskError, FetchError, UsageError, first_line
 from .cards import CARDS, Card, RemoteFile
 from .hub import why_offline
 
@@ -48,7 +48,12 @@ def fetch(name: str, folder: str | Path | None = None, *, optional: bool = True)
     if card is None:
         raise UsageError(f"no published weights are known for {name!r}; known: {', '.join(sorted(CARDS))}")
     target = Path(folder).expanduser() if folder else _cache() / name
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{target}: {error.filename} is no folder; give a folder, or a name that is free") from error
+    except OSError as error:
+        raise DiskError(f"cannot write to {target} ({error.strerror or error}): give another folder") from error
     for file in _wanted(card, optional):
         path = target / file.name
         if not path.exists():

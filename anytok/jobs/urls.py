@@ -17,7 +17,7 @@ from .values import reason_of
 
 __all__ = [
     "input_of", "is_pattern", "is_url", "list_files", "local_path", "open_url", "read_error", "size_and_stamp",
-    "version_of",
+    "unreachable", "version_of",
 ]  # fmt: skip
 
 _NO_RANGES = ("range requests", "Cannot seek streaming")  # what fsspec says of servers without them
@@ -98,8 +98,6 @@ def list_files(pattern: str, passed_over: Counter[str] | None = None) -> list[tu
         rows = _list_url(pattern) if local is None else _list_local(local, is_url(pattern), counts)
     except (UsageError, MissingExtraError):
         raise
-    except FileNotFoundError:
-        rows = []
     except Exception as error:  # a file system of anybody's raises anything
         if local is None:
             raise unreachable(pattern, error) from error
@@ -110,8 +108,13 @@ def list_files(pattern: str, passed_over: Counter[str] | None = None) -> list[tu
     return rows
 
 
-def unreachable(path: str, error: Exception) -> NetworkError:
-    """What to say where a server, or what stands before it, does not give what a source needs."""
+def unreachable(path: str, error: BaseException) -> AnytokError:
+    """What to say where a server, or what stands before it, does not give what a source needs: some file systems call
+    a file missing whose server does not answer, and keep the reason behind that."""
+    while isinstance(error, FileNotFoundError) and (error.__cause__ or error.__context__):
+        error = error.__cause__ or error.__context__ or error
+    if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == 404:
+        return UsageError(f"source {path!r}: there is no such file")
     return NetworkError(
         f"source {path!r} cannot be reached ({reason_of(error)}): check the address, the network, and what gives you "
         "leave there (keys, tokens, logging in)"
@@ -133,13 +136,15 @@ def _list_local(path: str, as_url: bool, passed_over: Counter[str]) -> list[tupl
 def _list_url(pattern: str) -> list[tuple[str, int | None, str]]:
     files, root = _file_system(pattern)
     found = files.glob(root, detail=True) if is_pattern(pattern) else files.find(root, detail=True)
+    if not (found or is_pattern(pattern)):
+        files.info(root)  # raises what `find` passes over: that it is not there, or cannot be reached
     known = [(name, info or files.info(name)) for name, info in sorted(found.items())]
     rows = [(name, info) for name, info in known if _is_file(files, name, info)]
     url_of = _Urls(pattern, files)
     return [(url_of(name), info.get("size"), _stamp(info)) for name, info in rows]
 
 
-def read_error(path: str, what: str, error: Exception) -> JobError:
+def read_error(path: str, what: str, error: BaseException) -> AnytokError:
     """What to say where a file that holds others cannot be read: `what` it is not, or what its server cannot do."""
     if local_path(path) is None:
         if any(words in str(error) for words in _NO_RANGES):
@@ -158,7 +163,9 @@ class _Urls:
     def __init__(self, pattern: str, files: Any) -> None:
         self._pattern, self._files = pattern, files
         # Of zip://*.wav::s3://bucket/a.zip or simplecache::s3://bucket/*.wav, the link of the chain that names files.
-        self._before, link, self._behind = _LINK.fullmatch(pattern).groups()  # type: ignore[union-attr]
+        match = _LINK.fullmatch(pattern)
+        self._before, link, self._behind = match.groups() if match else ("", pattern, "")
+        self._scheme: str
         self._scheme, _, rest = link.partition("://")
         self._place = rest.partition("/")[0]  # user@host, which some file systems leave out of names
         self._form: Callable[[str], str] | None = None

@@ -52,7 +52,8 @@ def look_at_sources(config: JobConfig) -> None:
 def no_media(config: JobConfig, sources: list[Source]) -> UsageError:
     """What to say where listing these sources has given nothing."""
     names, wanted = ", ".join(source.config.path for source in sources), ", ".join(config.tokenizers)
-    return UsageError(f"sources {names} hold no media for {wanted}; passed over: {passed_over(sources) or 'nothing'}")
+    rest = ", ".join(f"{count} {reason}" for reason, count in passed_over(sources).items()) or "nothing"
+    return UsageError(f"sources {names} hold no media for {wanted}; passed over: {rest}")
 
 
 def passed_over(sources: list[Source]) -> dict[str, int]:

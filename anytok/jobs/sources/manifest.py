@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from ...errors import JobError, UsageError
+from ...errors import JobError
 from ..config import SourceConfig
 from ..items import Input, Item, valid_text
-from ..urls import input_of, is_url, open_url, read_error, size_and_stamp
+from ..urls import input_of, is_url, open_url, read_error, size_and_stamp, unreachable
 from ..values import load_json
 from .rows import Rows
 from .source import Choice, Source, named
@@ -90,7 +90,7 @@ class ManifestSource(Source):
                 with io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
                     yield from read(stream, suffix)
         except FileNotFoundError as error:
-            raise UsageError(f"source {path!r}: there is no such file") from error
+            raise unreachable(path, error) from error
         except OSError as error:
             raise read_error(path, "is a manifest that cannot be read", error) from error
 
