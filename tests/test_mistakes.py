@@ -243,7 +243,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name.replace("hello", "cut").replace("cat", "cut")).write_bytes(data[: len(data) // 2])
     texts = {"notes.txt": "words, not media\n" * 3, "empty.wav": "", "broken.wav": "RIFF but no more", "none.jsonl": ""}
     texts |= {"list.jsonl": "[1, 2]\n", "lines.jsonl": '["a.wav"]\n', "bad.toml": "output = \n"}
-    texts |= {"good.toml": 'output = "o"\n', "key.toml": 'outputs = "out"\n', "nopath.csv": "file,words\nhello.wav,hi\n"}
+    texts |= {
+        "good.toml": 'output = "o"\n',
+        "key.toml": 'outputs = "out"\n',
+        "nopath.csv": "file,words\nhello.wav,hi\n",
+    }
     texts |= {"semicolons.csv": "path;text\nhello.wav;hi\n", "quotes.csv": 'path,text\nhello.wav,hi\nhello.wav,"hi\n'}
     texts |= {"fewer.csv": "path,text\nhello.wav,hi\nhello.wav\n", "double.csv": "path,key\nhello.wav,a\nhello.wav,a\n"}
     texts |= {"cut.jsonl": '{"path": "hello.wav"}\n{"path": "hel'}
