@@ -7,8 +7,9 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import IO, Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from ..errors import AnytokError, JobError, MissingExtraError, NetworkError, UsageError
 from .folders import MAGIC, matching, walk
@@ -16,8 +17,8 @@ from .items import Input, fingerprint, version
 from .values import reason_of
 
 __all__ = [
-    "input_of", "is_pattern", "is_url", "list_files", "local_path", "open_url", "read_error", "size_and_stamp",
-    "unreachable", "version_of",
+    "input_of", "is_pattern", "is_url", "list_files", "local_path", "open_parts", "open_url", "read_error",
+    "size_and_stamp", "tail_of", "unreachable", "version_of",
 ]  # fmt: skip
 
 _NO_RANGES = ("range requests", "Cannot seek streaming")  # what fsspec says of servers without them
@@ -64,6 +65,13 @@ def is_pattern(path: str) -> bool:
     if path.startswith(("http://", "https://")):
         signs = [sign for sign in signs if sign != "?"]
     return bool(signs) and not os.path.lexists(path)
+
+
+def tail_of(path: str) -> str:
+    """What stands behind the name of a file in a chain of file systems, "::s3://bucket/a.zip" of
+    zip://a.wav::s3://bucket/a.zip; "" where nothing does."""
+    match = _LINK.fullmatch(path) if is_url(path) else None
+    return match[3] if match else ""
 
 
 def size_and_stamp(path: str) -> tuple[int | None, str]:
@@ -224,6 +232,28 @@ def open_url(path: str) -> IO[bytes]:
     return open(local, "rb")
 
 
+def open_parts(path: str) -> IO[bytes]:
+    """`open_url` of a file that is read in parts. Raises JobError where its server gives whole files only."""
+    if path.startswith(("http://", "https://")):
+        _check_ranges(urlsplit(path).netloc, path)
+    return open_url(path)
+
+
+_ranging: set[str] = set()  # web servers that have been seen to give parts
+
+
+def _check_ranges(server: str, path: str) -> None:
+    if server in _ranging:
+        return
+    with open_url(path) as stream:
+        try:
+            stream.seek(1)
+            stream.read(1)
+        except Exception as error:
+            raise read_error(path, "cannot be read", error) from error
+    _ranging.add(server)
+
+
 def _file_system(path: str) -> tuple[Any, str]:
     """Raises UsageError on schemes that nobody knows or that cannot serve, MissingExtraError on those that need a
     package."""
@@ -232,6 +262,9 @@ def _file_system(path: str) -> tuple[Any, str]:
     if _MEMORY.search(path):
         raise UsageError(f"{path!r}: this memory is one process's own, and media are read by others: write a folder")
     try:
+        if match := _LINK.fullmatch(path) if tail_of(path) else None:
+            files = _archive(f"{match[1]}{match[2].partition('://')[0]}://{match[3]}")
+            return files, files._strip_protocol(match[2])
         return fsspec.core.url_to_fs(path)
     except ImportError as error:
         missing = error.__cause__ or error.__context__ or error
@@ -243,6 +276,14 @@ def _file_system(path: str) -> tuple[Any, str]:
         raise UsageError(f"{path!r} cannot be opened: {error}") from error
     except Exception as error:  # some connect at once
         raise unreachable(path, error) from error
+
+
+@lru_cache(maxsize=4)
+def _archive(root: str) -> Any:
+    """The file system in a file, kept open: fsspec closes it with the last reference, though what it opened is read."""
+    import fsspec
+
+    return fsspec.core.url_to_fs(root)[0]
 
 
 def _stamp(info: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import IO, Any, NamedTuple
 
 from ...errors import AnytokError, JobError
 from ..items import Input, Item, valid_text
-from ..urls import list_files, local_path, open_url, read_error
+from ..urls import list_files, local_path, open_parts, read_error
 from ..values import MAX_TEXT, ValueRefused, caption, load_json, plain, reason_of
 from .source import Source
 from .tables import Container, containers
@@ -34,7 +34,7 @@ class TarSource(Source):
         count = 0
         for container in containers(self):
             try:
-                with open_url(container.path) as stream:
+                with open_parts(container.path) as stream:
                     for item in self._items(stream, container):
                         count += 1
                         yield item

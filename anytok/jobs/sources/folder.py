@@ -11,7 +11,7 @@ from ...media.formats import kind_of
 from ..config import SourceConfig
 from ..folders import walk
 from ..items import Input, Item, valid_text
-from ..urls import is_url, list_files, local_path, open_url, size_and_stamp
+from ..urls import is_url, list_files, local_path, open_url, size_and_stamp, tail_of
 from ..values import MAX_TEXT, caption, reason_of
 from .manifest import file_item
 from .source import Choice, Source
@@ -78,7 +78,8 @@ class GlobSource(Source):
 
     def items(self) -> Iterator[Item]:
         self.begin()
-        files = list_files(self.config.path, self.ignored)
+        tail = tail_of(self.config.path)
+        files = [(path.removesuffix(tail), *facts) for path, *facts in list_files(self.config.path, self.ignored)]
         modalities = {path: self.choice.by_suffix(os.path.splitext(path)[1]) for path, _, _ in files}
         media = [path for path, modality in modalities.items() if modality]
         beside = captions(media, self._neighbours(media, modalities), self.config.text_suffix)
@@ -87,8 +88,8 @@ class GlobSource(Source):
             self.pass_over(path)
         for path, num_bytes, stamp in files:
             if modality := modalities[path]:
-                text, problem = self._text(path, beside.get(path))
-                item = Item(valid_text(path), modality, path, num_bytes, stamp, text=text)
+                text, problem = self._text(path, beside.get(path), tail)
+                item = Item(valid_text(path + tail), modality, path + tail, num_bytes, stamp, text=text)
                 yield item.unusable("bad_text", problem)
         self.check_texts(len(media))
 
@@ -100,13 +101,13 @@ class GlobSource(Source):
                 names.update(f"{folder}/{name}" for name in os.listdir(local))
         return names
 
-    def _text(self, path: str, beside: str | None) -> tuple[str | None, str]:
+    def _text(self, path: str, beside: str | None, tail: str) -> tuple[str | None, str]:
         if beside or not self.config.text_suffix or local_path(path) is not None:
-            return read_caption(beside) if beside else (None, "")
+            return read_caption(beside + tail) if beside else (None, "")
         suffix = self.config.text_suffix  # a server that was not asked for a listing: try
         stem, own = os.path.splitext(path)
         for name in [stem + suffix.upper(), stem + suffix] if own.isupper() else [stem + suffix]:
-            text, problem = read_caption(name, missing_is_none=True)
+            text, problem = read_caption(name + tail, missing_is_none=True)
             if text is not None or problem:
                 self.take_texts(1)
                 return text, problem

@@ -12,7 +12,7 @@ from typing import IO, Any
 from ...errors import JobError
 from ..config import SourceConfig
 from ..items import Input, Item, valid_text
-from ..urls import input_of, is_url, open_url, read_error, size_and_stamp, unreachable
+from ..urls import input_of, is_url, open_url, read_error, size_and_stamp, tail_of, unreachable
 from ..values import load_json
 from .rows import Rows
 from .source import Choice, Source, named
@@ -58,7 +58,7 @@ class ManifestSource(Source):
             raise JobError(
                 f"{where}: no {column!r}; columns = {{path = …}} names the column of paths; there are {there}{parted}"
             )
-        modality = self.choice.by_name(facts.modality, os.path.splitext(path)[1], where)
+        modality = self.choice.by_name(facts.modality, os.path.splitext(path.removesuffix(tail_of(path)))[1], where)
         key = facts.key_or(path)
         path = path if is_url(path) else os.path.join(folder, path)
         if is_url(path):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ...errors import AnytokError, JobError
 from ..config import SourceConfig
 from ..items import Input, Item, version
-from ..urls import list_files, open_url, read_error
+from ..urls import list_files, open_parts, read_error
 from ..values import Unreadable, reason_of
 from .rows import Rows
 from .source import Choice, Source
@@ -89,7 +89,7 @@ def open_table(path: str) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        with open_url(path) as stream, pq.ParquetFile(stream) as table:
+        with open_parts(path) as stream, pq.ParquetFile(stream) as table:
             yield table
     except AnytokError:
         raise
