@@ -21,7 +21,7 @@ from PIL import Image
 import anytok
 from anytok import Audio, Codes, MediaError, Spec, Tokenizer, UsageError, jobs
 from anytok.generation import LegalRuns, Processor
-from anytok.jobs import JobConfig, JobStatus
+from anytok.jobs import JobConfig, JobStatus, config
 
 WAVE = tone(8000)[0]
 
@@ -172,7 +172,7 @@ def test_things_say_what_they_are() -> None:
     assert repr(LegalRuns(any2any.vocabulary, modalities=[])) == "<LegalRuns of mini: text alone>"
     assert "music 1 to any number of frames" in repr(LegalRuns(any2any.vocabulary))
     job = JobConfig.simple("rec", "out", "speech-mini")
-    assert repr(job) == "<JobConfig rec to out (parquet): speech by speech-mini>"
+    assert str(job) == "rec to out (parquet): speech by speech-mini" and eval(repr(job), vars(config)) == job
     status = JobStatus("out", "", 9, 5, 1, {"truncated": 1}, 3, 2, 0, 0.0, "", False, {}, {})
     assert repr(status) == "<JobStatus out: 2 of 3 shards; 9 items, 5 written, 1 truncated>"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -63,14 +62,19 @@ def run_job(
     """
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
     share = Share.from_text(shard) if shard else Share()
-    store = Store.of(config.output)
     check_output(config.output)
+    with listening(progress) as listener:
+        _run(config, share, listener, retry_failed)
+    return job_status(config.output)
+
+
+def _run(config: JobConfig, share: Share, listener: ProgressListener | None, retry_failed: bool) -> None:
+    """What is known to be wrong is raised first, before weights are loaded."""
+    store = Store.of(config.output)
     vocabulary = load_job_vocabulary(config.vocabulary)
     if not load_plan(store.folder):
         look_at_sources(config)
     runner: Runner | None = None
-    reporting = ExitStack()
-    listener = reporting.enter_context(listening(progress))
     try:
         store.open()
         runner = _runner(config)
@@ -89,11 +93,9 @@ def run_job(
     except OSError as error:
         raise disk_error(error, config.output) from error
     finally:
-        reporting.close()
         if runner:
             runner.close()
         store.close()
-    return job_status(config.output)
 
 
 @dataclass(frozen=True)
