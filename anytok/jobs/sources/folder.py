@@ -79,7 +79,8 @@ class GlobSource(Source):
     def items(self) -> Iterator[Item]:
         self.begin()
         tail = tail_of(self.config.path)
-        files = [(path.removesuffix(tail), *facts) for path, *facts in list_files(self.config.path, self.ignored)]
+        found = list_files(self.config.path, self.ignored)
+        files = [(path.removesuffix(tail), num_bytes, stamp) for path, num_bytes, stamp in found]
         modalities = {path: self.choice.by_suffix(os.path.splitext(path)[1]) for path, _, _ in files}
         media = [path for path, modality in modalities.items() if modality]
         beside = captions(media, self._neighbours(media, modalities), self.config.text_suffix)
