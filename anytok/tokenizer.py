@@ -24,6 +24,7 @@ from .progress import Progress, Reporter, kind_of
 from .spec import Codes, Spec
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 __all__ = ["Tokenizer"]
@@ -57,6 +58,12 @@ class Tokenizer(ABC):
         """Load the weights. Further keyword parameters are options of `load_tokenizer`, which checks the device, the
         dtype and the names of options before it calls this."""
         raise NotImplementedError(f"{cls.__name__} has no classmethod load")
+
+    @classmethod
+    def read_codebooks(cls, spec: Spec, checkpoint: str | Path | None = None) -> np.ndarray:
+        """The vectors that codes stand for, float32 `[K, N, D]`, read from the published files without making a model.
+        Raises UsageError for a tokenizer without such vectors, and CheckpointError for files that are not its own."""
+        raise UsageError(f"{spec.name} names no codebook vectors: its class {cls.__name__} has no read_codebooks")
 
     @abstractmethod
     def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:

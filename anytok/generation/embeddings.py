@@ -12,10 +12,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import whole
-from ..checkpoints import published
-from ..checkpoints.seanet import model_state, read_codec
-from ..checkpoints.seed import read_seed
-from ..errors import CheckpointError, UsageError
+from ..errors import UsageError
 from ..registry import find
 from ..vocab import Layout, Segment, Vocabulary
 
@@ -80,17 +77,10 @@ def resize_embeddings(
 def codebook_vectors(name: str, checkpoint: str | Path | None = None) -> np.ndarray:
     """The vectors that a tokenizer's codes stand for, float32 `[K, N, D]`: K codebooks of N vectors of width D.
 
-    `checkpoint` is a folder with the published files (fetched if None). Raises UsageError for a tokenizer of another
-    package, CheckpointError for files that are not its own.
+    `checkpoint` is a folder with the published files (fetched if None); see `Tokenizer.read_codebooks`.
     """
-    if not find(name).engines["native"].startswith("anytok."):
-        raise UsageError(f"{name} comes from another package: take its codebooks from there, as float [K, N, D]")
-    if find(name).spec.modality == "image":
-        return read_seed(name, checkpoint).state["quantize.embedding.weight"].float().numpy()[None]
-    state = model_state(read_codec(published(name, checkpoint)).state)
-    if "quantizer.codebooks_knd" not in state:
-        raise CheckpointError(f"{checkpoint or name}: its codebooks differ in size, or are not there")
-    return state["quantizer.codebooks_knd"].float().numpy()
+    entry = find(name)
+    return entry.tokenizer_class("native").read_codebooks(entry.spec, checkpoint)
 
 
 def _weights(model: Any) -> dict[str, Tensor]:
