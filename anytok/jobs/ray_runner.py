@@ -90,16 +90,18 @@ def start_ray(ray: Any, address: str) -> None:
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
 
 
-_held: list[tuple[JobConfig, Worker]] = []  # one: Ray uses its processes again, and models are dear to load
+_held: dict[str, Worker] = {}  # Ray uses its processes again, and loading a model for every shard would be dear
 
 
 def _worker(config: JobConfig, folder: str) -> Worker:
     os.chdir(folder)  # relative paths mean what they mean where the job was started
-    if not _held or _held[0][0] != config:
-        for _, worker in _held:
+    name = repr(config)
+    if name not in _held:
+        for worker in _held.values():
             worker.readers.close()
-        _held[:] = [(config, Worker(config, own_process=True))]
-    return _held[0][1]
+        _held.clear()
+        _held[name] = Worker(config, own_process=True)
+    return _held[name]
 
 
 def _specs(config: JobConfig, folder: str) -> Mapping[str, Spec]:
