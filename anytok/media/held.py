@@ -56,7 +56,7 @@ def as_pixels(source: Any) -> Any:
             f"a {type(source).__name__}: expected a picture: a path, bytes, a PIL image, uint8 [height, width, 3], or "
             "a cell with 'bytes' or 'path', as datasets have them",
         )
-    if not hasattr(source, "detach"):
+    if not hasattr(source, "requires_grad"):  # open files have a `detach`, too
         return source
     array = plain_array(source)
     is_planar = array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3

@@ -143,7 +143,7 @@ def _read_all(source: Any, max_bytes: int) -> bytes:
 
 def plain_array(source: Any) -> np.ndarray:
     """An array of anything that numpy takes, and of tensors on any device, with gradients, or in bfloat16."""
-    if hasattr(source, "detach"):
+    if hasattr(source, "requires_grad"):
         source = source.detach().cpu()
         if source.is_floating_point():
             source = source.float()
