@@ -12,6 +12,7 @@ __all__ = [
     "JobError",
     "MediaError",
     "MissingExtraError",
+    "NetworkError",
     "StoreError",
     "UsageError",
     "VocabularyError",
@@ -70,6 +71,10 @@ class DiskError(JobError):
     """A job's output folder takes no more: there is no room, or no leave to write."""
 
 
+class NetworkError(JobError):
+    """A source that lies elsewhere cannot be reached: no network, no such server, no leave."""
+
+
 class StoreError(AnytokError):
     """A memory's store, words embedder or language model failed; the message says what became of the call."""
 
@@ -79,10 +84,12 @@ class CacheError(AnytokError):
 
 
 class MissingExtraError(AnytokError, ImportError):
-    """An optional package is needed; the message gives the install command."""
+    """An optional package is needed; the message gives the install command. `extra` is "" where none of ours brings
+    the package."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package '{package}': pip install 'anytok[{extra}]'")
+        wanted = f"'anytok[{extra}]'" if extra else package
+        super().__init__(f"{purpose} needs the package '{package}': pip install {wanted}")
         self._parts = (package, extra, purpose)
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:  # how it gets from a worker to the job

@@ -14,9 +14,12 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Imports point to a smaller number; parts with the same number are siblings and do not know each other.
 RANK = {
     "atomic": 0,
+    "drawing": 0,
     "errors": 0,
+    "openmp": 0,
     "torch_settings": 0,
     "arguments": 1,
+    "progress": 2,
     "records": 2,
     "spec": 3,
     "recipes": 3,

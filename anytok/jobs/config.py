@@ -224,6 +224,12 @@ class JobConfig:
         tokenizers = {modality: TokenizerConfig(tokenizer, **named)}
         return cls(output, (SourceConfig(source, modality=modality),), tokenizers).override(**overrides)
 
+    def __str__(self) -> str:
+        sources, sinks = ", ".join(one.path for one in self.sources), ", ".join(one.kind for one in self.sinks)
+        made = ", ".join(f"{modality} by {one.name}" for modality, one in self.tokenizers.items())
+        ids = f", ids of {self.vocabulary}" if self.vocabulary else ""
+        return f"{sources} to {self.output} ({sinks}{ids}): {made}"
+
     def override(self, **changes: Any) -> JobConfig:
         """The same job with other fields: `workers=2`, `output="there"`; raises UsageError on unknown ones."""
         of_run = {one.name for one in dataclasses.fields(RunConfig)}
