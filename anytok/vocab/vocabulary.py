@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -14,7 +15,17 @@ import numpy as np
 from ..errors import UsageError, VocabularyError
 from ..spec import Codes, Spec
 from .grammar import Grammar
-from .hf import ByteTokenizer, byte_ids, decode_text, encode_text, encode_texts, extend, look_up
+from .hf import (
+    ByteTokenizer,
+    byte_ids,
+    check_ids,
+    decode_text,
+    encode_text,
+    encode_texts,
+    extend,
+    hash_text,
+    look_up,
+)  # fmt: skip
 from .layout import Layout, Segment, build_layout, rewritten, segment_of
 from .layouts import find_layout
 from .runs import Part, Parts, Special, TextIds, read_symbols
@@ -27,6 +38,9 @@ __all__ = ["Vocabulary", "build_vocabulary", "load_vocabulary"]
 class Vocabulary:
     """A layout at work. With a text tokenizer, text stretches of ids are read and written as str.
 
+    The layout keeps a hash of the text tokenizer's tokens, once there is one; from then on, in its file, too, another
+    one is refused by a VocabularyError, even if it has as many.
+
     >>> vocab = load_vocabulary("seed-llama")
     >>> [codes] = vocab.from_text("<img>" + "".join(f"<img_{n:05d}>" for n in range(32)) + "</img>")
     >>> vocab.to_ids(codes)[:4].tolist()
@@ -37,6 +51,17 @@ class Vocabulary:
         self.layout = layout
         self.text_tokenizer = text_tokenizer
         self._grammar = Grammar(layout)
+
+    @property
+    def text_tokenizer(self) -> Any:
+        """The Hugging Face tokenizer of the text ids, or None."""
+        return self._text
+
+    @text_tokenizer.setter
+    def text_tokenizer(self, tokenizer: Any) -> None:
+        if found := hash_text(tokenizer, self.layout):
+            self.layout = replace(self.layout, text_hash=found)
+        self._text = tokenizer
 
     @property
     def name(self) -> str:
@@ -121,8 +146,10 @@ class Vocabulary:
         """Add every token of the layout to a Hugging Face tokenizer and prove that the ids are the layout's.
 
         Returns how many were added (0 if all were there). The tokenizer becomes this vocabulary's. Raises
-        VocabularyError, before anything is added, if its size is not the layout's `text_size`.
+        VocabularyError, before anything is added, if its size is not the layout's `text_size`, or its tokens are not
+        those of the text tokenizer before it.
         """
+        hash_text(text_tokenizer, self.layout)
         added = extend(text_tokenizer, self.layout)
         self.text_tokenizer = text_tokenizer
         return added
@@ -150,8 +177,6 @@ class Vocabulary:
         if layout.hash != stated:
             raise VocabularyError(f"{path} was changed since it was written: its hash is {layout.hash}, not {stated}")
         if text_tokenizer is not None:
-            from .hf import check_ids
-
             check_ids(text_tokenizer, layout)
         return cls(layout, text_tokenizer)
 
