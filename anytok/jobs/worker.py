@@ -244,10 +244,10 @@ def load_job_vocabulary(name: str, probes: Iterable[Codes] = ()) -> Vocabulary |
     be read, or has no ids for codes such as `probes`."""
     if not name:
         return None
-    from ..vocab import Vocabulary, load_vocabulary
+    from ..vocab import load_vocabulary
 
     try:
-        vocabulary = Vocabulary.from_file(name) if name.endswith(".json") else load_vocabulary(name)
+        vocabulary = load_vocabulary(name)
         for codes in probes:
             vocabulary.to_ids(codes)
     except (VocabularyError, CodesError) as error:

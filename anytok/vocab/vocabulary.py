@@ -16,7 +16,7 @@ from ..spec import Codes, Spec
 from .grammar import Grammar
 from .hf import ByteTokenizer, byte_ids, decode_text, encode_text, extend, look_up
 from .layout import Layout, Segment, build_layout, segment_of
-from .layouts import find_layout
+from .layouts import LAYOUTS, find_layout
 from .runs import Part, Parts, Special, TextIds, read_symbols
 from .stream import Stream
 from .text import Lexer, print_codes
@@ -249,10 +249,23 @@ class Vocabulary:
         return f"<Vocabulary {self.name}, {self.layout.total} ids, {self.hash[:12]}>"
 
 
-def load_vocabulary(name: str) -> Vocabulary:
-    """A published vocabulary by name: "anygpt", "anygpt-chat", "seed-llama", "mio", and "mini", that of the small
-    models, whose text ids are bytes."""
-    return Vocabulary(find_layout(name), ByteTokenizer() if name == "mini" else None)
+def load_vocabulary(source: str | Path) -> Vocabulary:
+    """A published vocabulary by name, or one's own from the file that `anytok vocab build` or `Vocabulary.save` wrote.
+
+    The names are "anygpt", "anygpt-chat", "seed-llama", "mio", and "mini", that of the small models, whose text ids are
+    bytes. A name wins over a file that is called like it. Raises UsageError where there is neither, VocabularyError on
+    files that cannot be used.
+    """
+    if not isinstance(source, str | Path) or not str(source):
+        raise UsageError(f"vocabulary {source!r}: expected a name ({', '.join(LAYOUTS)}) or a file")
+    path = Path(source).expanduser()
+    is_name = isinstance(source, str) and not path.suffix and len(path.parts) == 1
+    if is_name and (source in LAYOUTS or not path.exists()):
+        return Vocabulary(find_layout(str(source)), ByteTokenizer() if source == "mini" else None)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise UsageError(f"vocabulary {str(source)!r}: {found}; expected a file that `anytok vocab build` wrote")
+    return Vocabulary.from_file(path)
 
 
 def build_vocabulary(name: str, text: Any, items: Sequence[str | Spec | Segment], *, reserved: int = 0) -> Vocabulary:
