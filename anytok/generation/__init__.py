@@ -7,5 +7,6 @@ from .legal import LegalRuns as LegalRuns
 from .processor import Processor as Processor
 from .stream import DecoderStream as DecoderStream
 from .stream import MediaStream as MediaStream
+from .streamer import MediaStreamer as MediaStreamer
 
 register(Processor)

@@ -209,11 +209,16 @@ class Processor:
             raise UsageError("clean_up_tokenization_spaces=True: words come as the model wrote them; leave it out")
         line = ids.tolist() if hasattr(ids, "tolist") else ids
         if skip_special_tokens:
-            layout = self.any2any.vocabulary.layout
-            own = (number for number in self.tokenizer.all_special_ids if number < layout.text_size)
-            skipped = {IGNORED, *own, *(number for _, number in layout.specials)}
+            skipped = self.skipped_ids
             line = [number for number in line if number not in skipped]
         return self.any2any.decode(line, policy, **options)
+
+    @property
+    def skipped_ids(self) -> frozenset[int]:
+        """What `skip_special_tokens` leaves out: special tokens of the text, and -100."""
+        layout = self.any2any.vocabulary.layout
+        own = (number for number in self.tokenizer.all_special_ids if number < layout.text_size)
+        return frozenset({IGNORED, *own, *(number for _, number in layout.specials)})
 
     def batch_decode(self, ids: Any, policy: str = "truncate", **options: Any) -> list[Parts]:
         """`decode` of every row, with the same options."""

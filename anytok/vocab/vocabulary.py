@@ -100,6 +100,10 @@ class Vocabulary:
         kept = [piece for piece in pieces if piece is not None]
         return Parts([text[starts[p.start] : starts[p.stop]] if isinstance(p, slice) else p for p in kept], report)
 
+    def open_run(self, ids: Any) -> int:
+        """Where in ids `[N]` a run of media begins that is not closed yet; N where there is none."""
+        return self._grammar.open_run(self._grammar.symbols(ids))
+
     def stream(self, policy: str = "strict") -> Stream:
         """A parser for ids that arrive piece by piece; see `Stream`."""
         if self.text_tokenizer is None:
