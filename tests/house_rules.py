@@ -39,6 +39,7 @@ RANK = {
     "jobs": 9,
     "training": 9,
     "generation": 10,
+    "data": 10,
     "demo": 10,
     "memory": 10,
     "cli": 11,

@@ -1,0 +1,83 @@
+"""A loader stopped and resumed at random places, beside one that nothing disturbs: `python tests/loader_stops.py 50`."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from anytok.data import Collator, EpochDataset
+
+Make = Callable[[int, int], EpochDataset]  # of a rank, and how many there are
+WORKERS, RANKS, EPOCHS = (0, 2, 4), (1, 2, 3), 2
+
+
+def loader_of(dataset: EpochDataset, workers: int) -> StatefulDataLoader:
+    return StatefulDataLoader(dataset, batch_size=2, num_workers=workers, collate_fn=Collator())
+
+
+def batches(loader: StatefulDataLoader, dataset: EpochDataset, epoch: int) -> Iterator[Any]:
+    dataset.set_epoch(epoch)
+    for batch in loader:
+        yield {name: lines.tolist() for name, lines in batch.items()}
+
+
+def undisturbed(make: Make, rank: int, ranks: int, workers: int) -> list[list[Any]]:
+    """The batches of each epoch."""
+    dataset = make(rank, ranks)
+    loader = loader_of(dataset, workers)
+    return [list(batches(loader, dataset, epoch)) for epoch in range(EPOCHS)]
+
+
+def check_stop(make: Make, whole: list[list[Any]], rank: int, ranks: int, workers: int, draw: random.Random) -> None:
+    """Stop at a random batch of a random epoch, and go on from the state, which has been JSON, in another loader; that
+    one is stopped, too."""
+    epoch = draw.randrange(EPOCHS)
+    stops = sorted(draw.choices(range(len(whole[epoch]) + 1), k=2))
+    state: dict[str, Any] = {}
+    for start, stop in ((0, stops[0]), (stops[0], stops[1]), (stops[1], None)):
+        dataset = make(rank, ranks)
+        loader = loader_of(dataset, workers)
+        if state:
+            loader.load_state_dict(state)
+        elif start:
+            raise AssertionError("no state was taken")
+        if start < len(whole[epoch]):  # a state taken at the very end begins the next epoch
+            found = list(islice(batches(loader, dataset, epoch), None if stop is None else stop - start))
+            assert found == whole[epoch][start:stop], f"{rank} of {ranks}, {workers} workers, {start} to {stop}"
+        state = loader.state_dict()
+
+
+def check_stops(make: Make, count: int, workers: int, ranks: int, seed: int = 0) -> int:
+    """`count` stops for each rank; returns the number of batches compared with. Raises AssertionError."""
+    draw, compared = random.Random(seed), 0
+    for rank in range(ranks):
+        whole = undisturbed(make, rank, ranks, workers)
+        compared += sum(map(len, whole))
+        for _ in range(count):
+            check_stop(make, whole, rank, ranks, workers, draw)
+    return compared
+
+
+def main(count: int) -> None:
+    from test_data import make_codes, makers
+
+    with tempfile.TemporaryDirectory() as folder:
+        makes = makers(make_codes(Path(folder)))
+        for name, make in makes.items():
+            for workers in WORKERS:
+                for ranks in RANKS:
+                    found = check_stops(make, count, workers, ranks)
+                    record = {"dataset": name, "workers": workers, "ranks": ranks, "stops": 2 * count * ranks}
+                    print(json.dumps({**record, "batches": found, "different": 0}), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
