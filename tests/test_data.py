@@ -16,13 +16,13 @@ from loader_stops import Make, check_stops
 from test_compose_jobs import MEDIA, job_of, sequences, store, write_media
 from torch.utils.data import DataLoader
 
-from anytok import UsageError, Vocabulary
+from anytok import Codes, UsageError, Vocabulary
 from anytok.compose import Form
 from anytok.data import CodesDataset, Collator, EpochDataset, SequenceDataset
 from anytok.errors import JobError
 from anytok.jobs import run_job
 from anytok.registry import find
-from anytok.vocab import build_layout, segment_of
+from anytok.vocab import ByteTokenizer, build_layout, segment_of
 
 ITEMS = 48
 
@@ -102,15 +102,16 @@ def test_sequences_packed_on_the_fly_are_those_that_a_job_packs(root: Path) -> N
 def test_documents_of_several_items_go_on_in_the_next_file(root: Path) -> None:
     form = Form("interleaved", document="page", position="place", order="medium-first")
     vocabulary = Vocabulary.from_file(root / "vocabulary.json")
-    with pytest.raises(JobError, match=r"000000\.parquet, row 0: "):  # words without a text tokenizer
-        codes(root, form=form)[0]
-    from anytok.vocab import ByteTokenizer
-
+    with pytest.raises(UsageError, match="text and ids meet through a text tokenizer"):
+        codes(root, form=form)
     vocabulary = vocabulary.with_text(ByteTokenizer())
     dataset = CodesDataset(root / "codes" / "parquet" / "*", vocabulary, form)
     assert len(dataset) == 10  # 48 items, five a page
-    pages = [[part for part in vocabulary.from_ids(row["input_ids"].numpy(), "strict")] for row in dataset]
-    assert [sum(not isinstance(part, str) for part in page) for page in pages] == [5] * 9 + [3]
+    pages = [vocabulary.from_ids(row["input_ids"].numpy(), "strict") for row in dataset]
+    assert [sum(isinstance(part, Codes) for part in page) for page in pages] == [5] * 9 + [3]
+    lone = CodesDataset(root / "codes" / "parquet" / "*", vocabulary, Form("interleaved", document="chapter"))
+    with pytest.raises(JobError, match=r"000000\.parquet, 000\.png: there is no 'chapter' in its metadata"):
+        lone[0]
 
 
 @pytest.mark.parametrize("workers", [0, 2, 4])

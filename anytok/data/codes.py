@@ -36,6 +36,8 @@ class CodesDataset(ShardedDataset):
         *,
         columns: Sequence[str] = ("input_ids", "labels", "position_ids"),
     ) -> None:
+        if form.kind != "item":
+            vocabulary.text_ids([])  # raises UsageError without a text tokenizer
         self.composer = Composer(vocabulary, form)
         self._source = open_source(os.fspath(path))
         self._source.document = form.document
