@@ -7,7 +7,7 @@ composes packed sequences of the codes that such a run has stored. Its lives end
 in a kill of everything, of the driver alone, or of a worker, when a random number of shards is there; the number
 of workers goes 1 → 2 → 1; the last life of some runs is on Ray. Then every item must be in the output once, and
 every file must have the bytes of the undisturbed run; exits 1 otherwise. Writes benchmarks/results/faults.json, or
-faults_compose.json.
+faults-compose.json.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def main() -> None:
     from machine import machine
 
     result = {**measure(arguments.runs, arguments.ray, show=True, compose=arguments.compose), **machine()}
-    path = ROOT / "benchmarks" / "results" / ("faults_compose.json" if arguments.compose else "faults.json")
+    path = ROOT / "benchmarks" / "results" / ("faults-compose.json" if arguments.compose else "faults.json")
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(path.read_text())

@@ -23,7 +23,7 @@ from report_cpu import footprint, profile, speed_amx, speed_cpu, speed_in_short,
 from report_exact import exact, headline, parity
 from report_gpu import speed_gpu
 from report_memory import memory
-from report_others import faults, job_costs, language_models, long, measurements, small_models
+from report_others import compose, faults, job_costs, language_models, long, measurements, small_models
 from report_tables import Rows, table
 
 from anytok.catalogue import BUILT_IN
@@ -152,6 +152,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "headline": headline,
     "imports": imports,
     "job-costs": job_costs,
+    "compose": compose,
     "language-models": language_models,
     "long": long,
     "measurements": measurements,

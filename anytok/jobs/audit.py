@@ -92,7 +92,9 @@ class _Audit:
         self.problems: list[str] = []
         self.lists_are_damaged, self.ledger_is_wrong = False, False
         self.anew: set[int] = set()  # shards that are not there, or damaged
-        self._made = "ids" if config.compose else "codes"
+        self._done, self._does = "encoded", "encodes to other codes"
+        if config.compose:
+            self._done, self._does = "composed", "composes to other ids"
         self.laid_out_wrong: set[int] = set()  # shards whose copies for readers are not what they were
 
     def lists(self) -> None:
@@ -174,9 +176,9 @@ class _Audit:
             self.reencoded += 1
             result = results[index]
             if isinstance(result, Failure):
-                self.problems.append(f"{item.key} cannot be made again: {result.message} [{result.kind}]")
+                self.problems.append(f"{item.key} cannot be {self._done} again: {result.message} [{result.kind}]")
             elif result.digest != wanted:
-                self.problems.append(f"{item.key} comes to other {self._made} than it did")
+                self.problems.append(f"{item.key} {self._does} than it did")
 
 
 def _as_run(config: JobConfig, folder: str, device: str) -> JobConfig:
