@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ def losses(dataset: Any, folder: Path, collate: Any = Collator(), **options: Any
     return [line["loss"] for line in trainer.state.log_history if "loss" in line]
 
 
-def test_the_same_losses_on_packed_sequences_and_on_the_same_codes_packed_on_the_fly(root: Path, tmp_path: Path) -> None:
+def test_the_same_losses_on_packed_sequences_and_on_the_same_codes_packed_on_the_fly(
+    root: Path, tmp_path: Path
+) -> None:
     stored = EpochDataset(SequenceDataset(root / "packed"), shuffle=False)
     on_the_fly = EpochDataset(codes(root), shuffle=False, length=60, pack_items=20)
     found = losses(stored, tmp_path)
@@ -90,7 +93,7 @@ def test_documents_of_a_packed_and_padded_batch_do_not_see_each_other(root: Path
     with torch.no_grad():
         together = model(**Collator(pad_id=7)(rows)).logits
         for row, logits, ends in zip(rows, together, bounds, strict=True):
-            for start, end in zip(ends, ends[1:], strict=False):
+            for start, end in itertools.pairwise(ends):
                 alone = model(row["input_ids"][None, start:end]).logits[0]
                 assert torch.allclose(logits[start:end], alone, atol=1e-4)
 

@@ -63,7 +63,7 @@ class EpochDataset(IterableDataset[Row]):
         self.length, self.window = whole("length", length, 0), whole("window", window, 1)
         self.pack_items = whole("pack_items", pack_items, 1)
         self.rank, self.num_ranks = _ranks(rank, num_ranks)
-        # Shared, so that workers that live on learn of the next epoch: test_workers_that_live_on_learn_of_the_next_epoch
+        # Shared with persistent workers, which otherwise never learn of the next epoch (test_persistent_workers_…)
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._place: dict[str, Any] = {}
         self._resume: dict[str, Any] | None = None

@@ -56,9 +56,9 @@ class ShardedDataset(Dataset[Row]):
     def identity(self) -> Mapping[str, str]:
         """What decides the rows, as short texts: two datasets that agree in it have the same rows. Of files, their
         names, sizes and times of modification count, which a move keeps, and a copy by `cp -p` or `rsync -a`."""
-        names = [(os.path.basename(one.path), one.version, size) for one, size in zip(self.shards, self.sizes, strict=True)]
-        digest = hashlib.sha256(repr(names).encode()).hexdigest()[:16]
-        return {"shards": f"{len(names)} files with {len(self)} rows, {digest}"}
+        files = [(os.path.basename(path), version) for path, version in self.shards]
+        digest = hashlib.sha256(repr([files, self.sizes]).encode()).hexdigest()[:16]
+        return {"shards": f"{len(files)} files with {len(self)} rows, {digest}"}
 
     def locate(self, number: int) -> tuple[int, int]:
         """The shard of a row, and its place there. Raises IndexError."""
