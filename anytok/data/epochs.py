@@ -70,10 +70,11 @@ class EpochDataset(IterableDataset[Row]):
 
     @property
     def epoch(self) -> int:
-        return int(self._epoch)
+        """What the next iteration passes over, or goes on with."""
+        return int(self._resume["epoch"] if self._resume else self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """What the next iteration passes over; a state of another epoch that was loaded is dropped."""
+        """Pass over this epoch next; a state of another one that was loaded is dropped."""
         self._epoch.fill_(whole("epoch", epoch, 0))
         if self._resume and self._resume["epoch"] != epoch:
             self._resume = None
@@ -117,8 +118,7 @@ class EpochDataset(IterableDataset[Row]):
                 raise JobError(f"the shards were changed since the state was taken: they were {was}, and are {now}")
             if was != now:
                 raise UsageError(f"the state is of {name} = {was}, and this dataset has {now}: rows would be missed")
-        self._resume = {name: state[name] for name in _PLACE}
-        self._epoch.fill_(state["epoch"])
+        self._resume = {name: state[name] for name in _PLACE}  # of an epoch of its own, which set_epoch's outlasts
 
     def _settings(self) -> dict[str, Any]:
         names = ("shuffle", "seed", "shuffle_files", "length", "window", "pack_items")
