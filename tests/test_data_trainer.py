@@ -111,3 +111,10 @@ def test_collators_of_transformers_take_the_rows(root: Path) -> None:
     assert theirs["labels"].shape == ours["labels"].shape and int((theirs["labels"] == -100).sum()) == int(
         (ours["labels"] == -100).sum()
     )
+
+
+def test_trainer_in_ten_lines() -> None:
+    """tests/test_docs.py runs them."""
+    page = (Path(__file__).parent.parent / "anytok" / "data" / "README.md").read_text("utf-8")
+    [snippet] = [block for block in page.split("```python\n")[1:] if "Trainer(" in block.partition("```")[0]]
+    assert len(snippet.partition("```")[0].splitlines()) <= 10 and "Collator()" in snippet
