@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .cache import CachedTokenizer, cached
 from .checkpoints.around_torchaudio import load_text_tokenizer
 from .errors import UsageError
 from .media import Decoded, Media
@@ -183,7 +184,7 @@ class Multimodal:
             fewer = fewer and not self.has_voice(segment)  # a voice prompt has all
             if fewer and "num_codebooks" in option_names(name, given["engine"]):
                 given.setdefault("num_codebooks", segment.num_codebooks)  # others are not written, so not computed
-            self._tokenizers[name] = load_tokenizer(name, **given)
+            self._tokenizers[name] = _in_cache(load_tokenizer(name, **given), self._loading.get("cache"))
         return self._tokenizers[name]
 
     def __repr__(self) -> str:
@@ -201,6 +202,7 @@ def load_multimodal(
     dtype: str = "float32",
     options: Mapping[str, Mapping[str, Any]] | None = None,
     voice: Voice | str | None = None,
+    cache: str | Path | None = None,
 ) -> Multimodal:
     """Interleaved words and media ⇄ ids: `load_multimodal("anygpt", text_tokenizer=llama)`.
 
@@ -212,6 +214,8 @@ def load_multimodal(
     intelligible speech in nobody's voice. With `voice="soundstorm"`, or another that `load_voice` has loaded, the other
     layers are filled in first, as AnyGPT does it, with a voice prompt or without; see `Multimodal.decode`. Its weights
     come from `checkpoints`, too, by its name.
+
+    `cache` is a folder in which the codes of all these tokenizers are looked up and kept; see `anytok.cached`.
     """
     vocab = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
     if isinstance(text_tokenizer, (str, Path)):
@@ -230,8 +234,13 @@ def load_multimodal(
     for name, tokenizer in (tokenizers or {}).items():
         if not vocab.layout.segment(name).spec.accepts(tokenizer.spec):
             raise UsageError(f"the tokenizer given for {name} is {tokenizer.spec.id}")
-    loading = {"engine": engine, "device": device, "dtype": dtype, **given}
-    return Multimodal(vocab, tokenizers or {}, loading, voice)
+    loading = {"engine": engine, "device": device, "dtype": dtype, "cache": cache, **given}
+    return Multimodal(vocab, {name: _in_cache(one, cache) for name, one in (tokenizers or {}).items()}, loading, voice)
+
+
+def _in_cache(tokenizer: Tokenizer, folder: str | Path | None) -> Tokenizer:
+    """The tokenizer, with a cache if there is to be one; one that has a cache of its own keeps it."""
+    return tokenizer if folder is None or isinstance(tokenizer, CachedTokenizer) else cached(tokenizer, folder)
 
 
 def voiced_segment(vocabulary: Vocabulary, voice: Voice | str) -> Segment:

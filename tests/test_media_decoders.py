@@ -4,10 +4,10 @@ read at once, the same file without what surrounds it, or the wave that was writ
 from __future__ import annotations
 
 import io
+import re
 import struct
 import time
 import tracemalloc
-import warnings
 from pathlib import Path
 
 import av
@@ -18,7 +18,7 @@ from attacks.sounds import encoded, muxed, swelling_mp3, tone
 from attacks.tags import BEHIND, IN_FRONT, changed, id3, page, pages, shifted
 
 from anytok import Audio, MediaError
-from anytok.media.audio import load_audio, warn_if_first_is_silent
+from anytok.media.audio import _warn_of_silence, load_audio, warn_if_first_is_silent
 
 NO_END = 0xFF - 4  # the flags of Ogg pages, without "end of stream"
 
@@ -261,17 +261,20 @@ def test_a_loud_recording_of_integers_is_scaled_by_its_decoder(tmp_path: Path) -
         assert 0.9 < load_audio(encoded("WAV", subtype, _peak(tone(), 0.999))).wave.max() <= 1
 
 
-def test_a_silent_first_channel_is_told() -> None:
+def test_a_silent_first_channel_is_told_once_a_process(caplog: pytest.LogCaptureFixture) -> None:
     voice, silence, hum = tone()[0], np.zeros(16000, np.float32), 0.0005 * tone()[0]
+    for waves in ([voice], [silence], [voice, silence], [0.1 * voice, voice], [silence, silence], [silence, hum]):
+        warn_if_first_is_silent(np.stack(waves))
+    assert not caplog.records
     for quiet in (silence, hum):
-        with pytest.warns(UserWarning, match=r'the first of 2 channels is silent.*channels="mean"'):
+        _warn_of_silence.cache_clear()
+        for _ in range(3):
             warn_if_first_is_silent(np.stack([quiet, voice]))
-    with pytest.warns(UserWarning, match="first of 3 channels"):
-        warn_if_first_is_silent(np.stack([silence, silence, voice]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for waves in ([voice], [silence], [voice, silence], [0.1 * voice, voice], [silence, silence], [silence, hum]):
-            warn_if_first_is_silent(np.stack(waves))
+        [said] = caplog.messages
+        assert re.search(r'the first of 2 channels is silent.*channels="mean"', said)
+        caplog.clear()
+    warn_if_first_is_silent(np.stack([silence, silence, voice]))
+    assert "first of 3 channels" in caplog.text and caplog.records[0].name.startswith("anytok.")
 
 
 def test_large_tags_cost_no_memory_and_no_time() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def resize_embeddings(
             bias[..., layout.text_size :] = bias[..., : layout.text_size].mean()
     setattr(model.config, _RECORD, {"name": layout.name, "hash": layout.hash, "total": layout.total})
     if present > layout.text_size:
-        warnings.warn(_spare_rows_used(layout, present), stacklevel=3)  # no_grad stands between
+        logging.getLogger(__name__).warning(_spare_rows_used(layout, present))
     return len(model.get_input_embeddings().weight)
 
 

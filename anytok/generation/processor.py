@@ -230,6 +230,11 @@ class Processor:
         vocabulary = Vocabulary.from_file(path / "vocabulary.json", tokenizer)
         return cls(load_multimodal(vocabulary, **loading), template=template, bos=bos)
 
+    def __repr__(self) -> str:
+        form = f"template {self.template_name!r}" if self.template_name else "no template"
+        words = type(self.tokenizer).__name__
+        return f"<Processor {self.any2any.vocabulary.name} on {words}, {form}, bos={self.bos}>"
+
     def _parts(self, line: str, pictures: Iterator[Any], sounds: Iterator[Any]) -> list[Any]:
         """A text with its places filled."""
         parts: list[Any] = [Special(self.tokenizer.bos_token)] if self.bos else []

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cache import cached
 from ..errors import UsageError
 from ..media import Audio
 from ..registry import load_tokenizer
@@ -83,6 +84,8 @@ def _load(config: JobConfig, modality: str, number: int) -> Encoder:
     )
     if tokenizer.spec.modality != modality:
         raise UsageError(f"[tokenizers.{modality}]: {one.name} is for {tokenizer.spec.modality}")
+    if config.run.cache:
+        tokenizer = cached(tokenizer, config.run.cache)
     return Encoder(tokenizer, config.run.batch_frames)
 
 

@@ -50,7 +50,7 @@ def plan_job(job: str | Path | JobConfig, *, sample: int = 16, **overrides: Any)
     sample = whole("sample", sample, 1)
     look_at_sources(config)
     with tempfile.TemporaryDirectory() as folder:
-        worker = Worker(config.override(output=folder))
+        worker = Worker(config.override(output=folder, cache=""))  # which would hold the sample the next time
         store = Store.of(folder)
         store.create()
         plan = freeze(config, worker.specs, worker.work.vocabulary, store.folder)

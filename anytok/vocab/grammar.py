@@ -115,6 +115,10 @@ class Grammar:
         markers = {segment.start_id: segment.start, segment.end_id: segment.end}
         return markers.get(symbol) or segment.text_of(symbol - segment.first_id)
 
+    def unknown_id(self, ids: Any, place: int) -> str:
+        """The id at a place of a line, which the vocabulary does not have, in words."""
+        return f"the unknown id {np.asarray(ids)[place]} ({self.layout.name} has 0 to {self.layout.total - 1})"
+
     def expected(self, segment: Segment, length: int, num_first: int) -> str:
         """What may come next in a run, in words."""
         low, high, may_end = legal(segment, length, num_first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,8 @@ class Vocabulary:
         integers `[N]`.
         """
         symbols = self._grammar.symbols(ids)
-        pieces, report = read_symbols(self._grammar, symbols, policy, lambda place: place, "id")
+        names = partial(self._grammar.unknown_id, ids)
+        pieces, report = read_symbols(self._grammar, symbols, policy, lambda place: place, "id", names)
         kept = [piece for piece in pieces if piece is not None]
         return Parts([self._text_part(symbols[p]) if isinstance(p, slice) else p for p in kept], report)
 
@@ -101,7 +102,12 @@ class Vocabulary:
         if not isinstance(text, str):
             raise VocabularyError(f"from_text got {type(text).__name__}: expected str")
         symbols, starts = self._lexer.scan(text)
-        pieces, report = read_symbols(self._grammar, symbols, policy, starts.__getitem__, "character")
+
+        def name(place: int) -> str:
+            token = text[starts[place] : starts[place + 1]]
+            return f"the unknown token {token if len(token) <= 40 else f'{token[:40]}…'}"
+
+        pieces, report = read_symbols(self._grammar, symbols, policy, starts.__getitem__, "character", name)
         kept = [piece for piece in pieces if piece is not None]
         return Parts([text[starts[p.start] : starts[p.stop]] if isinstance(p, slice) else p for p in kept], report)
 
@@ -230,7 +236,10 @@ class Vocabulary:
         beyond = part.ids[(part.ids < 0) | (part.ids >= self.layout.total)]
         media = part.ids[self._grammar.family[np.clip(part.ids, 0, self.layout.total)] >= 0]
         if len(beyond) or len(media):
-            raise VocabularyError(f"text with id {[*beyond, *media][0]}: that is no text id of {self.name}")
+            raise VocabularyError(
+                f"text with id {[*beyond, *media][0]}: that is no text id of {self.name}, which has text ids 0 to "
+                f"{self.layout.text_size - 1}, and special tokens"
+            )
         return part.ids.astype(self.dtype)
 
     def _is_media(self, part: Part) -> bool:
