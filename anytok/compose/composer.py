@@ -148,7 +148,7 @@ class _Words:
 
     def note(self, parts: list[Part]) -> np.ndarray:
         """Remember the texts; there are no ids yet."""
-        self._texts.update((part, TextIds([])) for part in parts if isinstance(part, str))
+        self._texts.update((part, TextIds(np.empty(0))) for part in parts if isinstance(part, str))
         return np.empty(0, np.int64)
 
     def read(self) -> None:
