@@ -409,7 +409,7 @@ def test_what_is_wrong_with_sources_is_said_before_weights_are_loaded(tmp_path, 
     monkeypatch.setattr(run, "_runner", lambda _: pytest.fail("a runner was started"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.csv").write_text("a,b\n1,2\n")
-    for name, said in (("none", "is no folder"), ("empty", "hold no media"), ("list.csv", "row 1: no 'path'")):
+    for name, said in (("none", "no such file or folder"), ("empty", "hold no media"), ("list.csv", "1: no 'path'")):
         with pytest.raises((UsageError, JobError), match=said):
             run_job(speech_job(tmp_path / name, tmp_path / "out"))
     with pytest.raises(UsageError, match=r"nothing\.json"):

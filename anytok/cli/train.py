@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import warnings
 from typing import Any
+
+from .loading import say
 
 __all__ = ["register"]
 
@@ -30,22 +30,11 @@ def _train(args: argparse.Namespace) -> int:
     Example:
       anytok train configs/train/speech_mini.toml
     """
-    from ..training import ChangedSettings, Stopped, train
+    from ..training import Stopped, train
 
-    usual = warnings.showwarning
-
-    def show(message: Any, category: type[Warning], *rest: Any) -> None:
-        if category is ChangedSettings:
-            print(f"anytok: {message}", file=sys.stderr)
-        else:
-            usual(message, category, *rest)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", ChangedSettings)
-        warnings.showwarning = show  # type: ignore[assignment]
-        try:
-            print(train(args.config, allow_changes=args.allow_changes))
-        except Stopped as stopped:
-            print(f"anytok: {stopped}: the same command goes on from there", file=sys.stderr)
-            return 128 + stopped.number
+    try:
+        print(train(args.config, allow_changes=args.allow_changes))
+    except Stopped as stopped:
+        say(f"{stopped}: the same command goes on from there")
+        return 128 + stopped.number
     return 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobError
+from ..errors import JobError, UsageError
 from .commit import Store, write_aside
 from .items import Item
 from .plan import Plan, load_plan
@@ -41,18 +41,34 @@ class JobStatus:
     sidecars: dict[str, int]  # files beside the media whose text or metadata was taken, by suffix
     warnings: list[Warned]  # that came up while items were read which were then written
 
+    def __repr__(self) -> str:
+        state = "finished" if self.finished else f"{self.shards_done} of {self.shards} shards"
+        failures = "".join(f", {count} {kind}" for kind, count in self.failures.items())
+        return f"<JobStatus {self.output}: {state}; {self.items} items, {self.written} written{failures}>"
+
 
 def open_job(output: str | Path) -> tuple[Plan, Store]:
-    """The plan and the shards of a job's output; raises JobError if it has none."""
+    """The plan and the shards of a job's output. Raises UsageError if there is no job, JobError if its files are
+    damaged, or if it was stopped before it had a plan."""
+    expected = "expected the output folder of a job, OUT of `anytok run SOURCE OUT`"
+    if not Path(output).is_dir():
+        what = "is a file" if Path(output).exists() else "there is no such folder"
+        raise UsageError(f"{output}: {what}; {expected}")
     store = Store.of(output)
     plan = load_plan(store.folder)
+    if plan is None and store.folder.is_dir():
+        raise JobError(
+            f"{output}: this job has no plan yet: it is listing its sources, or was stopped while it did. If it does "
+            "not run, run the same command again"
+        )
     if plan is None:
-        raise JobError(f"{output} holds no job: there is no _anytok/plan.json in it")
+        raise UsageError(f"{output} holds no job: there is no _anytok/plan.json in it; {expected}")
     return plan, store
 
 
 def job_status(output: str | Path) -> JobStatus:
-    """How far the job in `output` is. Raises JobError if there is none, or if a record is damaged."""
+    """How far the job in `output` is. Raises UsageError if there is none, JobError if a record is
+    damaged."""
     plan, store = open_job(output)
     written, seconds, num_bytes, failures = 0, 0.0, 0, Counter[str]()
     done = sorted(store.committed())

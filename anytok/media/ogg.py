@@ -31,7 +31,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclass(frozen=True)
 class OggSound:
-    """The codec of a recording's first stream of sound, None where there is none, and its pages alone."""
+    """The codec of a recording's first stream of sound, None where there is none, and the pages of this stream."""
 
     codec: str | None
     stream: IO[bytes]

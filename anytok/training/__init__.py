@@ -11,10 +11,9 @@ from typing import Any
 
 from ..errors import UsageError
 from .config import CodecConfig, VoiceConfig, read_config
-from .settings import ChangedSettings
 from .stopping import Stopped
 
-__all__ = ["ChangedSettings", "Stopped", "train"]
+__all__ = ["Stopped", "train"]
 
 
 def train(config_path: str | Path, *, allow_changes: bool = False) -> Path:
@@ -22,7 +21,7 @@ def train(config_path: str | Path, *, allow_changes: bool = False) -> Path:
 
     Returns the folder with the weights, in the published form of its kind; beside it lie the checkpoint, the
     losses and their plot. A run goes on only with the settings and the data it began with, but for `steps`, `threads`
-    and `save_every`; with `allow_changes` with any. A ChangedSettings warning names those that differ.
+    and `save_every`; with `allow_changes` with any. A logged warning names those that differ.
 
     Raises UsageError for a config that does not hold together, changed settings or data, or none there, MediaError
     for a picture that cannot be read, and Stopped, a KeyboardInterrupt, after Ctrl-C or SIGTERM, when all is saved.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import UsageError
-from .settings import ChangedSettings
 
 __all__ = ["check_data", "hash_files"]
+
+_logger = logging.getLogger(__name__)
 
 _MOST_NAMED = 5
 
@@ -28,11 +29,13 @@ def hash_files(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def check_data(checkpoint: Path, before: Mapping[str, str] | None, now: Mapping[str, str], allow: bool) -> None:
-    """Raise UsageError naming the files that are not those which a checkpoint learned from; warn of them instead with
-    `allow`."""
+    """Raise UsageError naming the files that are not those which a checkpoint learned from; with `allow` they are
+    logged instead."""
     if before is None:
-        said = f"{checkpoint} is of an earlier version, which did not record its data: that they are the same is not "
-        warnings.warn(f"{said}checked", ChangedSettings, stacklevel=4)
+        _logger.warning(
+            "%s is of an earlier version, which did not record its data: that they are the same is not checked",
+            checkpoint,
+        )
         return
     changed = sorted(path for path in {**before, **now} if before.get(path) != now.get(path))
     if not changed:
@@ -44,7 +47,7 @@ def check_data(checkpoint: Path, before: Mapping[str, str] | None, now: Mapping[
             f"{checkpoint} was trained on other data: {said}. Put them back, give `out` another folder to begin anew, "
             f"or go on with the new ones by --allow-changes (train(…, allow_changes=True))"
         )
-    warnings.warn(f"{checkpoint}: training goes on with other data: {said}", ChangedSettings, stacklevel=4)
+    _logger.warning("%s: training goes on with other data: %s", checkpoint, said)
 
 
 def _change(path: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -23,7 +23,7 @@ from ..spec import Codes, Spec
 from .checks import MAX_IDS, check_layout
 from .patterns import FLAT, flat_cells
 
-__all__ = ["Layout", "Segment", "build_layout", "segment_of"]
+__all__ = ["Layout", "Segment", "build_layout", "rewritten", "segment_of"]
 
 
 _Number = Annotated[int, Within(1, MAX_IDS)]
@@ -71,7 +71,7 @@ class Segment:
         """Ids of codes, markers not counted."""
         return self.num_codebooks * self.codebook_size
 
-    @property
+    @cached_property
     def spec(self) -> Spec:
         """The Spec that codes read from this segment carry."""
         return Spec(
@@ -245,3 +245,28 @@ def build_layout(name: str, text_size: int, items: Sequence[str | Segment], rese
             segments.append(replace(item, first_id=next_id, start_id=end, end_id=end + 1))
             next_id = end + 2
     return Layout(name, text_size, tuple(specials), tuple(segments), next_id)
+
+
+def rewritten(layout: Layout, modality: str, num_codebooks: int | None = None, pattern: str | None = None) -> Layout:
+    """The layout with the same ids and texts, but runs of `modality` with the first `num_codebooks` layers alone, or
+    in another `pattern`; None keeps what is there.
+
+    Tokens of the layers left out become special ones, so that text tokenizers that have them still fit. Raises
+    VocabularyError where the layout has no such modality, or fewer layers.
+    """
+    if modality not in (known := {segment.modality for segment in layout.segments}):
+        raise VocabularyError(f"the vocabulary {layout.name} has no {modality}; it has {', '.join(sorted(known))}")
+    specials, segments = list(layout.specials), []
+    for segment in layout.segments:
+        if segment.modality != modality:
+            segments.append(segment)
+            continue
+        count = segment.num_codebooks if num_codebooks is None else num_codebooks
+        if not 1 <= count <= segment.num_codebooks:
+            raise VocabularyError(
+                f"{count} codebooks of {segment.tokenizer} asked for: {layout.name} has ids for {segment.num_codebooks}"
+            )
+        segments.append(replace(segment, num_codebooks=count, pattern=pattern or segment.pattern))
+        left_out = range(count * segment.codebook_size, segment.num_ids)
+        specials += [(segment.text_of(number), segment.first_id + number) for number in left_out]
+    return replace(layout, specials=tuple(specials), segments=tuple(segments))
