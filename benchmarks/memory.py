@@ -221,8 +221,9 @@ def size(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         with anytok.load_memory(folder, any2any(), user="alice"):
             opened = time.perf_counter() - start
         rows.append({
-            "memories": number, "timed": options.timed, "add ms": median_ms(added), "search by words ms": median_ms(by_words),
-            "search by codes ms": median_ms(by_medium), "open ms": round(1000 * opened),
+            "memories": number, "timed": options.timed, "add ms": median_ms(added),
+            "search by words ms": median_ms(by_words), "search by codes ms": median_ms(by_medium),
+            "open ms": round(1000 * opened),
             "bytes a memory": round(files / (number + options.timed)), **counts,
         })  # fmt: skip
         print(rows[-1], flush=True)
