@@ -151,7 +151,7 @@ def mem0_alone(folder: Path, images: list[Image.Image], words: list[str]) -> dic
             refused = "no"
         except ValueError as error:
             refused = str(error)
-    return {"given": 50, "pictures kept": kept, "search by a picture": refused}
+    return {"given": len(images[:50]), "pictures kept": kept, "search by a picture": refused}
 
 
 def batched(media: list[anytok.Medium], size: int = 50) -> list[anytok.Codes]:
