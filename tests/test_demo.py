@@ -17,7 +17,7 @@ from anytok.cli import main
 from anytok.demo import run_demo
 from anytok.demo.clips import draw_landscape, hear_voice, play_tune
 from anytok.demo.page import Exhibit, render
-from anytok.demo.pictures import audio_uri, draw_codes, draw_spectrogram
+from anytok.drawing import audio_uri, draw_codes, draw_spectrogram
 
 
 def test_the_page_shows_all_three_and_needs_nothing_else(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..drawing import audio_uri, draw_codes, draw_spectrogram, image_uri
 from ..media import Audio, Decoded
 from ..spec import Codes
-from .pictures import audio_uri, draw_codes, draw_spectrogram, image_uri
 
 if TYPE_CHECKING:
     from PIL.Image import Image
