@@ -39,6 +39,8 @@ EXTRAS = {  # of pyproject.toml, each with what it is for
     "ray": "dataset jobs on a Ray cluster",
     "memory": "a memory that keeps media as codes, on mem0",
     "eval": "STOI, a measure of how intelligible speech is",
+    "lhotse": "lhotse, which reads what jobs write for it",
+    "energon": "Megatron-Energon, which reads what jobs write as WebDataset",
     "reference": "the original packages, as a second engine to compare with",
     "test": "all of these, and the tools of the tests",
 }

@@ -43,6 +43,7 @@ RANK = {
     "jobs": 9,
     "training": 9,
     "generation": 10,
+    "data": 10,
     "demo": 11,
     "memory": 10,
     "cli": 12,

@@ -338,9 +338,10 @@ def test_there_are_150() -> None:
 def test_a_mistake_is_named_at_once(offline: None, command: str, code: int, words: str) -> None:
     found, said, seconds = ask(command)
     check(command, code, words, found, said)
-    if seconds > SECONDS:  # what was loaded for the first time, or a busy machine
+    if seconds > SECONDS:  # what was loaded for the first time
         _, _, seconds = ask(command)
-    assert seconds < SECONDS, f"anytok {command}: {seconds:.1f} s"
+    share = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # processes that a core is shared by
+    assert seconds < SECONDS * share, f"anytok {command}: {seconds:.1f} s"
 
 
 @pytest.mark.parametrize(("command", "code", "words"), IN_PROCESSES, ids=[command for command, _, _ in IN_PROCESSES])

@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger, handler = logging.getLogger("anytok"), _Spoken(logging.WARNING)
     logger.addHandler(handler)
     try:
-        return _run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: loading.say(message)
+            return _run(arguments)
     finally:
         logger.removeHandler(handler)
 
@@ -101,7 +104,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 class _Spoken(logging.Handler):
-    """What the library logs, as lines of the command."""
+    """What the library logs, as lines of the command. Warnings, which are about media, become such lines, too."""
 
     def emit(self, record: logging.LogRecord) -> None:
         loading.say(self.format(record))

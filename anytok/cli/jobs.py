@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from .loading import DTYPES, add_progress, say
 
 if TYPE_CHECKING:
     from ..jobs import JobConfig, JobStatus
+    from ..jobs.warned import Warned
 
 __all__ = ["register"]
 
@@ -117,6 +118,7 @@ def _plan(args: argparse.Namespace) -> int:
     print(f"output     about {_bytes(estimate.output_bytes)}")
     for key, reason in estimate.sample_failures.items():
         print(f"unusable   {key}: {reason}")
+    _show_warnings(estimate.sample_warnings)
     return 0
 
 
@@ -233,6 +235,7 @@ def _show(status: JobStatus, as_json: bool) -> None:
     print(f"output     {_bytes(status.bytes_written)}, {_time(status.seconds)} of work")
     for kind, count in status.failures.items():
         print(f"failed     {count} {kind}")
+    _show_warnings(status.warnings)
     if status.failed:
         say(f"the failures, one JSON line each: {status.ledger}")
 
@@ -243,6 +246,11 @@ def _show_beside(ignored: Mapping[str, int], sidecars: Mapping[str, int]) -> Non
         print(f"beside     {count} {suffix}, read with their media")
     for reason, count in ignored.items():
         print(f"passed over {count} {reason}")
+
+
+def _show_warnings(warnings: Iterable[Warned]) -> None:
+    for one in warnings:
+        print(f"warned     {one.items} of the items, first {one.first}: {one.message}")
 
 
 def _bytes(count: float) -> str:

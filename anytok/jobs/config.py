@@ -25,7 +25,7 @@ OF_IDS = ("megatron", "litdata")  # … of which these have no place for what is
 AtLeastOne = Annotated[int, Within(1, 10**9)]
 Seconds = Annotated[float, Within(0, 10**6, above=True)]  # more than a system's calls can wait for
 SourceKind = Literal["", "folder", "glob", "manifest", "tar", "parquet", "hf", "codes"]
-SinkKind = Literal["parquet", "hf", "webdataset", "megatron", "litdata", "anygpt"]
+SinkKind = Literal["parquet", "hf", "webdataset", "megatron", "litdata", "lhotse", "anygpt"]
 Column = Literal["key", "path", "media", "text", "modality"]
 
 

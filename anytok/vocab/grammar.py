@@ -105,6 +105,12 @@ class Grammar:
         known = (line >= 0) & (line < self.layout.total)
         return np.where(known, line, self.unknown).astype(np.int64)
 
+    def open_run(self, symbols: np.ndarray) -> int:
+        """Where in a line of symbols `[N]` a run begins that is not closed yet; N where there is none."""
+        others = np.flatnonzero(self.kind[symbols] != CODE)
+        is_open = len(others) and self.kind[symbols[others[-1]]] == START
+        return int(others[-1]) if is_open else len(symbols)
+
     def spell(self, symbol: int) -> str:
         """A symbol in words, for messages."""
         if symbol == self.unknown:

@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import JobError
 from ..values import reason_of
 from .archives import keys_anygpt, keys_webdataset, write_anygpt, write_webdataset
+from .lhotse import keys_lhotse, name_lhotse, write_lhotse
 from .packed import count_litdata, count_megatron, index_litdata, write_litdata, write_megatron
 from .tables import index_hf, keys_parquet, write_hf, write_parquet
 
@@ -27,6 +28,7 @@ class Sink:
     suffixes: tuple[str, ...]
     folder: str = ""  # of the shards, within OUT/<kind>
     index: Callable[[Path, Sequence[Path]], None] | None = None
+    name: Callable[[int, str], str] = "{:06d}{}".format  # of a file, by its shard and suffix
 
     def keys(self, stem: Path) -> list[str] | int:
         """`read_keys`; raises JobError where the file is damaged."""
@@ -38,7 +40,7 @@ class Sink:
     def views(self, root: Path, stem: Path, shard: int) -> Iterator[tuple[Path, Path]]:
         """Where a shard's files belong below `root` (OUT/<kind>), each with the file itself."""
         for suffix in self.suffixes:
-            yield root / self.folder / f"{shard:06d}{suffix}", stem.with_suffix(suffix)
+            yield root / self.folder / self.name(shard, suffix), stem.with_suffix(suffix)
 
 
 SINKS: Mapping[str, Sink] = {
@@ -47,5 +49,6 @@ SINKS: Mapping[str, Sink] = {
     "webdataset": Sink(write_webdataset, keys_webdataset, (".tar",)),
     "megatron": Sink(write_megatron, count_megatron, (".bin", ".idx")),
     "litdata": Sink(write_litdata, count_litdata, (".bin",), "", index_litdata),
+    "lhotse": Sink(write_lhotse, keys_lhotse, (".cuts.jsonl", ".codes.tar"), name=name_lhotse),
     "anygpt": Sink(write_anygpt, keys_anygpt, (".jsonl",)),
 }
