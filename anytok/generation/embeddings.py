@@ -45,10 +45,9 @@ def resize_embeddings(
     by what they were told; none are taken away. The vocabulary is recorded in the model's config, and saved with it.
 
     Raises UsageError, with the model as it was, if it was resized before; has fewer rows than the text has ids, or
-    more than padding explains, or special tokens there (another tokenizer's model); if input rows there are neither
-    zero, nor equal to one another or to the text's mean, nor as the model initialises rows, and so may be trained
-    (`overwrite` begins them anew all the same); if rows are quantized, sharded or offloaded, or have no spread (one
-    alone, or numbers that are not finite); and on vectors that do not fit.
+    more than padding explains, or special tokens there (another tokenizer's model); if rows there look trained (see
+    `spare_rows`; `overwrite` begins them anew all the same); if rows are quantized, sharded or offloaded, or have no
+    spread (one alone, or numbers that are not finite); and on vectors that do not fit.
     """
     layout = vocabulary.layout
     vectors = {layout.segment(name): _checked(layout.segment(name), rows) for name, rows in (codebooks or {}).items()}
@@ -70,13 +69,17 @@ def resize_embeddings(
             first = segment.first_id - layout.text_size
             rows[first : first + segment.num_ids] = mean + spread * _project(vectors_knd, rows.shape[1], seed)
         weight[layout.text_size :] = rows.to(weight)
-    for owner, name in ((model.get_output_embeddings(), "bias"), (model, "final_logits_bias")):  # the latter is BART's
-        if (bias := getattr(owner, name, None)) is not None:
-            bias[..., layout.text_size :] = bias[..., : layout.text_size].mean()
+    _fill_biases(model, layout.text_size)
     setattr(model.config, _RECORD, {"name": layout.name, "hash": layout.hash, "total": layout.total})
     if present > layout.text_size:
         warnings.warn(_spare_rows_used(layout, present, spare), stacklevel=3)  # no_grad stands between
     return len(model.get_input_embeddings().weight)
+
+
+def _fill_biases(model: Any, text_size: int) -> None:
+    for owner, name in ((model.get_output_embeddings(), "bias"), (model, "final_logits_bias")):  # the latter is BART's
+        if (bias := getattr(owner, name, None)) is not None:
+            bias[..., text_size:] = bias[..., :text_size].mean()
 
 
 def codebook_vectors(name: str, checkpoint: str | Path | None = None) -> np.ndarray:

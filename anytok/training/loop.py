@@ -70,11 +70,9 @@ def optimize(
 
     The checkpoint is written after the first step, then every `run.save_every` steps, every 10 seconds (or 20 times as
     long as writing takes), and when SIGINT, SIGTERM or SIGHUP comes; then Stopped is raised. It records `settings`
-    (those of the run, if None), and the hashes of the `data` by file, if given. Where they have changed, resuming
-    raises UsageError, or with `allow_changes` is logged.
-
-    Raises UsageError where training has run away, CheckpointError for a checkpoint that it cannot go on from, DiskError
-    for one that cannot be written.
+    (those of the run, if None) and the hashes of `data` by file. Where they have changed, resuming raises UsageError,
+    or with `allow_changes` logs it. Raises UsageError, too, where training has run away, CheckpointError for a
+    checkpoint that it cannot go on from, DiskError for one that cannot be written.
     """
     from tqdm import tqdm
 
