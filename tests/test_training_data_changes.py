@@ -50,9 +50,7 @@ def test_data_that_changed_under_their_path_are_refused_by_name(
     assert "other data" not in caplog.text
 
 
-def test_a_checkpoint_without_data_is_gone_on_from_and_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_checkpoint_without_data_is_gone_on_from_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_noise(tmp_path, seed=0)
     train(write_config(tmp_path, 2))
     package = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
