@@ -15,6 +15,7 @@ import torch
 from loader_stops import Make, check_stops
 from test_compose_jobs import MEDIA, job_of, sequences, store, write_media
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from anytok import Codes, UsageError, Vocabulary
 from anytok.compose import Form
@@ -165,6 +166,21 @@ def test_a_state_without_a_loader(root: Path) -> None:
             assert second.state_dict() == first.state_dict()
             assert begun + [lists(row) for row in second] == whole
             assert [lists(row) for row in second] == whole  # the next pass is a whole one
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_map_style_dataset_resumes_by_torchdatas_sampler(root: Path, workers: int) -> None:
+    def loader() -> StatefulDataLoader:
+        draw = torch.Generator().manual_seed(5)
+        options: dict[str, Any] = {"shuffle": True, "generator": draw, "collate_fn": Collator()}
+        return StatefulDataLoader(codes(root), batch_size=2, num_workers=workers, **options)
+
+    whole = [lists(batch) for batch in loader()]
+    first, second = loader(), loader()
+    there = iter(first)
+    begun = [lists(next(there)) for _ in range(7)]
+    second.load_state_dict(first.state_dict())
+    assert begun + [lists(batch) for batch in second] == whole and len(whole) == ITEMS // 2
 
 
 def test_a_state_goes_on_in_its_own_epoch(root: Path) -> None:
@@ -322,6 +338,8 @@ def test_what_is_no_dataset_is_refused(root: Path, tmp_path: Path, monkeypatch: 
         EpochDataset(SequenceDataset(root / "packed"), length=10)
     with pytest.raises(UsageError, match="rank=None of num_ranks=2"):
         EpochDataset(codes(root), num_ranks=2)
+    with pytest.raises(UsageError, match="shuffle_files=17: expected a whole number, 1 to 16"):
+        EpochDataset(codes(root), shuffle_files=17)  # more than stay open
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="where 2 processes run: give both"):
         EpochDataset(codes(root))

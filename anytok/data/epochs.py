@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ..arguments import whole
 from ..compose.packing import WINDOW
 from ..errors import JobError, UsageError
+from ..jobs.stored import KEPT
 from .codes import CodesDataset
 from .sharded import Row, ShardedDataset
 
@@ -29,8 +30,8 @@ class EpochDataset(IterableDataset[Row]):
     DataLoader workers; the shares of ranks, and of their workers, differ by one row at most.
 
     The rule. The files are put in an order by `seed` and epoch; of all rows in that order, each worker of each rank
-    takes an equal stretch; there, those of `shuffle_files` files in a row are put in a random order, so that no more
-    files are open. Without `shuffle`, rows come as they are stored. The epoch is 0 until `set_epoch`.
+    takes an equal stretch; there, those of `shuffle_files` files in a row, 16 at most, are put in a random order, so
+    that no more files are open. Without `shuffle`, rows come as they are stored. The epoch is 0 until `set_epoch`.
 
     With a `length`, a CodesDataset's documents are packed into sequences of at most as many ids: those of `pack_items`
     documents in a row together, as a job packs those of a shard. Then nobody knows before how many come.
@@ -59,7 +60,7 @@ class EpochDataset(IterableDataset[Row]):
             wanted = "a CodesDataset, whose documents are packed" if length else "a CodesDataset or a SequenceDataset"
             raise UsageError(f"a dataset of type {type(dataset).__name__}: expected {wanted}")
         self.dataset, self.shuffle = dataset, bool(shuffle)
-        self.seed, self.shuffle_files = whole("seed", seed, 0), whole("shuffle_files", shuffle_files, 1)
+        self.seed, self.shuffle_files = whole("seed", seed, 0), whole("shuffle_files", shuffle_files, 1, KEPT)
         self.length, self.window = whole("length", length, 0), whole("window", window, 1)
         self.pack_items = whole("pack_items", pack_items, 1)
         self.rank, self.num_ranks = _ranks(rank, num_ranks)
