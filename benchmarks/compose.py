@@ -4,8 +4,8 @@
 
 Rates are of one worker in this process, from stored parquet to written parquet, by processor time: AnyGPT's choice of
 layers (one of speech, all four of music) over the small models' vocabulary, packed to 4,096. Memory is of whole jobs
-of captioned pictures, in processes of their own. Encoding is that of the small models on all cores, by the clock,
-and composing of the same codes by one process. Writes benchmarks/results/compose.json.
+of captioned pictures, in processes of their own. Encoding is that of the small models on all cores, by the clock, and
+composing of the same codes on as many. Writes benchmarks/results/compose.json.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def job(source: Path, output: Path, kind: str = "caption"):
     return JobConfig(str(output), sources, compose=compose, vocabulary="mini", shard_items=SHARD_ITEMS)
 
 
-def composed(source: Path, output: Path, kind: str = "caption", clock=time.process_time) -> dict[str, float]:
+def composed(source: Path, output: Path, kind: str = "caption") -> dict[str, float]:
     """One worker's time over all shards of a job, from reading to the commit, and what came of it."""
     from anytok.jobs import job_stats
     from anytok.jobs.commit import Store
@@ -99,11 +99,11 @@ def composed(source: Path, output: Path, kind: str = "caption", clock=time.proce
     Store.of(output).create()
     worker = Worker(job(source, output, kind))
     plan = freeze(worker.config, worker.specs, worker.work.vocabulary, worker.store.folder)
-    began = clock()
+    began = time.process_time()
     for shard in range(plan.num_shards):
         started = worker.start(Task(shard))
         worker.commit(started, worker.results(started, lambda *_: None))
-    seconds, stats = clock() - began, job_stats(output).sequences
+    seconds, stats = time.process_time() - began, job_stats(output).sequences
     return {
         "tokens_per_item": round(stats.tokens / plan.num_items, 1),
         "million_per_s": round(stats.tokens / seconds / 1e6, 3),
@@ -162,8 +162,10 @@ def inner(source: str, output: str) -> None:
 
 
 def encoding(folder: Path) -> dict[str, float]:
-    """Seconds an item of encoding with the small models, and of composing the same codes, 40 times under other keys."""
+    """Seconds an item of encoding with the small models, and of a job that composes the same codes, many times under
+    other keys: both on all cores, the job in its stride, between its first and its last commit."""
     import anytok
+    from anytok.jobs import run_job
 
     draw = np.random.default_rng(0)
     media = {
@@ -178,14 +180,19 @@ def encoding(folder: Path) -> dict[str, float]:
         began = time.perf_counter()
         codes += [(modality, one) for one in suite.tokenizer(modality).encode_batch(some)]
         seconds += time.perf_counter() - began
-    again = 40
+    again = 400
     specs = {modality: spec_of(modality) for modality in media}
-    many = (
-        (modality, anytok.Codes(one.values, specs[modality])) for _ in range(again) for modality, one in codes
-    )  # fmt: skip
+    many = ((modality, anytok.Codes(one.values, specs[modality])) for _ in range(again) for modality, one in codes)
     source = store(folder / "encoded", many, again * len(codes))
-    turns = [composed(source, folder / f"encoded-{turn}", clock=time.perf_counter) for turn in range(TURNS)]
-    compose_s = sorted(one["seconds_per_item"] for one in turns)[TURNS // 2]
+    turns = []
+    for turn in range(TURNS):
+        output = folder / f"encoded-{turn}"
+        run_job(job(source, output).override(workers=os.cpu_count() or 1, shard_items=1000))
+        events = [json.loads(line) for line in (output / "_anytok" / "log.jsonl").read_text().splitlines()]
+        shards = [event for event in events if event["event"] == "shard"]
+        done = sum(event["items"] for event in shards[1:])
+        turns.append((shards[-1]["time"] - shards[0]["time"]) / done)
+    compose_s = sorted(turns)[TURNS // 2]
     encode_s = seconds / len(codes)
     return {"items": len(codes), "encode_s": encode_s, "compose_s": compose_s, "ratio": round(encode_s / compose_s, 1)}
 

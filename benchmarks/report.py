@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model_cards import cards
-from report_cpu import footprint, profile, speed_amx, speed_cpu, speed_in_short, speed_others
+from report_cache import cache, cache_stores
+from report_cpu import busy, footprint, profile, speed_amx, speed_cpu, speed_in_short, speed_others
 from report_exact import exact, headline, parity
 from report_gpu import speed_gpu
 from report_memory import memory
@@ -145,6 +146,8 @@ def imports() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "cache": cache,
+    "cache-stores": cache_stores,
     "commands": commands,
     "exact": exact,
     "exit-codes": exit_codes,
@@ -159,6 +162,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "long": long,
     "measurements": measurements,
     "memory": memory,
+    "busy": busy,
     "parity": parity,
     "profile": profile,
     "small-models": small_models,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from anytok.compose import Form
 from anytok.errors import JobError
 from anytok.jobs import JobConfig, job_stats, job_status, load_config, plan_job, run_job, verify_job
 from anytok.jobs.arrange import LEFT_OUT
+from anytok.jobs.composing import Composing
 from anytok.jobs.config import ComposeConfig, RunsConfig, SinkConfig, SourceConfig, TokenizerConfig, from_record
+from anytok.jobs.items import Item
 from anytok.jobs.stored import list_stored, open_stored
 from anytok.registry import find
 from anytok.vocab import Special, build_layout, segment_of
@@ -313,6 +317,34 @@ def test_a_source_that_was_changed_is_refused(stored, tmp_path):
         run_job(job)
 
 
+def test_a_file_that_changes_while_a_job_runs_costs_its_documents(stored, tmp_path):
+    work = Composing(job_of(stored, tmp_path / "out"))
+    path = str(sorted((stored / "parquet").iterdir())[0])
+    items = [Item("a", "image", path, None, "", ("codes", [0])), Item("b", "image", path, None, "7:8", ("codes", [1]))]
+    items.append(Item("c", "image", f"{path}.gone", None, "", ("codes", [1])))
+    [found] = work.results(list(enumerate(items)), items, frozenset(), lambda *_: nullcontext())
+    kinds = [getattr(one, "kind", "") for one in found.values()]
+    assert kinds == ["", "changed", "missing"] and found[0].item is items[0]
+    suspects = list(work.results(list(enumerate(items)), items, frozenset({1}), lambda *_: nullcontext()))
+    assert [list(one) for one in suspects] == [[1], [0, 2]]
+
+
+def job_file(stored: Path, folder: Path) -> Path:
+    head = f'output = "{folder / "out"}"\nvocabulary = "{stored.parent / "vocabulary.json"}"\n'
+    source = f'[[sources]]\nkind = "codes"\npath = "{stored}"\n'
+    more = '[compose]\nlength = 400\n[compose.documents]\nloss = "media"\n'
+    (folder / "job.toml").write_text(head + source + more)
+    return folder / "job.toml"
+
+
+def test_composing_needs_no_torch(stored, tmp_path):
+    script = (
+        "import sys\nfrom anytok.jobs.config import load_config\nfrom anytok.jobs.worker import Worker\n"
+        f"Worker(load_config({str(job_file(stored, tmp_path))!r}))\nsys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
 @pytest.mark.parametrize("runner", ["local", "ray"])
 def test_shares_and_runners_give_equal_bytes(stored, tmp_path, runner):
     if runner == "ray":
@@ -375,10 +407,7 @@ def test_what_is_no_output_of_a_job_is_refused(stored, tmp_path):
 
 def test_the_command(stored, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("job.toml").write_text(
-        f'output = "out"\nvocabulary = "{stored.parent / "vocabulary.json"}"\n[[sources]]\nkind = "codes"\n'
-        f'path = "{stored}"\n[compose]\nlength = 400\n[compose.documents]\nloss = "media"\n'
-    )
+    job_file(stored, tmp_path)
     assert main(["compose", "job.toml", "--workers", "2"]) == 0
     assert "out: finished" in capsys.readouterr().out
     assert main(["verify", "out", "--one-in", "3"]) == 0

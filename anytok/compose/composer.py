@@ -137,30 +137,37 @@ _Draft = Callable[[Callable[[list[Part]], np.ndarray]], tuple[np.ndarray, np.nda
 
 
 class _Words:
-    """Parts → ids where all texts are known before: they go through the text tokenizer together."""
+    """Parts → ids for many documents: each part through `Vocabulary.to_ids` once, all texts through the text tokenizer
+    together."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._known: dict[str, TextIds | VocabularyError | None] = {}
+        self._texts: dict[str, TextIds | VocabularyError] = {}
+        self._ids: dict[Any, np.ndarray] = {}
+        self._kept: list[Codes] = []  # for as long as they are known by their address
 
     def note(self, parts: list[Part]) -> np.ndarray:
         """Remember the texts; there are no ids yet."""
-        self._known.update((part, None) for part in parts if isinstance(part, str))
+        self._texts.update((part, TextIds(np.empty(0))) for part in parts if isinstance(part, str))
         return np.empty(0, np.int64)
 
     def read(self) -> None:
-        texts = list(self._known)
-        self._known = dict(zip(texts, self._vocabulary.text_ids(texts), strict=True)) if texts else {}
+        texts = list(self._texts)
+        self._texts = dict(zip(texts, self._vocabulary.text_ids(texts), strict=True)) if texts else {}
 
     def to_ids(self, parts: list[Part]) -> np.ndarray:
-        return self._vocabulary.to_ids([self._read(part) for part in parts])
+        return np.concatenate([np.empty(0, self._vocabulary.dtype), *map(self._of, parts)])
 
-    def _read(self, part: Part) -> Part:
-        found = self._known[part] if isinstance(part, str) else part
-        if isinstance(found, VocabularyError):
-            raise found
-        assert found is not None, "read comes first"
-        return found
+    def _of(self, part: Part) -> np.ndarray:
+        name = id(part) if isinstance(part, Codes) else part
+        if name not in self._ids:
+            if isinstance(part, Codes):
+                self._kept.append(part)
+            found = self._texts[part] if isinstance(part, str) else part
+            if isinstance(found, VocabularyError):
+                raise found
+            self._ids[name] = self._vocabulary.to_ids(found)
+        return self._ids[name]
 
 
 def draw(seed: int, key: str, what: str, count: int) -> int:

@@ -54,8 +54,8 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
     Every planned item is in the output exactly once or in the ledger exactly once; every file has the SHA-256
     that was recorded, and every page of parquet its checksum. With `one_in` = N, about one item in N is read,
     encoded and compared once more (with the job's own tokenizers, on `device` if given; relative paths begin
-    in the folder the job was last run in). Damaged shards are noted in OUT, for the next run to repair. Raises JobError
-    if there is no job.
+    in the folder the job was last run in). Damaged shards are noted in OUT, for the next run to repair. Raises
+    UsageError if there is no job.
     """
     one_in = whole("one_in", one_in, 0)
     plan, store = open_job(output)
@@ -91,7 +91,8 @@ class _Audit:
         self.written, self.files, self.reencoded = 0, 0, 0
         self.problems: list[str] = []
         self.lists_are_damaged, self.ledger_is_wrong = False, False
-        self.anew: set[int] = set()  # shards that are not there, or damaged
+        self.absent: set[int] = set()  # shards that are not there: lost, or not made yet
+        self.anew: set[int] = set()  # these, and damaged ones
         self._done, self._does = "encoded", "encodes to other codes"
         if config.compose:
             self._done, self._does = "composed", "composes to other ids"
@@ -115,6 +116,7 @@ class _Audit:
         missing = sorted(set(range(self._plan.num_shards)) - done)
         if missing:
             self.anew |= set(missing)
+            self.absent = set(missing)
             self.problems.append(f"{len(missing)} of {self._plan.num_shards} shards are not there: {missing[:5]}")
         if extra := sorted(done - set(range(self._plan.num_shards))):
             self.problems.append(f"shards {extra[:5]} are not in the plan")
@@ -145,14 +147,16 @@ class _Audit:
             return "what was planned is lost: start anew in another folder"
         if not (self.anew or self.laid_out_wrong or self.ledger_is_wrong):
             return ""
-        shards = ", ".join(map(str, sorted(self.anew)))
-        anew = f"makes shards {shards} anew and " if self.anew else ""
-        return f"run the same job again (anytok run …): it {anew}lays the files out"
+        damaged = sorted(self.anew - self.absent)
+        shards = ", ".join(map(str, damaged[:5])) + (f" and {len(damaged) - 5} more" if len(damaged) > 5 else "")
+        does = [f"goes on with the {len(self.absent)} shards that are not there"] if self.absent else []
+        does += [f"makes shards {shards} anew"] if damaged else []
+        return f"run the same job again (anytok run …): it {' and '.join([*does, 'lays the files out'])}"
 
     def encode_again(self, one_in: int, device: str) -> None:
         """Read and make about one item in `one_in`, and compare."""
         with tempfile.TemporaryDirectory() as folder:
-            config = _as_run(self._config, self._folder, device).override(output=folder)
+            config = _as_run(self._config, self._folder, device).override(output=folder, cache="")
             Store.of(folder).create()
             worker = Worker(config)
             if worker.specs != self._plan.specs:

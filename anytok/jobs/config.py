@@ -134,6 +134,7 @@ class RunConfig:
     batch_seconds: Seconds = 600.0  # the model may take this long over a batch; longer over one beyond batch_frames
     max_failure_rate: Share = 0.2
     ray_address: str = ""  # of a running cluster; else Ray starts here
+    cache: str = ""  # a folder in which codes are looked up first; see `anytok.cached`
 
     def __post_init__(self) -> None:
         check(self)
@@ -222,6 +223,12 @@ class JobConfig:
         modality = find(tokenizer).spec.modality
         tokenizers = {modality: TokenizerConfig(tokenizer, **named)}
         return cls(output, (SourceConfig(source, modality=modality),), tokenizers).override(**overrides)
+
+    def __str__(self) -> str:
+        sources, sinks = ", ".join(one.path for one in self.sources), ", ".join(one.kind for one in self.sinks)
+        made = ", ".join(f"{modality} by {one.name}" for modality, one in self.tokenizers.items())
+        ids = f", ids of {self.vocabulary}" if self.vocabulary else ""
+        return f"{sources} to {self.output} ({sinks}{ids}): {made}"
 
     def override(self, **changes: Any) -> JobConfig:
         """The same job with other fields: `workers=2`, `output="there"`; raises UsageError on unknown ones."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..cache import cached
 from ..errors import UsageError
 from ..media import Audio
 from ..registry import load_tokenizer
@@ -42,29 +43,32 @@ class Encoding:
         self, begun: Reading, items: Sequence[Item], suspects: frozenset[int], watch: Watch
     ) -> Iterator[Results]:
         windows = {modality: Window(spec, self.config.run.batch_items) for modality, spec in self.specs.items()}
-        for index, medium in begun:
-            if isinstance(medium, Failure):
-                yield {index: medium}
+        warned: dict[int, tuple[str, ...]] = {}
+        for index, prepared in begun:
+            if isinstance(prepared, Failure):
+                yield {index: prepared}
                 continue
-            modality = items[index].modality
+            modality, warned[index] = items[index].modality, prepared.warnings
             if index in suspects:
-                yield self._encode(items, modality, [(index, medium)], watch)
+                yield self._encode(items, modality, [(index, prepared.medium)], warned, watch)
                 continue
             window = windows[modality]
-            window.add(index, medium)
+            window.add(index, prepared.medium)
             if window.is_full(self.encoders[modality].max_frames):
                 for batch in window.take(self.encoders[modality].max_frames):
-                    yield self._encode(items, modality, batch, watch)
+                    yield self._encode(items, modality, batch, warned, watch)
         for modality, window in windows.items():
             for batch in window.take(self.encoders[modality].max_frames, last=True):
-                yield self._encode(items, modality, batch, watch)
+                yield self._encode(items, modality, batch, warned, watch)
 
-    def _encode(self, items: Sequence[Item], modality: str, batch: Batch, watch: Watch) -> Results:
+    def _encode(
+        self, items: Sequence[Item], modality: str, batch: Batch, warned: Mapping[int, tuple[str, ...]], watch: Watch
+    ) -> Results:
         frames = sum(num_frames(medium, self.specs[modality]) for _, medium in batch)
         with watch([index for index, _ in batch], frames / self.config.run.batch_frames):
             encoded = self.encoders[modality].encode([medium for _, medium in batch])
         return {
-            index: codes if isinstance(codes, Failure) else Row(items[index], codes)
+            index: codes if isinstance(codes, Failure) else Row(items[index], codes, warned[index])
             for (index, _), codes in zip(batch, encoded, strict=True)
         }
 
@@ -83,6 +87,10 @@ def _load(config: JobConfig, modality: str, number: int) -> Encoder:
     )
     if tokenizer.spec.modality != modality:
         raise UsageError(f"[tokenizers.{modality}]: {one.name} is for {tokenizer.spec.modality}")
+    if config.run.cache:
+        tokenizer = cached(tokenizer, config.run.cache)
+    if config.run.cache:
+        tokenizer = cached(tokenizer, config.run.cache)
     return Encoder(tokenizer, config.run.batch_frames)
 
 

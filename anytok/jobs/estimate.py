@@ -17,6 +17,7 @@ from .items import Item
 from .plan import Plan, freeze
 from .sinks import SINKS
 from .sources import look_at_sources
+from .warned import Warned, count_warnings
 from .work import Results
 from .worker import Worker
 
@@ -36,6 +37,7 @@ class JobEstimate:
     specs: Mapping[str, str]  # modality → Spec id
     sampled: int
     sample_failures: Mapping[str, str]  # key → reason
+    sample_warnings: list[Warned]  # that came up while the others of the sample were read
     seconds: float  # for the whole job, with the workers asked for
     output_bytes: int
 
@@ -50,7 +52,7 @@ def plan_job(job: str | Path | JobConfig, *, sample: int = 16, **overrides: Any)
     sample = whole("sample", sample, 1)
     look_at_sources(config)
     with tempfile.TemporaryDirectory() as folder:
-        worker = Worker(config.override(output=folder))
+        worker = Worker(config.override(output=folder, cache=""))  # which would hold the sample the next time
         store = Store.of(folder)
         store.create()
         plan = freeze(config, worker.specs, worker.work.vocabulary, store.folder)
@@ -64,7 +66,8 @@ def plan_job(job: str | Path | JobConfig, *, sample: int = 16, **overrides: Any)
     failures = {drawn[index].key: one.message for index, one in results.items() if isinstance(one, Failure)}
     return JobEstimate(
         plan.num_items, plan.rounds[0].num_bytes, plan.rounds[0].modalities, plan.ignored, plan.sidecars,
-        plan.num_shards, {modality: spec.id for modality, spec in plan.specs.items()}, len(drawn), failures, seconds,
+        plan.num_shards, {modality: spec.id for modality, spec in plan.specs.items()}, len(drawn), failures,
+        count_warnings(one for _, one in sorted(results.items())), seconds,
         int(written / max(1, len(drawn)) * plan.num_items),
     )  # fmt: skip
 

@@ -27,10 +27,10 @@ TALLY = "tally.npz"
 
 
 class Row:
-    """One item and its codes, kept as narrow as the codebook allows."""
+    """One item and its codes, kept as narrow as the codebook allows; and the warnings that reading it gave."""
 
-    def __init__(self, item: Item, codes: Codes) -> None:
-        self.item, self.spec = item, codes.spec
+    def __init__(self, item: Item, codes: Codes, warnings: tuple[str, ...] = ()) -> None:
+        self.item, self.spec, self.warnings = item, codes.spec, warnings
         self.values = codes.values.astype(np.min_scalar_type(codes.spec.codebook_size - 1))
         self._more = (codes.num_samples, codes.first_codebook, codes.scales)
 

@@ -64,7 +64,7 @@ def job_stats(output: str | Path, *, picture: bool = True) -> JobStats:
     """Count what the job in `output` has written so far; leaves OUT/stats.json and, unless `picture` is False,
     OUT/stats.png. A job that composes has no picture.
 
-    Computed anew from the shards, never carried on from an earlier count. Raises JobError if there is no job.
+    Computed anew from the shards, never carried on from an earlier count. Raises UsageError if there is no job.
     """
     plan, store = open_job(output)
     counts = {modality: _Count(spec.num_codebooks, spec.codebook_size) for modality, spec in plan.specs.items()}

@@ -52,7 +52,8 @@ class StoredTable:
         first, last = firsts[row], firsts[row + 1]
         grid = values[layers[first] : layers[last]].reshape(last - first, -1)
         key, tokenizer, num_samples, scales, text, meta = self._facts[row]
-        return StoredItem(key, Codes(grid, self.specs[tokenizer], num_samples, 0, scales), text, json.loads(meta))
+        codes = Codes(grid, self.specs[tokenizer], num_samples, 0, scales)
+        return StoredItem(key, codes, text, json.loads(meta) if meta != "{}" else {})
 
 
 class StoredTar:

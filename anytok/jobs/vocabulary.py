@@ -23,10 +23,10 @@ def load_job_vocabulary(config: JobConfig, probes: Iterable[Codes] = ()) -> Voca
     name = config.vocabulary
     if not name:
         return None
-    from ..vocab import Vocabulary, load_vocabulary
+    from ..vocab import load_vocabulary
 
     try:
-        vocabulary = Vocabulary.from_file(name) if name.endswith(".json") else load_vocabulary(name)
+        vocabulary = load_vocabulary(name)
         vocabulary = _composed(vocabulary, config)
         for codes in probes:
             vocabulary.to_ids(codes)

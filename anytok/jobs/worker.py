@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -25,6 +25,7 @@ from .items import Item
 from .plan import Plan, load_plan
 from .shard import TALLY
 from .sinks import SINKS
+from .warned import count_warnings
 from .work import Results, Work, failed
 
 __all__ = ["Outcome", "Task", "Worker"]
@@ -155,6 +156,7 @@ class Worker:
             "read": len(started.items),
             "written": len(results) - len(failures),
             "failures": failures,
+            "warnings": [asdict(one) for one in count_warnings(row for _, row in sorted(results.items()))],
             "files": {path.name: _described(path) for path in sorted(staged.iterdir())},
             "seconds": round(time.monotonic() - started.began, 3),
             "finished": now,

@@ -105,6 +105,12 @@ class Grammar:
         known = (line >= 0) & (line < self.layout.total)
         return np.where(known, line, self.unknown).astype(np.int64)
 
+    def open_run(self, symbols: np.ndarray) -> int:
+        """Where in a line of symbols `[N]` a run begins that is not closed yet; N where there is none."""
+        others = np.flatnonzero(self.kind[symbols] != CODE)
+        is_open = len(others) and self.kind[symbols[others[-1]]] == START
+        return int(others[-1]) if is_open else len(symbols)
+
     def spell(self, symbol: int) -> str:
         """A symbol in words, for messages."""
         if symbol == self.unknown:
@@ -114,6 +120,10 @@ class Grammar:
         segment = self.layout.segments[self.family[symbol]]
         markers = {segment.start_id: segment.start, segment.end_id: segment.end}
         return markers.get(symbol) or segment.text_of(symbol - segment.first_id)
+
+    def unknown_id(self, ids: Any, place: int) -> str:
+        """The id at a place of a line, which the vocabulary does not have, in words."""
+        return f"the unknown id {np.asarray(ids)[place]} ({self.layout.name} has 0 to {self.layout.total - 1})"
 
     def expected(self, segment: Segment, length: int, num_first: int) -> str:
         """What may come next in a run, in words."""

@@ -5,6 +5,8 @@ Imports transformers' `tokenizers` on use only.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +16,10 @@ import numpy as np
 from ..errors import MissingExtraError, VocabularyError
 from .layout import Layout, Segment
 
-__all__ = ["ByteTokenizer", "byte_ids", "check_ids", "decode_text", "encode_text", "encode_texts", "extend", "look_up"]
+__all__ = [
+    "ByteTokenizer", "byte_ids", "check_ids", "decode_text", "encode_text", "encode_texts", "extend", "hash_text",
+    "look_up",
+]  # fmt: skip
 
 
 class ByteTokenizer:
@@ -88,6 +93,25 @@ def check_ids(tokenizer: Any, layout: Layout) -> None:
                 f"the text tokenizer has {size} ids{found}; {layout.name} is laid out for {layout.text_size} text ids, "
                 f"{token} at {number}: give it its own base tokenizer, or that one extended"
             )
+
+
+def hash_text(tokenizer: Any, layout: Layout) -> str:
+    """SHA-256 of the text tokens and their ids, 64 hex digits; "" where the tokenizer has no table of its tokens, or
+    fewer than the layout has text ids. Raises VocabularyError if the layout's text ids are known to be others.
+
+    Tokenizers of LLaMA and Mistral have 32,000 ids each, and share few of them.
+    """
+    if not hasattr(tokenizer, "get_vocab") or len(tokenizer) < layout.text_size:
+        return ""
+    text = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number < layout.text_size)
+    found = hashlib.sha256(json.dumps(text, separators=(",", ":")).encode()).hexdigest()
+    if layout.text_hash not in ("", found):
+        raise VocabularyError(
+            f"the text tokenizer has other tokens than the one that {layout.name} was made with, at the same "
+            f"{layout.text_size} text ids (SHA-256 {found[:12]}, not {layout.text_hash[:12]}): give it its own, or "
+            f"that one extended"
+        )
+    return found
 
 
 def look_up(tokenizer: Any, wanted: Layout) -> Layout:

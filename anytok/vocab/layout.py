@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -158,13 +158,17 @@ def segment_of(spec: Spec, *, num_codebooks: int | None = None, pattern: str = "
 
 @dataclass(frozen=True)
 class Layout:
-    """Ids 0 … text_size - 1 are text; every id from there to total is of one special token or segment."""
+    """Ids 0 … text_size - 1 are text; every id from there to total is of one special token or segment.
+
+    `text_hash` tells which text tokenizer has these text ids, where one was given: see `vocab.hf.hash_text`.
+    """
 
     name: str
     text_size: int
     specials: tuple[tuple[str, int], ...]
     segments: tuple[Segment, ...]
     total: int
+    text_hash: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check(self, VocabularyError)
@@ -198,8 +202,11 @@ class Layout:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the canonical JSON, 64 hex digits: two layouts are one when their hashes are."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        """SHA-256 of the canonical JSON, 64 hex digits: two layouts are one when their hashes are.
+
+        Without `text_hash`: a published layout is the same before and after its text tokenizer is at hand."""
+        record = {key: value for key, value in self.to_dict().items() if key != "text_hash"}
+        canonical = json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
@@ -210,6 +217,7 @@ class Layout:
             "specials": [list(pair) for pair in self.specials],
             "segments": [{**asdict(segment), "aliases": list(segment.aliases)} for segment in self.segments],
             "total": self.total,
+            **({"text_hash": self.text_hash} if self.text_hash else {}),
         }
 
     @classmethod

@@ -16,7 +16,7 @@ from .codes import CodesSource
 from .dataset import DatasetSource
 from .folder import FolderSource, GlobSource
 from .manifest import ManifestSource
-from .source import Choice, Source
+from .source import Choice, Source, check_there
 from .tables import ParquetSource
 
 __all__ = ["Source", "listed", "look_at_sources", "no_media", "open_sources", "passed_over", "sidecars"]
@@ -33,6 +33,7 @@ def open_sources(config: JobConfig) -> list[tuple[str, Source]]:
     kinds = {modality: "picture" if spec.is_image else "sound" for modality, spec in specs.items()}
     opened = []
     for number, one in enumerate(config.sources):
+        check_there(one.path)
         prefix = f"{one.name or number}/" if len(config.sources) > 1 else ""
         kind = GlobSource if one.kind == "folder" and is_url(one.path) else _KINDS[one.kind]
         source = kind(one, Choice(one.modality, kinds))
@@ -56,7 +57,8 @@ def no_media(config: JobConfig, sources: list[Source]) -> UsageError:
     """What to say where listing these sources has given nothing."""
     names, wanted = ", ".join(source.config.path for source in sources), ", ".join(config.tokenizers)
     what = "codes" if config.compose else f"media for {wanted}"
-    return UsageError(f"sources {names} hold no {what}; passed over: {passed_over(sources) or 'nothing'}")
+    rest = ", ".join(f"{count} {reason}" for reason, count in passed_over(sources).items()) or "nothing"
+    return UsageError(f"sources {names} hold no {what}; passed over: {rest}")
 
 
 def passed_over(sources: list[Source]) -> dict[str, int]:
