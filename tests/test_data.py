@@ -7,6 +7,7 @@ import pickle
 import random
 import shutil
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -135,14 +136,19 @@ def test_every_item_comes_once_an_epoch(root: Path, workers: int, ranks: int) ->
 
 
 def test_the_order_depends_on_seed_and_epoch_alone(root: Path) -> None:
-    def order(seed: int, epoch: int, shuffle: bool = True) -> list[str]:
-        part = EpochDataset(codes(root), seed=seed, shuffle=shuffle, shuffle_files=2)
+    def order(seed: int, epoch: int, shuffle: bool = True, shuffle_files: int = 2) -> list[str]:
+        part = EpochDataset(codes(root), seed=seed, shuffle=shuffle, shuffle_files=shuffle_files)
         part.set_epoch(epoch)
         return [str(lists(row)) for row in part]
 
     orders = [order(1, 0), order(2, 0), order(1, 1), order(1, 0, shuffle=False)]
     assert len({tuple(one) for one in orders}) == 4 and order(1, 0) == orders[0]
-    assert orders[3] == [str(row) for row in as_stored(root / "plain")]
+    stored = [str(row) for row in as_stored(root / "plain")]
+    assert orders[3] == stored
+    numbers = {row: number for number, row in enumerate(stored)}
+    visits = [[numbers[row] // 7 for row in order(1, epoch, shuffle_files=1)] for epoch in range(3)]
+    files = [[file for file, _ in groupby(one)] for one in visits]
+    assert all(sorted(one) == list(range(7)) for one in files) and len(set(map(str, files))) == 3
 
 
 @pytest.mark.parametrize("workers", [0, 2, 4])
