@@ -64,6 +64,9 @@ class EpochDataset(IterableDataset[Row]):
         self.length, self.window = whole("length", length, 0), whole("window", window, 1)
         self.pack_items = whole("pack_items", pack_items, 1)
         self.rank, self.num_ranks = _ranks(rank, num_ranks)
+        names = ("shuffle", "seed", "shuffle_files", "length", "window", "pack_items")
+        # Once: loaders ask for a state with every batch, and the text tokenizer's identity is a hash of all its words.
+        self._settings = {**{name: getattr(self, name) for name in names}, **dataset.identity}
         # Shared with persistent workers, which otherwise never learn of the next epoch (test_persistent_workers_…)
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._place: dict[str, Any] = {}
@@ -105,25 +108,20 @@ class EpochDataset(IterableDataset[Row]):
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration stands, as plain data: behind the last item that it gave."""
         start = {"epoch": self.epoch, "stream": [self.rank, self.num_ranks], "row": 0, "item": 0}
-        return {**(self._resume or self._place or start), "of": self._settings()}
+        return {**(self._resume or self._place or start), "of": dict(self._settings)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next iteration go on where the state was taken. Raises JobError where the shards were changed since,
         UsageError where it is of other settings."""
         if not isinstance(state, Mapping) or set(state) != {*_PLACE, "of"}:
             raise UsageError(f"a state with {sorted(state)}: expected what state_dict has given")
-        mine = self._settings()
-        for name in sorted({*mine, *state["of"]}):
-            was, now = state["of"].get(name), mine.get(name)
+        for name in sorted({*self._settings, *state["of"]}):
+            was, now = state["of"].get(name), self._settings.get(name)
             if was != now and name == "shards":
                 raise JobError(f"the shards were changed since the state was taken: they were {was}, and are {now}")
             if was != now:
                 raise UsageError(f"the state is of {name} = {was}, and this dataset has {now}: rows would be missed")
         self._resume = {name: state[name] for name in _PLACE}  # of an epoch of its own, which set_epoch's outlasts
-
-    def _settings(self) -> dict[str, Any]:
-        names = ("shuffle", "seed", "shuffle_files", "length", "window", "pack_items")
-        return {**{name: getattr(self, name) for name in names}, **self.dataset.identity}
 
     def _iterate(self, epoch: int, stream: list[int], row: int, item: int) -> Iterator[Row]:
         """Rows from the `item`-th of those that the rows of the stream from `row` on make together."""
