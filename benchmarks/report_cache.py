@@ -60,8 +60,8 @@ def _killed(row: Row) -> str:
     begin = f"With a limit of {row['limit']:,} bytes, {row['held']:,} items' worth: of" if limited else "Of"
     lost = "" if limited else f", {row['lost']} lost"
     return (
-        f"{begin} eight processes on one folder that encoded {row['items']:,} items each, {row['kills']} were killed with "
-        f"SIGKILL and replaced. Of what was returned, {row['wrong'] + row['unlike']} items were wrong, {row['torn']} "
+        f"{begin} eight processes on one folder that encoded {row['items']:,} items each, {row['kills']} were killed "
+        f"with SIGKILL and replaced. Of what was returned, {row['wrong'] + row['unlike']} items were wrong, {row['torn']} "
         f"torn{lost}; the model was asked for {row['encoded']:,}."
     )
 
