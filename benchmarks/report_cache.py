@@ -59,10 +59,11 @@ def _killed(row: Row) -> str:
     limited = bool(row["driven out"])
     begin = f"With a limit of {row['limit']:,} bytes, {row['held']:,} items' worth: of" if limited else "Of"
     lost = "" if limited else f", {row['lost']} lost"
+    wrong = row["wrong"] + row["unlike"]
     return (
         f"{begin} eight processes on one folder that encoded {row['items']:,} items each, {row['kills']} were killed "
-        f"with SIGKILL and replaced. Of what was returned, {row['wrong'] + row['unlike']} items were wrong, {row['torn']} "
-        f"torn{lost}; the model was asked for {row['encoded']:,}."
+        f"with SIGKILL and replaced. Of what was returned, {wrong} items were wrong, {row['torn']} torn{lost}; the "
+        f"model was asked for {row['encoded']:,}."
     )
 
 
