@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .arguments import did_you_mean
+from .cache import CachedTokenizer, cached
 from .checkpoints.around_torchaudio import load_text_tokenizer
-from .errors import CheckpointError, UsageError, VocabularyError
+from .errors import CheckpointError, UsageError
 from .media import Decoded, Media
 from .registry import find, list_tokenizers, load_tokenizer, load_voice, option_names, speech_of
 from .spec import Codes
@@ -184,7 +185,7 @@ class Multimodal:
             fewer = fewer and not self.has_voice(segment)  # a voice prompt has all
             if fewer and "num_codebooks" in option_names(name, given["engine"]):
                 given.setdefault("num_codebooks", segment.num_codebooks)  # others are not written, so not computed
-            self._tokenizers[name] = load_tokenizer(name, **given)
+            self._tokenizers[name] = _in_cache(load_tokenizer(name, **given), self._loading.get("cache"))
         return self._tokenizers[name]
 
     def __repr__(self) -> str:
@@ -202,6 +203,7 @@ def load_multimodal(
     dtype: str = "float32",
     options: Mapping[str, Mapping[str, Any]] | None = None,
     voice: Voice | str | None = None,
+    cache: str | Path | None = None,
 ) -> Multimodal:
     """Interleaved words and media ⇄ ids: `load_multimodal("anygpt", text_tokenizer=llama)`.
 
@@ -215,6 +217,8 @@ def load_multimodal(
     layers are filled in first, as AnyGPT does it, with a voice prompt or without; see `Multimodal.decode`. Its weights
     come from `checkpoints`, too, by its name.
 
+    `cache` is a folder in which the codes of all these tokenizers are looked up and kept; see `anytok.cached`.
+
     Raises UsageError on names that are not there, CheckpointError on missing files, VocabularyError on a text tokenizer
     that is not the vocabulary's, all before weights are fetched.
     """
@@ -224,9 +228,17 @@ def load_multimodal(
     for name, tokenizer in (tokenizers or {}).items():
         if not vocab.layout.segment(name).spec.accepts(tokenizer.spec):
             raise UsageError(f"the tokenizer given for {name} is {tokenizer.spec.id}")
+    if isinstance(text_tokenizer, (str, Path)):
+        text_tokenizer = load_text_tokenizer(text_tokenizer)
     if text_tokenizer is not None:
-        vocab = _with_text(vocab, text_tokenizer)
-    return Multimodal(vocab, tokenizers or {}, {"engine": engine, "device": device, "dtype": dtype, **given}, voice)
+        vocab = vocab.with_text(text_tokenizer)
+    loading = {"engine": engine, "device": device, "dtype": dtype, "cache": cache, **given}
+    return Multimodal(vocab, {name: _in_cache(one, cache) for name, one in (tokenizers or {}).items()}, loading, voice)
+
+
+def _in_cache(tokenizer: Tokenizer, folder: str | Path | None) -> Tokenizer:
+    """The tokenizer, with a cache if there is to be one; one that has a cache of its own keeps it."""
+    return tokenizer if folder is None or isinstance(tokenizer, CachedTokenizer) else cached(tokenizer, folder)
 
 
 def _check_names(
@@ -252,22 +264,6 @@ def _check_names(
             raise CheckpointError(
                 f"checkpoints={{{name!r}: {str(path)!r}}}: no such file or folder (see checkpoints.md)"
             )
-
-
-def _with_text(vocabulary: Vocabulary, text_tokenizer: Any) -> Vocabulary:
-    """The vocabulary with a text tokenizer: its plain base, or one that has the media tokens, whose ids then win."""
-    if isinstance(text_tokenizer, (str, Path)):
-        text_tokenizer = load_text_tokenizer(text_tokenizer)
-    layout = vocabulary.layout
-    if len(text_tokenizer) == layout.text_size:
-        return Vocabulary(layout, text_tokenizer)
-    if not set(text_tokenizer.get_vocab()).intersection(layout.tokens()):
-        raise VocabularyError(
-            f"the text tokenizer has {len(text_tokenizer)} ids and no token of {layout.name}, which is laid out behind "
-            f"{layout.text_size} text ids: give it the text tokenizer that it is for, or lay out a vocabulary behind "
-            f"this one: `anytok vocab build`, anytok.vocab.build_vocabulary"
-        )
-    return Vocabulary.from_tokenizer(text_tokenizer, layout)
 
 
 def voiced_segment(vocabulary: Vocabulary, voice: Voice | str) -> Segment:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import did_you_mean
-from .catalogue import BUILT_IN, VOICES
+from .catalogue import BUILT_IN, DECODE_ONLY, VOICES
 from .checkpoints import published
 from .errors import CheckpointError, MissingExtraError, UsageError, first_line
 from .spec import Spec
@@ -110,21 +110,21 @@ def load_tokenizer(
     *,
     engine: str = "native",
     checkpoint: str | Path | None = None,
-    device: str = "cpu",
-    dtype: str = "float32",
+    device: Any = "cpu",
+    dtype: Any = "float32",
     **options: Any,
 ) -> Tokenizer:
     """Load a tokenizer by name.
 
     `checkpoint` is a folder with the published files under their published names (or one of those files);
     without it they are fetched from the hub once. `engine` is "native" (ours, or the one that another package adds) or
-    "reference" (the original package). `device` is a torch device. `dtype` is "float32" (the codes of the originals),
-    "bfloat16" or "float16" (faster; some codes differ), or another that the engine knows. Further options are the
-    engine's own; see its class.
+    "reference" (the original package). `device` is a torch.device or its name. `dtype` is "float32" (the codes of the
+    originals), "bfloat16" or "float16" (faster; some codes differ), or another that the engine knows; torch.float32
+    and the like will do. Further options are the engine's own; see its class.
 
     Raises UsageError on unknown names and options, CheckpointError on weights that cannot be used.
     """
-    entry = find(name)
+    entry, device, dtype = find(name), str(device), _name_of(dtype)
     found = entry.tokenizer_class(engine)
     known = option_names(name, engine)
     if (unknown := [key for key in options if key not in known]) and not _takes_any(found.load):
@@ -136,6 +136,10 @@ def load_tokenizer(
     _check_device(device)
     with _shielded():
         tokenizer = found.load(entry.spec, checkpoint, device=device, dtype=dtype, **options)
+    deciding = {key: value for key, value in options.items() if key not in DECODE_ONLY.get(name, ())}
+    kind = str(device).partition(":")[0]
+    tokenizer._loaded_as = {"engine": engine, "package": entry.package, "device": kind, "dtype": dtype, **deciding}
+    tokenizer._loaded_on = device
     if not entry.package:  # others' are pickled as others say
         place = None if checkpoint is None else os.path.abspath(os.path.expanduser(checkpoint))
         given: dict[str, Any] = {"engine": engine, "checkpoint": place, "device": device, "dtype": dtype, **options}
@@ -162,8 +166,8 @@ def load_voice(
     *,
     speech: Tokenizer | None = None,
     checkpoint: str | Path | None = None,
-    device: str = "cpu",
-    dtype: str = "float32",
+    device: Any = "cpu",
+    dtype: Any = "float32",
 ) -> Voice:
     """Load the model that fills in the layers of speech of which a language model writes the first alone.
 
@@ -176,7 +180,7 @@ def load_voice(
     At the published size ten seconds of speech with a prompt of three take 4.7 TFLOP: some ten seconds to a minute on a
     CPU, whatever is done. Raises UsageError on unknown names, CheckpointError on weights that cannot be used.
     """
-    speech_name = speech_of(name)
+    speech_name, device, dtype = speech_of(name), str(device), _name_of(dtype)
     if speech is not None and (not isinstance(speech, Tokenizer) or speech.spec.name != speech_name):
         found = speech.spec.id if isinstance(speech, Tokenizer) else type(speech).__name__
         raise UsageError(f"speech is {found}: {name} fills in layers of {speech_name}")
@@ -234,6 +238,11 @@ def option_names(name: str, engine: str = "native") -> list[str]:
 def _takes_any(load: Callable[..., Tokenizer]) -> bool:
     """Whether further options are accepted, whatever they are called."""
     return any(one.kind is inspect.Parameter.VAR_KEYWORD for one in inspect.signature(load).parameters.values())
+
+
+def _name_of(dtype: Any) -> Any:
+    """torch.float32 → "float32"; anything else as it is."""
+    return str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype
 
 
 def _check_device(device: str) -> None:

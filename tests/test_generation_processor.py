@@ -12,10 +12,10 @@ import torch
 from llama import llama_tokenizer, tiny_llama
 from small_suite import small_suite
 
-from anytok import Audio, Image, Music, Speech, UsageError, load_multimodal
+from anytok import Audio, Codes, Image, Music, Spec, Speech, Tokenizer, UsageError, load_multimodal
 from anytok.checkpoints.around_torchaudio import around_torchaudio
 from anytok.generation import LegalRuns, Processor, resize_embeddings
-from anytok.vocab import TEMPLATES
+from anytok.vocab import TEMPLATES, ByteTokenizer, build_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -255,3 +255,27 @@ def test_a_trained_processor_is_saved_with_the_model(processor: Processor, tmp_p
     Trainer(model, arguments, data_collator=processor.collate, processing_class=processor).save_model()
     assert (tmp_path / "vocabulary.json").exists()
     assert TEMPLATES[Processor.from_pretrained(tmp_path).template_name or ""]
+
+
+class Birds(Tokenizer):
+    """Another package's tokenizer, of a modality that anytok does not know."""
+
+    spec = Spec(
+        "bird-codec", "birdsong", 1, 16, frame_rate=10, sample_rate=8000, channels=1, preprocessing="first:functional"
+    )
+
+    def _encode(self, prepared: Any) -> list[Codes]:
+        return [Codes(np.full((1, self.spec.frames_of(one.num_samples)), 7), self.spec) for one in prepared]
+
+    def _decode(self, codes: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_every_modality_of_a_vocabulary_has_a_place() -> None:
+    vocabulary = build_vocabulary("birds", ByteTokenizer(), [Birds.spec])
+    processor = Processor(load_multimodal(vocabulary, tokenizers={"bird-codec": Birds()}), bos=False)
+    rows = processor("Which is <birdsong>?", audio=Audio(np.zeros(8000, np.float32), 8000))["input_ids"]
+    before, codes, after = vocabulary.from_ids(rows[0])
+    assert (before, after) == ("Which is ", "?") and isinstance(codes, Codes) and (codes.values == 7).all()
+    with pytest.raises(UsageError, match="has no music; it has birdsong"):
+        processor("<music>", audio=Audio(np.zeros(8000, np.float32), 8000))

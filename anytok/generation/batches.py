@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..arguments import whole
+from ..compose import IGNORED
 from ..errors import UsageError
 
 __all__ = ["IGNORED", "batch", "check_rows", "row_of"]
-
-IGNORED = -100  # what transformers' losses skip
 
 
 def row_of(ids: np.ndarray, mask: np.ndarray, learn: bool) -> dict[str, np.ndarray]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError, VocabularyError
-from ..multimodal import Image, Multimodal, Music, Speech, load_multimodal
-from ..vocab import Parts, Special
+from ..multimodal import Medium, Multimodal, load_multimodal
+from ..vocab import Layout, Parts, Special
 from ..vocab.templates import find_template
 from .auto import HANDED_ON, refuse, register
 from .batches import IGNORED, batch, check_rows, row_of
@@ -24,7 +24,7 @@ from .special_tokens import allow_special
 
 __all__ = ["Processor"]
 
-_PLACE = re.compile("(<image>|<audio>|<speech>|<music>)")
+_USUAL = ("image", "speech", "music")  # have a place in every text, so that one without a tokenizer is an error
 
 
 class Processor:
@@ -52,6 +52,7 @@ class Processor:
         if bos and self.tokenizer.bos_token is None:
             raise UsageError("the text tokenizer has no begin-of-text token: pass bos=False")
         self.padding_side = "left"
+        self._places = _places(any2any.vocabulary.layout)
         self.template_name = template
         self._template = None if template is None else find_template(template)
         register(type(self))
@@ -101,11 +102,13 @@ class Processor:
         (the ids, -100 on padding).
 
         `<image>` in a text takes the next of `images`; `<speech>` and `<music>` the next of `audio`, as does
-        `<audio>`, which is speech where the vocabulary has it, else music. Raises UsageError if they do not come
-        out even, and for options that it does not have (`truncation` would cut media). What a text spells is words, but
-        for special tokens in `allowed_special` (their names, or "all"; those of media are none). Lines are padded to
-        the longest (`padding` True or "longest") and on to `pad_to_multiple_of`, on `padding_side` ("left", where
-        generation needs it, unless set); False leaves them as they are. `return_tensors`: "pt", "np", or None (lists).
+        `<audio>`, which is speech where the vocabulary has it, else music. So does `<…>` with any other modality that
+        the vocabulary has; where its runs have a fixed length, as pictures' have, it takes of `images`. Raises
+        UsageError if they do not come out even, and for options that it does not have (`truncation` would cut media).
+        What a text spells is words, but for special tokens in `allowed_special` (their names, or "all"; those of media
+        are none). Lines are padded to the longest (`padding` True or "longest") and on to `pad_to_multiple_of`, on
+        `padding_side` ("left", where generation needs it, unless set); False leaves them as they are.
+        `return_tensors`: "pt", "np", or None (lists).
         """
         refuse("a call of a Processor", options)
         side = self._side(padding, padding_side)
@@ -246,18 +249,22 @@ class Processor:
         """What AutoProcessor calls where a saved folder names this class; see `register`."""
         register(cls)
 
+    def __repr__(self) -> str:
+        form = f"template {self.template_name!r}" if self.template_name else "no template"
+        words = type(self.tokenizer).__name__
+        return f"<Processor {self.any2any.vocabulary.name} on {words}, {form}, bos={self.bos}>"
+
     def _parts(self, line: str, pictures: Iterator[Any], sounds: Iterator[Any]) -> list[Any]:
         """A text with its places filled."""
-        has_speech = any(s.modality == "speech" for s in self.any2any.vocabulary.layout.segments)
-        kinds = {"<image>": Image, "<speech>": Speech, "<music>": Music, "<audio>": Speech if has_speech else Music}
         parts: list[Any] = [Special(self.tokenizer.bos_token)] if self.bos else []
-        for piece in _PLACE.split(line):
-            if piece in kinds:
+        for piece in re.split(f"({'|'.join(map(re.escape, self._places))})", line):
+            if piece in self._places:
+                modality, is_picture = self._places[piece]
                 try:
-                    source = next(pictures if piece == "<image>" else sounds)
+                    source = next(pictures if is_picture else sounds)
                 except StopIteration:
                     raise UsageError(f"the text has more {piece} than were given") from None
-                parts.append(kinds[piece](source))
+                parts.append(Medium(source, modality))
             elif piece:
                 parts.append(piece)
         return parts
@@ -294,3 +301,11 @@ class Processor:
         self, rows: Sequence[Mapping[str, Any]], return_tensors: str | None, side: str, multiple: Any = None
     ) -> Any:
         return batch(rows, self.pad_token_id or 0, return_tensors, side, multiple)
+
+
+def _places(layout: Layout) -> dict[str, tuple[str, bool]]:
+    """What stands for a medium in a text, such as `<image>`: its modality, and whether it is one of the images."""
+    fixed = {segment.modality: segment.num_frames is not None for segment in reversed(layout.segments)}
+    modalities = dict.fromkeys((*_USUAL, *fixed))
+    places = {f"<{modality}>": (modality, fixed.get(modality, modality == "image")) for modality in modalities}
+    return places | {"<audio>": ("speech" if "speech" in fixed else "music", False)}

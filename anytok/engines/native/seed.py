@@ -94,6 +94,11 @@ class SeedTokenizer(Tokenizer):
         spec = cls.identified(files.card(spec, interpolation=interpolation), files.identity(), dtype)
         return cls(spec, model, report, painter, batch_size=batch_size, precision=products_of(dtype))
 
+    @classmethod
+    def read_codebooks(cls, spec: Spec, checkpoint: str | Path | None = None) -> np.ndarray:
+        """The codebook's rows, float32 `[1, N, D]`; see `Tokenizer.read_codebooks`."""
+        return read_seed(spec.name, checkpoint).state["quantize.embedding.weight"].float().numpy()[None]
+
     def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
         if self._model.visual_encoder is None:
             raise CheckpointError(
