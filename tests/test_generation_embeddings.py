@@ -110,9 +110,7 @@ def padded(rows: int, **config: Any) -> Any:
 
 @pytest.mark.parametrize("rows", [257, 320, SPEECH.layout.total - 1, SPEECH.layout.total, 256 + 4096])
 @pytest.mark.parametrize("tied", [False, True])
-def test_rows_that_pad_a_model_are_used_and_counted(
-    rows: int, tied: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_rows_that_pad_a_model_are_used_and_counted(rows: int, tied: bool, caplog: pytest.LogCaptureFixture) -> None:
     model = padded(rows, tie_word_embeddings=tied)
     model.tie_weights()
     before = model.get_input_embeddings().weight.detach().clone()
