@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AnytokError",
+    "CacheError",
     "CheckpointError",
     "CodesError",
     "DiskError",
@@ -76,6 +77,10 @@ class NetworkError(JobError):
 
 class StoreError(AnytokError):
     """A memory's store, words embedder or language model failed; the message says what became of the call."""
+
+
+class CacheError(AnytokError):
+    """A cache of codes cannot be used: it is damaged or something else, may not be written, or its disk is full."""
 
 
 class MissingExtraError(AnytokError, ImportError):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import did_you_mean
-from .catalogue import BUILT_IN, VOICES
+from .catalogue import BUILT_IN, DECODE_ONLY, VOICES
 from .checkpoints import published
 from .errors import CheckpointError, MissingExtraError, UsageError, first_line
 from .spec import Spec
@@ -55,7 +55,8 @@ class Entry:
         if self.package and engine == "native":
             (engine,) = self.engines
         if engine not in self.engines:
-            raise UsageError(f"{self.name} has no engine {engine!r}; it has {', '.join(self.engines)}")
+            near = did_you_mean(engine, self.engines)
+            raise UsageError(f"{self.name} has no engine {engine!r}; it has {', '.join(self.engines)}{near}")
         module_name, _, class_name = self.engines[engine].partition(":")
         if self.package:
             return self._imported(module_name, class_name)
@@ -96,7 +97,7 @@ def find(name: str) -> Entry:
         if point.name == name:
             return _added(point)
     known = list_tokenizers()
-    raise UsageError(f"no tokenizer is called {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
+    raise UsageError(f"no tokenizer is called {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
 
 
 def _added(point: EntryPoint) -> Entry:
@@ -127,12 +128,17 @@ def load_tokenizer(
     found = entry.tokenizer_class(engine)
     known = option_names(name, engine)
     if (unknown := [key for key in options if key not in known]) and not _takes_any(found.load):
-        raise UsageError(f"{name} ({engine}) has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
+        near = did_you_mean(unknown[0], known)
+        raise UsageError(f"{name} ({engine}) has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}{near}")
     if dtype not in found.dtypes:
-        raise UsageError(f"{name} ({engine}) has no dtype {dtype!r}; expected one of {', '.join(found.dtypes)}")
+        near = did_you_mean(dtype, found.dtypes)
+        raise UsageError(f"{name} ({engine}) has no dtype {dtype!r}; expected one of {', '.join(found.dtypes)}{near}")
     _check_device(device)
     with _shielded():
         tokenizer = found.load(entry.spec, checkpoint, device=device, dtype=dtype, **options)
+    deciding = {key: value for key, value in options.items() if key not in DECODE_ONLY.get(name, ())}
+    kind = str(device).partition(":")[0]
+    tokenizer._loaded_as = {"engine": engine, "package": entry.package, "device": kind, "dtype": dtype, **deciding}
     tokenizer._loaded_on = device
     if not entry.package:  # others' are pickled as others say
         place = None if checkpoint is None else os.path.abspath(os.path.expanduser(checkpoint))
@@ -149,7 +155,9 @@ def list_voices() -> list[str]:
 def speech_of(voice: str) -> str:
     """The name of the tokenizer whose layers a voice fills in; raises UsageError listing the known voices."""
     if not isinstance(voice, str) or voice not in VOICES:
-        raise UsageError(f"no voice is called {voice!r}; known: {', '.join(list_voices())}")
+        raise UsageError(
+            f"no voice is called {voice!r}; known: {', '.join(list_voices())}{did_you_mean(voice, VOICES)}"
+        )
     return VOICES[voice]
 
 

@@ -46,6 +46,7 @@ class Tokenizer(ABC):
     float32_precision: str = "ieee"  # of products and convolutions on GPUs, or "tf32"; see torch_settings
     total_codebooks: int | None = None  # of the model, where `spec.num_codebooks`, which encode returns, may be fewer
     normalizes_loudness: bool = False  # then codes carry one scale a segment
+    _loaded_as: Mapping[str, Any] | None = None  # what `load_tokenizer` was given, as far as it may decide codes
     _load_again: Callable[[], Tokenizer] | None = None  # of our own, where `load_tokenizer` has loaded them
     _loaded_on: str = "cpu"  # that `load_tokenizer` was given
 

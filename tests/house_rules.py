@@ -31,7 +31,9 @@ RANK = {
     "vocab": 4,
     "metrics.codes": 4,
     "tokenizer": 5,
+    "compose": 5,
     "voice": 6,
+    "cache": 6,
     "engines.native": 7,
     "engines.reference": 7,
     "registry": 8,
@@ -41,10 +43,11 @@ RANK = {
     "jobs": 9,
     "training": 9,
     "generation": 10,
-    "demo": 10,
+    "data": 10,
+    "demo": 11,
     "memory": 10,
-    "cli": 11,
-    "__main__": 12,
+    "cli": 12,
+    "__main__": 13,
 }
 
 

@@ -170,11 +170,13 @@ def test_media_are_no_special_tokens_to_skip(processor: Processor) -> None:
 
 def test_a_tokenizer_without_a_begin_is_asked_for_none() -> None:
     tokenizer = llama_tokenizer()
+    assert Processor(load_multimodal("anygpt", text_tokenizer=tokenizer)).bos
     tokenizer.bos_token = None
     any2any = load_multimodal("anygpt", text_tokenizer=tokenizer)
     with pytest.raises(UsageError, match="begin-of-text token: pass bos=False"):
-        Processor(any2any)
-    assert Processor(any2any, bos=False)("hi")["input_ids"]
+        Processor(any2any, bos=True)
+    assert not Processor(any2any).bos
+    assert Processor(any2any)("hi")["input_ids"] == Processor(any2any, bos=False)("hi")["input_ids"]
 
 
 def test_words_are_needed() -> None:

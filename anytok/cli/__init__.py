@@ -9,12 +9,14 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import __version__
 from ..errors import (
     AnytokError,
+    CacheError,
     CheckpointError,
     DiskError,
     FetchError,
@@ -22,7 +24,7 @@ from ..errors import (
     MissingExtraError,
     NetworkError,
     UsageError,
-)  # fmt: skip
+)
 from ..openmp import share_cores
 from . import decode, demo, encode, jobs, loading, measure, show, train, vocab
 
@@ -77,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger, handler = logging.getLogger("anytok"), _Spoken(logging.WARNING)
     logger.addHandler(handler)
     try:
-        return _run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: loading.say(message)
+            return _run(arguments)
     finally:
         logger.removeHandler(handler)
 
@@ -100,7 +104,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 class _Spoken(logging.Handler):
-    """What the library logs, as lines of the command."""
+    """What the library logs, as lines of the command. Warnings, which are about media, become such lines, too."""
 
     def emit(self, record: logging.LogRecord) -> None:
         loading.say(self.format(record))
@@ -110,6 +114,6 @@ def exit_code(error: Exception) -> int:
     """2 usage, 3 environment, 4 refused, 1 everything that an input is to blame for."""
     if isinstance(error, UsageError):
         return 2
-    if isinstance(error, (MissingExtraError, DiskError, FetchError, NetworkError, OSError)):
+    if isinstance(error, (MissingExtraError, CacheError, DiskError, FetchError, NetworkError, OSError)):
         return 3
     return 4 if isinstance(error, (CheckpointError, JobError)) else 1

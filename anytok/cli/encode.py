@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..atomic import replacing
+from ..cache import CachedTokenizer, cached
 from ..errors import DiskError, MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
 from ..progress import Reporter
@@ -27,6 +28,7 @@ def register(add: Any) -> None:
     encode.add_argument("--tokenizer", required=True, metavar="NAME", help="as `anytok list` calls it")
     encode.add_argument("--out", default="codes.jsonl", metavar="FILE", help="default codes.jsonl; - is stdout")
     encode.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    encode.add_argument("--cache", metavar="FOLDER", help="look codes up there first, and keep new ones")
     add_loading(encode)
     add_progress(encode)
 
@@ -42,6 +44,8 @@ def _encode(args: argparse.Namespace) -> int:
     failures = Failures(args.files)
     with _output(args.out, args.force) as out:
         tokenizer = load(args.tokenizer, args)
+        if args.cache:
+            tokenizer = cached(tokenizer, args.cache)
         with Reporter("encode", len(args.files), unit="file", kind=args.progress) as progress:
             for place, path in enumerate(args.files):
                 try:
@@ -54,7 +58,8 @@ def _encode(args: argparse.Namespace) -> int:
     where = "stdout" if args.out == "-" else args.out
     done = len(failures.used())
     into = f" into {where}" if done else f"; {where} is left as it was"
-    say(f"{done} of {len(args.files)} files encoded{into}")
+    found = f", {tokenizer.counts.found} of them from the cache" if isinstance(tokenizer, CachedTokenizer) else ""
+    say(f"{done} of {len(args.files)} files encoded{into}{found}")
     return 1 if failures.reasons else 0
 
 

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from .config import JobConfig, from_record
 from .failures import Failure
 from .items import Item, key_hash
 from .plan import Plan
-from .shard import TALLY, digest
+from .shard import TALLY
 from .status import LEDGER, ledger_lines, open_failures, open_job
 from .urls import is_url
 from .worker import Worker
@@ -92,6 +93,9 @@ class _Audit:
         self.lists_are_damaged, self.ledger_is_wrong = False, False
         self.absent: set[int] = set()  # shards that are not there: lost, or not made yet
         self.anew: set[int] = set()  # these, and damaged ones
+        self._done, self._does = "encoded", "encodes to other codes"
+        if config.compose:
+            self._done, self._does = "composed", "composes to other ids"
         self.laid_out_wrong: set[int] = set()  # shards whose copies for readers are not what they were
 
     def lists(self) -> None:
@@ -150,35 +154,35 @@ class _Audit:
         return f"run the same job again (anytok run …): it {' and '.join([*does, 'lays the files out'])}"
 
     def encode_again(self, one_in: int, device: str) -> None:
-        """Read and encode about one item in `one_in`, and compare."""
+        """Read and make about one item in `one_in`, and compare."""
         with tempfile.TemporaryDirectory() as folder:
-            config = _as_run(self._config, self._folder, device).override(output=folder)
+            config = _as_run(self._config, self._folder, device).override(output=folder, cache="")
             Store.of(folder).create()
             worker = Worker(config)
             if worker.specs != self._plan.specs:
                 raise JobError("the tokenizers of today are not those of the plan: nothing can be compared")
             for shard in sorted(self._store.committed()):
                 self._compare(worker, list(self._drawn(shard, one_in)))
-            worker.readers.close()
+            worker.work.close()
 
     def _drawn(self, shard: int, one_in: int) -> Iterator[tuple[Item, int]]:
-        """Items of a shard that the draw takes, with the digest of their codes."""
+        """Items of a shard that the draw takes, with the digest of what was made of them."""
         failed = {failure["index"] for failure in self._store.record(shard)["failures"]}
         written = [item for index, item in enumerate(self._plan.items(shard)) if index not in failed]
         digests = np.load(self._store.path(shard) / TALLY)["digests"].tolist()
         for item, wanted in zip(written, digests, strict=True):
             if key_hash(item.key) % one_in == 0:
-                yield replace(item, path=_join(self._folder, item.path)), wanted
+                yield item.moved(partial(_join, self._folder)), wanted
 
     def _compare(self, worker: Worker, drawn: list[tuple[Item, int]]) -> None:
-        results = worker.encode_items([item for item, _ in drawn])
+        results = worker.results_of([item for item, _ in drawn])
         for index, (item, wanted) in enumerate(drawn):
             self.reencoded += 1
             result = results[index]
             if isinstance(result, Failure):
-                self.problems.append(f"{item.key} cannot be encoded again: {result.message} [{result.kind}]")
-            elif digest(result.values) != wanted:
-                self.problems.append(f"{item.key} encodes to other codes than it did")
+                self.problems.append(f"{item.key} cannot be {self._done} again: {result.message} [{result.kind}]")
+            elif result.digest != wanted:
+                self.problems.append(f"{item.key} {self._does} than it did")
 
 
 def _as_run(config: JobConfig, folder: str, device: str) -> JobConfig:
@@ -191,7 +195,8 @@ def _as_run(config: JobConfig, folder: str, device: str) -> JobConfig:
         tokenizers[modality] = replace(one, device=device or one.device, checkpoint=checkpoint)
     name = config.vocabulary
     vocabulary = _join(folder, name) if name.endswith(".json") else name
-    return config.override(tokenizers=tokenizers, vocabulary=vocabulary)
+    config = config.override(tokenizers=tokenizers, vocabulary=vocabulary)
+    return config.moved(partial(_join, folder)) if config.compose else config
 
 
 def _join(folder: str, path: str) -> str:

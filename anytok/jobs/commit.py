@@ -38,6 +38,7 @@ class _Record:
     failures: tuple[Mapping[str, Any], ...]
     files: Mapping[str, Mapping[str, Any]]
     seconds: float
+    warnings: tuple[Mapping[str, Any], ...] = ()
 
 
 class Store:

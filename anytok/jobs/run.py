@@ -21,7 +21,7 @@ from .schedule import Schedule
 from .sources import look_at_sources
 from .status import LEDGER, JobStatus, failed_items, job_status, write_ledger
 from .views import publish
-from .worker import load_job_vocabulary
+from .vocabulary import load_job_vocabulary
 
 __all__ = ["run_job"]
 
@@ -44,7 +44,7 @@ def run_job(
     progress: ProgressListener | bool | str | None = None,
     **overrides: Any,
 ) -> JobStatus:
-    """Tokenize a dataset: start the job, or go on where it was stopped.
+    """Tokenize a dataset, or compose sequences of stored codes: start the job, or go on where it was stopped.
 
     `job` is a TOML file or a JobConfig; `overrides` replace its settings (`output=…`, `workers=2`,
     `runner="ray"`). `shard="3/8"` does the shards whose number leaves 3 when divided by 8, for Slurm arrays
@@ -71,7 +71,7 @@ def run_job(
 def _run(config: JobConfig, share: Share, listener: ProgressListener | None, retry_failed: bool) -> None:
     """What is known to be wrong is raised first, before weights are loaded."""
     store = Store.of(config.output)
-    vocabulary = load_job_vocabulary(config.vocabulary)
+    vocabulary = load_job_vocabulary(config)
     if not load_plan(store.folder):
         look_at_sources(config)
     runner: Runner | None = None
@@ -79,7 +79,7 @@ def _run(config: JobConfig, share: Share, listener: ProgressListener | None, ret
         store.open()
         runner = _runner(config)
         specs = runner.specs()
-        plan = freeze(config, specs, vocabulary.hash if vocabulary else "", store.folder, check=not retry_failed)
+        plan = freeze(config, specs, vocabulary, store.folder, check=not retry_failed)
         store.create()
         suspects = repair(plan, store, config)
         if retry_failed:
@@ -89,6 +89,8 @@ def _run(config: JobConfig, share: Share, listener: ProgressListener | None, ret
         _carry_out(config, plan, store, runner, share, listener)
         if len(store.committed()) >= plan.num_shards:
             publish(config, store, suspects)
+            if config.compose and vocabulary:  # whose runs may be the job's own: readers need it
+                write_aside(store.folder.parent, "vocabulary.json", [vocabulary.to_json().encode()])
             note_damage(store, ())
     except OSError as error:
         raise disk_error(error, config.output) from error

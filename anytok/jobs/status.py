@@ -14,6 +14,7 @@ from .commit import Store, write_aside
 from .items import Item
 from .plan import Plan, load_plan
 from .views import is_published
+from .warned import Warned, add_up
 
 __all__ = ["JobStatus", "failed_items", "job_status", "ledger_lines", "open_job", "write_ledger"]
 
@@ -38,6 +39,7 @@ class JobStatus:
     finished: bool  # all shards are done, and laid out for their readers: not where too many items failed
     ignored: dict[str, int]  # what the sources hold beside the items and was passed over, by reason
     sidecars: dict[str, int]  # files beside the media whose text or metadata was taken, by suffix
+    warnings: list[Warned]  # that came up while items were read which were then written
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else f"{self.shards_done} of {self.shards} shards"
@@ -71,12 +73,14 @@ def job_status(output: str | Path) -> JobStatus:
     written, seconds, num_bytes, failures = 0, 0.0, 0, Counter[str]()
     done = sorted(store.committed())
     holding = []  # shards in which something was written
+    warned: list[Warned] = []
     for shard in done:
         record = store.record(shard)
         written += record["written"]
         holding += [shard] if record["written"] else []
         seconds += record["seconds"]
         num_bytes += sum(one["bytes"] for one in record["files"].values())
+        warned += [Warned(**one) for one in record.get("warnings", ())]  # shards of before have none
     for failure in open_failures(plan, store):
         failures[failure["kind"]] += 1
     kinds = [sink["kind"] for sink in plan.record["work"]["sinks"]]
@@ -84,7 +88,7 @@ def job_status(output: str | Path) -> JobStatus:
     return JobStatus(
         str(output), plan.hash, plan.num_items, written, failures.total(), dict(failures.most_common()),
         plan.num_shards, len(done), num_bytes, round(seconds, 3), str(Path(output) / LEDGER), finished,
-        plan.ignored, plan.sidecars,
+        plan.ignored, plan.sidecars, add_up(warned),
     )  # fmt: skip
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import warnings
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +94,9 @@ def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
     The decoder is fixed by the format, which the first bytes behind all tags tell, never the suffix: libsndfile for WAV
     (RF64, W64), AIFF, FLAC, MP3, and Vorbis and Opus in Ogg, whatever is beside them; FFmpeg through PyAV (the `media`
     extra) for MP4/M4A/MOV, WebM/Matroska, AAC, FLAC in Ogg, FLAC that was written to a pipe, and MP3 that holds
-    more than its header announces. Raises MediaError on what is broken, cut off, empty, not finite, far outside
-    [-1, 1], several recordings of which decoders read the first, or beyond `limits`, and MissingExtraError where PyAV
+    more than its header announces. Recordings that are chained in Ogg are read one after another, like joined MP3.
+    Raises MediaError on what is broken, cut off, empty, not finite, far outside [-1, 1], several recordings of which
+    decoders read the first, or that differ in rate or channels, or beyond `limits`, and MissingExtraError where PyAV
     is needed and not there.
     """
     with naming(key_of(source)):
@@ -116,7 +116,7 @@ def _checked(audio: Audio) -> Audio:
 
 
 def warn_if_first_is_silent(wave_cs: np.ndarray) -> None:
-    """Log a warning where the first of several channels, float32 `[channels, samples]`, is silent and another is not.
+    """Warn where the first of several channels, float32 `[channels, samples]`, is silent and another is not.
 
     Models of speech get the first channel alone, as in AnyGPT, and its silence has codes like any other sound.
     """
@@ -125,16 +125,11 @@ def warn_if_first_is_silent(wave_cs: np.ndarray) -> None:
     first, *others = (float(np.sqrt(np.vdot(channel, channel) / max(1, len(channel)))) for channel in wave_cs)
     loudest = max(others)
     if loudest > _SILENT and first < _FAINT * loudest:
-        _warn_of_silence(len(wave_cs))
-
-
-@cache  # so that a job of a million files says it once a process
-def _warn_of_silence(channels: int) -> None:
-    logging.getLogger(__name__).warning(
-        "the first of %d channels is silent and another is not, but only the first is encoded, as in AnyGPT: pass "
-        'channels="mean" to mix all of them',
-        channels,
-    )
+        warnings.warn(  # the same words each time, so that a job of a million files says it once a process
+            f"the first of {len(wave_cs)} channels is silent and another is not, but only the first is encoded, "
+            f'as in AnyGPT: pass channels="mean" to mix all of them',
+            stacklevel=2,
+        )
 
 
 def check_finite(audio: Audio) -> None:

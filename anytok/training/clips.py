@@ -47,6 +47,7 @@ class Clips:
         frames = max((item["start"] + item["frames"] for item in self.items), default=0)
         if not frames:
             raise UsageError(f"{folder / 'clips.json'}: there is no sound in it; {_MAKE}")
+        self.files = [folder / name for name in ("clips.json", "wave.npy", "labels.npy")]
         self.wave = _array(folder / "wave.npy", np.int16, frames * self.hop)
         self.labels = _array(folder / "labels.npy", np.int8, frames)
 

@@ -41,6 +41,7 @@ class CodecRecipe:
         model: CodecConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
         self.clips = read_clips(config.data, config.kind, math.prod(model.ratios))
+        self.data_files = self.clips.files
         _check_data(self.clips, config)
         sizes = {
             "dimension": model.dimension, "num_filters": model.num_filters, "ratios": model.ratios,
