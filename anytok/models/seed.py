@@ -30,7 +30,7 @@ def normalize(levels_bhwc: Tensor, dtype: torch.dtype = torch.float32) -> Tensor
     # read what is gone by then.
     both = (torch.tensor(values, dtype=dtype, device="cpu") for values in (MEAN, STD))
     mean_c, std_c = (values_c.to(levels_bhwc.device, non_blocking=levels_bhwc.is_cuda) for values_c in both)
-    return ((levels_bhwc.to(dtype) / 255 - mean_c) / std_c).permute(0, 3, 1, 2)
+    return ((levels_bhwc.type(dtype) / 255 - mean_c) / std_c).permute(0, 3, 1, 2)
 
 
 class Seed(nn.Module):
