@@ -182,7 +182,7 @@ def test_what_float64_has_not(options: dict[str, Any], message: str) -> None:
 
 
 def test_a_margin_is_how_far_a_latent_may_move() -> None:
-    """Up to it no direction gives another code; just beyond it, towards the entry beyond the nearest plane, one does."""
+    """Up to it no direction gives another code; beyond it, towards the entry behind the nearest plane, one does."""
     random = torch.Generator().manual_seed(0)
     books_knd = torch.randn(1, 50, 6, generator=random, dtype=torch.float64)
     latents_td = torch.randn(200, 6, generator=random, dtype=torch.float64)

@@ -103,7 +103,8 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class JobConfig:
-    """A whole job. `tokenizers` goes by modality; `vocabulary` is a name or a layout file, "" for codes alone."""
+    """A whole job. `tokenizers` goes by modality; `vocabulary` is a name or a layout file, "" for codes alone.
+    `margins` keeps each item's least margin (`Codes.margins`), by which `anytok verify --canonical` chooses."""
 
     output: Text
     sources: tuple[SourceConfig, ...]
@@ -111,6 +112,7 @@ class JobConfig:
     sinks: tuple[SinkConfig, ...] = (SinkConfig("parquet"),)
     vocabulary: str = ""
     shard_items: AtLeastOne = 1000
+    margins: bool = False
     run: RunConfig = RunConfig()
 
     def __post_init__(self) -> None:

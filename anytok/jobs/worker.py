@@ -221,7 +221,9 @@ def _load(config: JobConfig, modality: str, number: int) -> Encoder:
     )
     if tokenizer.spec.modality != modality:
         raise UsageError(f"[tokenizers.{modality}]: {one.name} is for {tokenizer.spec.modality}")
-    return Encoder(tokenizer, config.run.batch_frames)
+    if config.margins and "margins" not in tokenizer.options("encode"):
+        raise UsageError(f"[tokenizers.{modality}]: {one.name} ({one.engine}) gives no margins: leave out margins = true")
+    return Encoder(tokenizer, config.run.batch_frames, config.margins)
 
 
 def _device(number: int) -> str:

@@ -19,7 +19,7 @@ __all__ = ["check_total", "index_hf", "keys_parquet", "meta_json", "write_hf", "
 
 def write_parquet(stem: Path, shard: Shard) -> None:
     """Columns: key, modality, tokenizer (its id), codes [K][T], ids (with a vocabulary), num_samples, scales,
-    text, meta (JSON). The provenance lies in the schema's metadata under "anytok"."""
+    least_margin (where the job keeps margins), text, meta (JSON). The provenance lies in the schema's metadata under "anytok"."""
     _write(stem, shard, "ids")
 
 
@@ -58,6 +58,8 @@ def _write(stem: Path, shard: Shard, ids_name: str) -> None:
         columns[ids_name] = _lists(shard.ids, shard.vocabulary.dtype)
     columns["num_samples"] = pa.array([one.num_samples for one in codes], pa.int64())
     columns["scales"] = pa.array([one.scales for one in codes], pa.list_(pa.float32()))
+    if any(row.least_margin is not None for row in shard.rows):
+        columns["least_margin"] = pa.array([row.least_margin for row in shard.rows], pa.float32())
     columns["text"] = pa.array([item.text and valid_text(item.text) for item in items], pa.string())
     columns["meta"] = pa.array([meta_json(item) for item in items], pa.string())
     table = pa.table(columns).replace_schema_metadata({"anytok": shard.provenance})
