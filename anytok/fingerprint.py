@@ -1,7 +1,7 @@
 """A short hash of the codes that tokenizers give to a fixed set of media, to compare machines by.
 
-The media are made by integer arithmetic, so they are the same everywhere. The codes in float64 have to be, too; those in
-float32 rest on the order in which this CPU sums.
+The media are made by integer arithmetic, so they are the same everywhere. The codes in float64 have to be, too; those
+in float32 rest on the order in which this CPU sums.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def codec_row(name: str, folder: Path | None, wanted: int) -> Row:
         original = anytok.load_tokenizer(name, checkpoint=checkpoint, engine="reference", dtype="float64")
         theirs = [original.encode(clip) for clip in clips]
         del exact, original
-        rate = clips[0].sample_rate
-        cost = {dtype: measured(name, checkpoint, dtype, max(clips, key=len_of), rate) for dtype in ("float64", "float32")}
+        longest = max(clips, key=lambda clip: clip.num_samples)
+        cost = {dtype: measured(name, checkpoint, dtype, longest) for dtype in ("float64", "float32")}
     return {
         "tokenizer": name,
         "clips": len(clips),
@@ -68,10 +68,6 @@ def codec_row(name: str, folder: Path | None, wanted: int) -> Row:
         "below": shares(codes),
         "cost": cost,
     }
-
-
-def len_of(clip: anytok.Audio) -> int:
-    return clip.num_samples
 
 
 def latent_errors(exact: Any, plain: Any, clip: anytok.Audio) -> np.ndarray:
@@ -93,11 +89,11 @@ def shares(codes: list[anytok.Codes]) -> dict[str, dict[str, float]]:
     }  # fmt: skip
 
 
-def measured(name: str, checkpoint: Path, dtype: str, clip: anytok.Audio, rate: int) -> Row:
+def measured(name: str, checkpoint: Path, dtype: str, clip: anytok.Audio) -> Row:
     """Time and memory in a process of its own, of the first TIMED seconds of a clip."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.wav"
-        anytok.Audio(clip.wave[:, : int(TIMED * rate)], rate).save(path, "FLOAT")
+        anytok.Audio(clip.wave[:, : int(TIMED * clip.sample_rate)], clip.sample_rate).save(path, "FLOAT")
         task = json.dumps([name, str(checkpoint), dtype, str(path)])
         done = subprocess.run([sys.executable, __file__, "--measure", task], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -97,11 +97,11 @@ def native(checkpoint: Path, levels_phwc: Tensor, dtype: str) -> Encoded:
     latents_ptd = torch.cat([model.latents(normalize(each[None], kind)) for each in levels_phwc])
     codes = model.quantize(latents_ptd)
     codes_pt, pairs = codes.numpy(), zip(latents_ptd, codes, strict=True)
-    margins_pt = np.concatenate([margins_of(latents_td, codes_t[None], book_1nd).numpy() for latents_td, codes_t in pairs])
+    margins = [margins_of(latents_td, codes_t[None], book_1nd) for latents_td, codes_t in pairs]
     embeddings_pe = tokenizer.embed([Codes(row[None], tokenizer.spec) for row in codes_pt])
     del tokenizer, model
     gc.collect()
-    return Encoded(codes_pt, latents_ptd.numpy(), embeddings_pe, margins_pt)
+    return Encoded(codes_pt, latents_ptd.numpy(), embeddings_pe, torch.cat(margins).numpy())
 
 
 def against_float64(index: int, exact: Encoded, others: dict[str, Encoded]) -> dict[str, Any]:

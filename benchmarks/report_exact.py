@@ -20,9 +20,7 @@ def headline() -> str:
     claim = f"**{equal:,} of {codes:,} codes equal the original packages'**, in float32,"
     if all("float64" in row for row in each.values()):
         ours, theirs = (codes - _wrong(list(each.values()), which) for which in ("native", "original"))
-        claim = (
-            f"**{ours:,} of {codes:,} codes are those of float64; the original packages': {theirs:,}**, both in float32,"
-        )
+        claim = f"**{ours:,} of {codes:,} codes are those of float64; the original packages': {theirs:,}**, in float32,"
     names, files = {name for name, _ in each}, {file for _, file in each}
     drawn = sum(file.startswith(("synthetic-", "drawn-")) for file in files)
     what = "real files" if not drawn else f"files, {drawn} of them synthetic"
@@ -63,7 +61,7 @@ def _beside_float64(rows: list[Row], which: str) -> str:
         return "-"
     margins = [margin for one in found for margin in (one.get("margins") or [one.get("largest", 0.0)])]
     wrong, codes = sum(one["wrong"] for one in found), sum(row["codes"] for row in rows)
-    share = f"{wrong:,}" if wrong < codes / 1000 else f"{wrong / codes:.1%}"
+    share = f"{wrong:,}" if wrong < codes / 100 else f"{wrong / codes:.1%}"
     return share if not margins or not wrong else f"{share} (margins up to {max(margins):.0e})"
 
 

@@ -137,8 +137,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _show_canonical(exact: Canonical) -> None:
-    print(f"canonical  {exact.recomputed} of {exact.items} items have a margin below {exact.bound:g}: encoded in float64, "
-          f"{exact.differ} have other codes, {exact.failed} failed")  # fmt: skip
+    below = f"{exact.recomputed} of {exact.items} items have a margin below {exact.bound:g}"
+    print(f"canonical  {below}: encoded in float64, {exact.differ} have other codes, {exact.failed} failed")
     for key in exact.keys:
         print(f"differs    {key}")
 

@@ -222,7 +222,7 @@ def _load(config: JobConfig, modality: str, number: int) -> Encoder:
     if tokenizer.spec.modality != modality:
         raise UsageError(f"[tokenizers.{modality}]: {one.name} is for {tokenizer.spec.modality}")
     if config.margins and "margins" not in tokenizer.options("encode"):
-        raise UsageError(f"[tokenizers.{modality}]: {one.name} ({one.engine}) gives no margins: leave out margins = true")
+        raise UsageError(f"[tokenizers.{modality}]: {one.name} ({one.engine}) gives no margins: leave them out")
     return Encoder(tokenizer, config.run.batch_frames, config.margins)
 
 

@@ -1,7 +1,7 @@
 """The same functions in float64, in plain torch on any device: what the canonical precision is computed by.
 
-Nothing here sees to the order of sums: the last bits of a row may depend on the rows beside it, and near ties that these
-could decide practically do not exist (tests/test_canonical.py). compiled.py says what each function computes.
+Nothing here sees to the order of sums: the last bits of a row may depend on the rows beside it, and near ties that
+these could decide practically do not exist (tests/test_canonical.py). compiled.py says what each function computes.
 
 Legend: see compiled.py.
 """

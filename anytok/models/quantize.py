@@ -17,7 +17,7 @@ Quantized: TypeAlias = tuple[Tensor, Tensor | None]  # codes [k, t], and their m
 
 
 class ResidualQuantizer(nn.Module):
-    """Codebooks `codebooks_knd`, float32 or float64; nearest neighbour by squared distance, the first index winning ties."""
+    """Codebooks `codebooks_knd`, float32 or float64; nearest neighbour by squared distance, the first of equals."""
 
     codebooks_knd: Tensor
 

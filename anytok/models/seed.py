@@ -122,6 +122,6 @@ class Seed(nn.Module):
         return nearest(latents_btd, self.codebook_nd)
 
     def embed(self, codes_bt: Tensor) -> Tensor:
-        """Codes to one embedding per image [b, embedding_dim], in the codebook's type: CLIP ViT-H/14's, not normalised."""
+        """Codes to one embedding per image [b, embedding_dim], the codebook's type: CLIP ViT-H/14's, not normalised."""
         tokens_btd = self.decode_task_layer(self.codebook_nd[codes_bt]) + self.pos_embed_image
         return self.distill_image_proj(self.image_down(self.blocks_image(tokens_btd)).flatten(1))

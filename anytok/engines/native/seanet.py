@@ -148,9 +148,9 @@ class SeanetCodec(Tokenizer):
             yield normalize(segment_cs) if self._sizes.normalize else (segment_cs, None)
 
     def _codes(self, pieces: list[Quantized], scales: list[float | None], num_samples: int) -> Codes:
-        values, margins = (
-            None if parts[0] is None else torch.cat(parts, dim=1).cpu().numpy() for parts in zip(*pieces, strict=True)
-        )
+        values = torch.cat([codes_kt for codes_kt, _ in pieces], dim=1).cpu().numpy()
+        parts = [margins_kt for _, margins_kt in pieces if margins_kt is not None]
+        margins = torch.cat(parts, dim=1).cpu().numpy() if parts else None
         loudness = np.array(scales) if self._sizes.normalize else None
         return Codes(values, self.spec, num_samples, scales=loudness, margins=margins)
 

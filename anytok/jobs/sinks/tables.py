@@ -19,7 +19,8 @@ __all__ = ["check_total", "index_hf", "keys_parquet", "meta_json", "write_hf", "
 
 def write_parquet(stem: Path, shard: Shard) -> None:
     """Columns: key, modality, tokenizer (its id), codes [K][T], ids (with a vocabulary), num_samples, scales,
-    least_margin (where the job keeps margins), text, meta (JSON). The provenance lies in the schema's metadata under "anytok"."""
+    least_margin (where the job keeps margins), text, meta (JSON). The provenance lies in the schema's
+    metadata under "anytok"."""
     _write(stem, shard, "ids")
 
 
