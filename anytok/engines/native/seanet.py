@@ -70,23 +70,20 @@ class SeanetCodec(Tokenizer):
     ) -> SeanetCodec:
         """Load the published files in `checkpoint` (fetched once if None).
 
-        `dtype` "float32" gives the originals' codes; "float64" those that are the same on every machine, on GPUs
-        without `batch_size` and `compile`; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs, "tf32" (products of
-        inputs rounded to 11 bits) and "float16" are faster and change some. `compile` (GPUs) compiles the
-        convolutions on first use. On a GPU all that is computed has one shape: `batch_size` tiles of two seconds
-        (default 32), and twice as many clips in the LSTMs; of EnCodec at 48 kHz, segments of one second (default 16).
-        So a lone clip takes as long as many; with a smaller batch_size less is computed for it. In less than float32
-        any number of tiles but 32 is for lone clips: it takes products for convolutions, which at 32 had 0.6 to 0.95
-        of their speed, so as to get the same bits in any company. `num_codebooks` keeps the first n layers only and
-        computes no others; `bandwidth` (kbit/s, EnCodec) says the same in the field's other unit; by default all layers
-        are there. `resampler` "soxr" replaces the published pipelines' own ("functional" or "transform"), and
-        `channels` "mean" the first channel, which AnyGPT takes of speech; both change codes, too.
+        `dtype` "float32" gives the originals' codes; "float64" the same on every machine; "mixed" (LSTMs in bfloat16),
+        "bfloat16" and, on GPUs, "tf32" (products of inputs rounded to 11 bits) and "float16" are faster and change
+        some. `compile` (GPUs) compiles the convolutions on first use. But for float64, on a GPU all that is computed
+        has one shape: `batch_size` tiles of two seconds (default 32), and twice as many clips in the LSTMs; of EnCodec
+        at 48 kHz, segments of one second (default 16). So a lone clip takes as long as many; with a smaller batch_size
+        less is computed for it. In less than float32 any number of tiles but 32 is for lone clips: it takes products
+        for convolutions, which at 32 had 0.6 to 0.95 of their speed, so as to get the same bits in any company.
+        `num_codebooks` keeps the first n layers only and computes no others; `bandwidth` (kbit/s, EnCodec) says the
+        same in the field's other unit; by default all layers are there. `resampler` "soxr" replaces the published
+        pipelines' own ("functional" or "transform"), and `channels` "mean" the first channel, which AnyGPT takes of
+        speech; both change codes, too.
         """
-        on_cpu, for_gpus = torch.device(device).type == "cpu", "compile" if compile else "batch_size"
-        if on_cpu and (compile or batch_size is not None):
-            raise UsageError(f"{for_gpus} is for GPUs; on a CPU products are packed already, and shapes vary")
-        if dtype == "float64" and (compile or batch_size is not None):
-            raise UsageError(f"{for_gpus} is for other dtypes: in float64 shapes vary on GPUs, too")
+        on_cpu = torch.device(device).type == "cpu"
+        for_gpus = _for_gpus(on_cpu, dtype, compile, batch_size)
         dtypes, files = codec_dtypes(dtype, device), read_codec(published(spec.name, checkpoint))
         recipe = {"resampler": resampler, "channels": channels}
         card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, dtype=dtype, **recipe)
@@ -95,9 +92,7 @@ class SeanetCodec(Tokenizer):
             raise UsageError(f"{spec.name} has norms over what is of any length: there is no {for_gpus} for it")
         usual = SEGMENTS if files.sizes.norm else TILES
         batch_size = whole("batch_size", usual if batch_size is None else batch_size, 1)
-        plain, report = _plain(files, device)
-        if dtype == "float64":
-            plain = plain.double()
+        plain, report = _plain(files, device, dtype == "float64")
         if on_cpu or is_whole or dtype == "float64":
             fast: Fast = FastCodec(plain, files.sizes.hop_length, *dtypes)
         elif files.sizes.norm and files.sizes.segment_samples:
@@ -187,10 +182,20 @@ class StreamingCodec(SeanetCodec):
         return self._codec
 
 
-def _plain(files: CodecFiles, device: str) -> tuple[Codec, LoadReport]:
-    """The model as plain modules."""
+def _for_gpus(on_cpu: bool, dtype: str, compile: bool, batch_size: int | None) -> str:
+    """The option for GPUs that was given, to name it; raises UsageError where there is none."""
+    name = "compile" if compile else "batch_size"
+    if (on_cpu or dtype == "float64") and (compile or batch_size is not None):
+        why = "on a CPU products are packed already" if on_cpu else "float64 has no kernels of one shape"
+        raise UsageError(f"{name} is for GPUs, in other precisions than float64: {why}, and shapes vary")
+    return name
+
+
+def _plain(files: CodecFiles, device: str, double: bool) -> tuple[Codec, LoadReport]:
+    """The model as plain modules, float32 or float64."""
     with skeleton():
         plain = Codec(**files.sizes.architecture())
     state = {name: tensor.to(device) for name, tensor in model_state(files.state).items()}
     report = load_state(plain, state, str(files.source), files.ignored)
-    return plain.eval().requires_grad_(False), report
+    plain = plain.eval().requires_grad_(False)
+    return plain.double() if double else plain, report

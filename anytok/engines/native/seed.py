@@ -66,8 +66,7 @@ class SeedTokenizer(Tokenizer):
     ) -> SeedTokenizer:
         """Load `seed_quantizer.pt` and, for encoding, `eva_vit_g.pth` from `checkpoint` (fetched if None).
 
-        `dtype` "float64" computes everything after Pillow's resizing in float64, painting included.
-        `interpolation`: "bicubic" is AnyGPT's, "bilinear" that of SEED's scripts; their codes differ.
+        `interpolation`, of 8 bits in float64, too: "bicubic" is AnyGPT's, "bilinear" SEED's scripts'; codes differ.
         `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing, 32 on a
         GPU). With our own kernels it changes no bit of the latents; on GPUs it may. `compile` and the rest are for
         decoding: see `Painter`.
@@ -80,7 +79,7 @@ class SeedTokenizer(Tokenizer):
         files = read_seed(spec.name, checkpoint)
         with skeleton():
             model = Seed(**files.sizes, vision=files.has_vision, vision_dtype=kind)
-        packs = on_cpu or kind == torch.float64
+        packs = on_cpu or dtype == "float64"
         state, as_stored = fuse(files.state), linear_weights(model) if packs else set()
         report = load_state(model, state, files.source, published_name=published_name, as_stored=as_stored)
         model = model.to(device)
@@ -94,9 +93,8 @@ class SeedTokenizer(Tokenizer):
             noise_level=noise_level, batch_size=defaults[1] if decode_batch_size is None else decode_batch_size,
             compile=compile,
         )  # fmt: skip
-        model.freeze()
         spec = cls.identified(files.card(spec, interpolation=interpolation), files.identity(), dtype)
-        return cls(spec, model, report, painter, batch_size=batch_size, precision=products_of(dtype))
+        return cls(spec, model.freeze(), report, painter, batch_size=batch_size, precision=products_of(dtype))
 
     def _encode(self, prepared: Iterable[Decoded], *, margins: bool = False) -> list[Codes]:
         """`margins`: give each code's margin, too (`models.quantize.margins_of`)."""

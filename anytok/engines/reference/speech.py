@@ -45,9 +45,7 @@ class ReferenceSpeechTokenizer(Tokenizer):
         files = read_codec(published(spec.name, checkpoint))
         model = original("speechtokenizer.model").SpeechTokenizer(read_config(files.source.with_name("config.json")))
         model.load_state_dict(read_tensors(files.source))
-        card = codec_card(
-            spec, files, num_codebooks=num_codebooks, resampler=resampler, channels=channels, dtype=dtype
-        )
+        card = codec_card(spec, files, num_codebooks=num_codebooks, resampler=resampler, channels=channels, dtype=dtype)
         return cls(cls.identified(card, files.state, dtype), model, device, dtype)
 
     def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
