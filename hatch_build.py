@@ -1,6 +1,7 @@
-"""Compiles anytok's kernels into the wheel, once for each kind of CPU.
+"""Compiles anytok's kernels into the wheel, once for each kind of CPU, and leaves the source tree as it is.
 
-Without a compiler the wheel has none, and anytok works without them, only slower; `anytok doctor` says which it is.
+Without a compiler the wheel has none, and anytok works without them, only slower; `anytok doctor` says which it is. An
+editable install has them in a package of their own, anytok_kernels, beside the path to the source tree.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER, SOURCES = "anytok/kernels", "csrc/*.c"
+EDITABLE = "anytok_kernels"  # anytok/kernels looks there, too
 COMPILE = ["-c", "-std=gnu11", "-O3", "-fwrapv", "-ffp-contract=fast", "-fopenmp", "-fPIC"]
 # Not with OpenMP: its functions are found in the copy that torch has loaded, and so the threads are torch's.
 LINK = ["-shared"]
@@ -35,23 +38,33 @@ class Kernels(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel" or (sys.platform, platform.machine()) != ("linux", "x86_64"):
             return
-        folder = Path(self.root, FOLDER)
+        if version == "editable":
+            for old in Path(self.root, FOLDER).glob("kernels-*.so"):  # an earlier version's, which would serve
+                with suppress(OSError):
+                    old.unlink()
+        self._place = tempfile.TemporaryDirectory(prefix="anytok-kernels-")
+        sources = sorted(Path(self.root, FOLDER).glob(SOURCES))
+        package, included = EDITABLE if version == "editable" else FOLDER, {}
         for kind, flags in KINDS.items():
-            built = folder / f"kernels-{kind}.so"
+            name = f"kernels-{kind}.so"
             try:
-                self._build(sorted(folder.glob(SOURCES)), flags, built)
+                included[str(self._built(sources, flags, name))] = f"{package}/{name}"
             except (OSError, subprocess.CalledProcessError) as error:
-                built.unlink(missing_ok=True)
                 self.app.display_warning(f"no kernels for {kind}: {getattr(error, 'stderr', '') or error}")
-                continue
-            build_data["artifacts"].append(f"/{built.relative_to(self.root)}")
+        if included:
+            build_data["force_include_editable" if version == "editable" else "force_include"].update(included)
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
-    def _build(self, sources: list[Path], flags: list[str], built: Path) -> None:
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        if hasattr(self, "_place"):
+            self._place.cleanup()
+
+    def _built(self, sources: list[Path], flags: list[str], name: str) -> Path:
         compiler = shlex.split(os.environ.get("CC", "gcc"))
-        with tempfile.TemporaryDirectory(dir=built.parent) as place:
-            compiled = [f"{source.stem}.o" for source in sources]
-            for command in ([*COMPILE, *flags, *map(str, sources)], [*LINK, *compiled, "-o", built.name]):
-                subprocess.run([*compiler, *command], cwd=place, check=True, capture_output=True, text=True)
-            Path(place, built.name).replace(built)  # a process that runs the old ones keeps them
+        place = Path(self._place.name, name)
+        place.mkdir()
+        compiled = [f"{source.stem}.o" for source in sources]
+        for command in ([*COMPILE, *flags, *map(str, sources)], [*LINK, *compiled, "-o", name]):
+            subprocess.run([*compiler, *command], cwd=place, check=True, capture_output=True, text=True)
+        return place / name

@@ -9,7 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cache import cached as cached
     from .errors import AnytokError as AnytokError
+    from .errors import CacheError as CacheError
     from .errors import CheckpointError as CheckpointError
     from .errors import CodesError as CodesError
     from .errors import MediaError as MediaError
@@ -47,6 +49,8 @@ _HOME = {
     **dict.fromkeys(["Vocabulary", "load_vocabulary"], "vocab"),
     **dict.fromkeys(["Image", "Medium", "Music", "Speech", "load_multimodal"], "multimodal"),
     "Audio": "media",
+    "CacheError": "errors",
+    "cached": "cache",
     "load_memory": "memory",
     "run_job": "jobs",
     "Tokenizer": "tokenizer",
@@ -63,4 +67,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted(__all__)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from .errors import AnytokError, UsageError
 
-__all__ = ["choice", "did_you_mean", "several", "whole"]
+__all__ = ["choice", "did_you_mean", "iterable", "several", "whole"]
 
 T = TypeVar("T")
 
@@ -50,7 +50,12 @@ def did_you_mean(value: Any, known: Iterable[Any]) -> str:
 
 def several(items: Iterable[T], singular: str) -> list[T]:
     """`items` as a list; raises UsageError where they are one item, or none that can be counted off."""
-    one = isinstance(items, (str, bytes, bytearray, os.PathLike)) or hasattr(items, "read")  # an open file has lines
+    return list(iterable(items, singular))
+
+
+def iterable(items: Iterable[T], singular: str) -> Iterable[T]:
+    """`items`; raises UsageError where they are one item, or none that can be counted off."""
+    one = isinstance(items, (str, bytes, bytearray, os.PathLike, Mapping)) or hasattr(items, "read")  # a file has lines
     if one or not isinstance(items, Iterable):
         raise UsageError(f"got {type(items).__name__}: expected a list; for one item there is `{singular}`")
-    return list(items)
+    return items

@@ -9,7 +9,7 @@ from typing import Any
 from .recipes import ANYGPT_MUSIC, ANYGPT_SPEECH, ENCODEC_MONO, ENCODEC_STEREO
 from .spec import Spec
 
-__all__ = ["BUILT_IN", "SUITES", "VOICES"]
+__all__ = ["BUILT_IN", "DECODE_ONLY", "SUITES", "VOICES"]
 
 
 def _audio(name: str, modality: str, books: int, size: int, frames: int, rate: int, recipe: str, **more: Any) -> Spec:
@@ -49,6 +49,13 @@ BUILT_IN: Mapping[str, tuple[Spec, Mapping[str, str]]] = MappingProxyType(
         )
     }
 )
+
+# Options of loading that decide how pictures are painted, and no code: a cache of codes takes no notice of them.
+_PAINTING = (
+    "compile", "decode_batch_size", "guidance_scale", "noise_level", "num_inference_steps", "preset", "scheduler",
+    "unclip",
+)  # fmt: skip
+DECODE_ONLY: Mapping[str, tuple[str, ...]] = MappingProxyType(dict.fromkeys(["seed-2", "seed-mini"], _PAINTING))
 
 # Voices → the tokenizers whose layers they fill in.
 VOICES: Mapping[str, str] = MappingProxyType(

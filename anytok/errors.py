@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AnytokError",
+    "CacheError",
     "CheckpointError",
     "CodesError",
     "DiskError",
@@ -11,6 +12,7 @@ __all__ = [
     "JobError",
     "MediaError",
     "MissingExtraError",
+    "NetworkError",
     "StoreError",
     "UsageError",
     "VocabularyError",
@@ -69,15 +71,25 @@ class DiskError(JobError):
     """A job's output folder takes no more: there is no room, or no leave to write."""
 
 
+class NetworkError(JobError):
+    """A source that lies elsewhere cannot be reached: no network, no such server, no leave."""
+
+
 class StoreError(AnytokError):
     """A memory's store, words embedder or language model failed; the message says what became of the call."""
 
 
+class CacheError(AnytokError):
+    """A cache of codes cannot be used: it is damaged or something else, may not be written, or its disk is full."""
+
+
 class MissingExtraError(AnytokError, ImportError):
-    """An optional package is needed; the message gives the install command."""
+    """An optional package is needed; the message gives the install command. `extra` is "" where none of ours brings
+    the package."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package '{package}': pip install 'anytok[{extra}]'")
+        wanted = f"'anytok[{extra}]'" if extra else package
+        super().__init__(f"{purpose} needs the package '{package}': pip install {wanted}")
         self._parts = (package, extra, purpose)
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:  # how it gets from a worker to the job

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import did_you_mean
+from .cache import CachedTokenizer, cached
 from .checkpoints.around_torchaudio import load_text_tokenizer
-from .errors import UsageError
+from .errors import CheckpointError, UsageError
 from .media import Decoded, Media
-from .registry import find, load_tokenizer, load_voice, option_names, speech_of
+from .registry import find, list_tokenizers, load_tokenizer, load_voice, option_names, speech_of
 from .spec import Codes
 from .tokenizer import Tokenizer
 from .vocab import Part, Parts, Segment, Special, TextIds, Vocabulary, load_vocabulary
@@ -183,7 +185,7 @@ class Multimodal:
             fewer = fewer and not self.has_voice(segment)  # a voice prompt has all
             if fewer and "num_codebooks" in option_names(name, given["engine"]):
                 given.setdefault("num_codebooks", segment.num_codebooks)  # others are not written, so not computed
-            self._tokenizers[name] = load_tokenizer(name, **given)
+            self._tokenizers[name] = _in_cache(load_tokenizer(name, **given), self._loading.get("cache"))
         return self._tokenizers[name]
 
     def __repr__(self) -> str:
@@ -191,7 +193,7 @@ class Multimodal:
 
 
 def load_multimodal(
-    vocabulary: str | Vocabulary,
+    vocabulary: str | Path | Vocabulary,
     *,
     text_tokenizer: Any = None,
     tokenizers: Mapping[str, Tokenizer] | None = None,
@@ -201,39 +203,67 @@ def load_multimodal(
     dtype: str = "float32",
     options: Mapping[str, Mapping[str, Any]] | None = None,
     voice: Voice | str | None = None,
+    cache: str | Path | None = None,
 ) -> Multimodal:
     """Interleaved words and media ⇄ ids: `load_multimodal("anygpt", text_tokenizer=llama)`.
 
-    `text_tokenizer` is a Hugging Face tokenizer, or its folder or name on the hub: the plain text base, or one that
-    has the media tokens, whose own ids then win over the table. `tokenizers` (by name) are used as they are; others
-    load on first use, from `checkpoints` (by name) or the hub, with `options` (by name) for their engine.
+    `vocabulary` is a name or a file, as `load_vocabulary` takes them, or a Vocabulary. `text_tokenizer` is a Hugging
+    Face tokenizer, or its folder or name on the hub: the plain text base, or one that has the media tokens, whose own
+    ids then win over the table. `tokenizers` (by name) are used as they are; others load on first use, from
+    `checkpoints` (by name) or the hub, with `options` (by name) for their engine.
 
     AnyGPT writes speech as its first layer alone: what is said, without the voice. Decoding that layer gives
     intelligible speech in nobody's voice. With `voice="soundstorm"`, or another that `load_voice` has loaded, the other
     layers are filled in first, as AnyGPT does it, with a voice prompt or without; see `Multimodal.decode`. Its weights
     come from `checkpoints`, too, by its name.
+
+    `cache` is a folder in which the codes of all these tokenizers are looked up and kept; see `anytok.cached`.
+
+    Raises UsageError on names that are not there, CheckpointError on missing files, VocabularyError on a text tokenizer
+    that is not the vocabulary's, all before weights are fetched.
     """
     vocab = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
-    if isinstance(text_tokenizer, (str, Path)):
-        text_tokenizer = load_text_tokenizer(text_tokenizer)
-    if text_tokenizer is not None:
-        plain = len(text_tokenizer) == vocab.layout.text_size
-        layout = vocab.layout
-        vocab = Vocabulary(layout, text_tokenizer) if plain else Vocabulary.from_tokenizer(text_tokenizer, layout)
-    names = {segment.spec.name for segment in vocab.layout.segments}
-    places = {voice} if isinstance(voice, str) else set()
     given = {"tokenizers": tokenizers or {}, "checkpoints": checkpoints or {}, "options": options or {}}
-    for what, mapping in given.items():
-        known = names | places if what == "checkpoints" else names
-        if not set(mapping) <= known:
-            raise UsageError(
-                f"{what} for {sorted(set(mapping) - known)}: {vocab.name} speaks {', '.join(sorted(names))}"
-            )
+    _check_names(vocab, given, engine, voice)
     for name, tokenizer in (tokenizers or {}).items():
         if not vocab.layout.segment(name).spec.accepts(tokenizer.spec):
             raise UsageError(f"the tokenizer given for {name} is {tokenizer.spec.id}")
-    loading = {"engine": engine, "device": device, "dtype": dtype, **given}
-    return Multimodal(vocab, tokenizers or {}, loading, voice)
+    if isinstance(text_tokenizer, (str, Path)):
+        text_tokenizer = load_text_tokenizer(text_tokenizer)
+    if text_tokenizer is not None:
+        vocab = vocab.with_text(text_tokenizer)
+    loading = {"engine": engine, "device": device, "dtype": dtype, "cache": cache, **given}
+    return Multimodal(vocab, {name: _in_cache(one, cache) for name, one in (tokenizers or {}).items()}, loading, voice)
+
+
+def _in_cache(tokenizer: Tokenizer, folder: str | Path | None) -> Tokenizer:
+    """The tokenizer, with a cache if there is to be one; one that has a cache of its own keeps it."""
+    return tokenizer if folder is None or isinstance(tokenizer, CachedTokenizer) else cached(tokenizer, folder)
+
+
+def _check_names(
+    vocabulary: Vocabulary, given: Mapping[str, Mapping[str, Any]], engine: str, voice: Voice | str | None
+) -> None:
+    """Raise UsageError on names of tokenizers, engines and voices that are not there, CheckpointError on missing files:
+    before anything is fetched or loaded."""
+    if voice is not None:
+        voiced_segment(vocabulary, voice)
+    names = [segment.spec.name for segment in vocabulary.layout.segments]
+    for what, mapping in given.items():
+        known = [*names, voice] if what == "checkpoints" and isinstance(voice, str) else names
+        for name in mapping:
+            if name not in known:
+                spoken, near = ", ".join(sorted(names)), did_you_mean(name, known)
+                raise UsageError(f"{what} for {name!r}: {vocabulary.name} speaks {spoken}{near}")
+    for name in names:
+        entry = None if name in given["tokenizers"] or name not in list_tokenizers() else find(name)
+        if entry is not None and not entry.package and engine not in entry.engines:
+            entry.tokenizer_class(engine)  # raises
+    for name, path in given["checkpoints"].items():
+        if path is not None and not Path(path).expanduser().exists():
+            raise CheckpointError(
+                f"checkpoints={{{name!r}: {str(path)!r}}}: no such file or folder (see checkpoints.md)"
+            )
 
 
 def voiced_segment(vocabulary: Vocabulary, voice: Voice | str) -> Segment:

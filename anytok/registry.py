@@ -18,7 +18,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from .catalogue import BUILT_IN, VOICES
+from .arguments import did_you_mean
+from .catalogue import BUILT_IN, DECODE_ONLY, VOICES
 from .checkpoints import published
 from .errors import CheckpointError, MissingExtraError, UsageError, first_line
 from .spec import Spec
@@ -54,7 +55,8 @@ class Entry:
         if self.package and engine == "native":
             (engine,) = self.engines
         if engine not in self.engines:
-            raise UsageError(f"{self.name} has no engine {engine!r}; it has {', '.join(self.engines)}")
+            near = did_you_mean(engine, self.engines)
+            raise UsageError(f"{self.name} has no engine {engine!r}; it has {', '.join(self.engines)}{near}")
         module_name, _, class_name = self.engines[engine].partition(":")
         if self.package:
             return self._imported(module_name, class_name)
@@ -94,7 +96,8 @@ def find(name: str) -> Entry:
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if point.name == name:
             return _added(point)
-    raise UsageError(f"no tokenizer is called {name!r}; known: {', '.join(list_tokenizers())}")
+    known = list_tokenizers()
+    raise UsageError(f"no tokenizer is called {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
 
 
 def _added(point: EntryPoint) -> Entry:
@@ -107,31 +110,37 @@ def load_tokenizer(
     *,
     engine: str = "native",
     checkpoint: str | Path | None = None,
-    device: str = "cpu",
-    dtype: str = "float32",
+    device: Any = "cpu",
+    dtype: Any = "float32",
     **options: Any,
 ) -> Tokenizer:
     """Load a tokenizer by name.
 
     `checkpoint` is a folder with the published files under their published names (or one of those files);
     without it they are fetched from the hub once. `engine` is "native" (ours, or the one that another package adds) or
-    "reference" (the original package). `device` is a torch device. `dtype` is "float32" (the codes of the originals),
-    "float64" (the same codes on every machine), "bfloat16" or "float16" (faster; some codes differ), or another that
-    the engine knows. Further options are the
-    engine's own; see its class.
+    "reference" (the original package). `device` is a torch.device or its name. `dtype` is "float32" (the codes of the
+    originals), "float64" (the same codes on every machine), "bfloat16" or "float16" (faster; some codes differ), or
+    another that the engine knows; torch.float32 and the like will do. Further options are the engine's own; see its
+    class.
 
     Raises UsageError on unknown names and options, CheckpointError on weights that cannot be used.
     """
-    entry = find(name)
+    entry, device, dtype = find(name), str(device), _name_of(dtype)
     found = entry.tokenizer_class(engine)
     known = option_names(name, engine)
     if (unknown := [key for key in options if key not in known]) and not _takes_any(found.load):
-        raise UsageError(f"{name} ({engine}) has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
+        near = did_you_mean(unknown[0], known)
+        raise UsageError(f"{name} ({engine}) has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}{near}")
     if dtype not in found.dtypes:
-        raise UsageError(f"{name} ({engine}) has no dtype {dtype!r}; expected one of {', '.join(found.dtypes)}")
+        near = did_you_mean(dtype, found.dtypes)
+        raise UsageError(f"{name} ({engine}) has no dtype {dtype!r}; expected one of {', '.join(found.dtypes)}{near}")
     _check_device(device)
     with _shielded():
         tokenizer = found.load(entry.spec, checkpoint, device=device, dtype=dtype, **options)
+    deciding = {key: value for key, value in options.items() if key not in DECODE_ONLY.get(name, ())}
+    kind = str(device).partition(":")[0]
+    tokenizer._loaded_as = {"engine": engine, "package": entry.package, "device": kind, "dtype": dtype, **deciding}
+    tokenizer._loaded_on = device
     if not entry.package:  # others' are pickled as others say
         place = None if checkpoint is None else os.path.abspath(os.path.expanduser(checkpoint))
         given: dict[str, Any] = {"engine": engine, "checkpoint": place, "device": device, "dtype": dtype, **options}
@@ -147,7 +156,9 @@ def list_voices() -> list[str]:
 def speech_of(voice: str) -> str:
     """The name of the tokenizer whose layers a voice fills in; raises UsageError listing the known voices."""
     if not isinstance(voice, str) or voice not in VOICES:
-        raise UsageError(f"no voice is called {voice!r}; known: {', '.join(list_voices())}")
+        raise UsageError(
+            f"no voice is called {voice!r}; known: {', '.join(list_voices())}{did_you_mean(voice, VOICES)}"
+        )
     return VOICES[voice]
 
 
@@ -156,8 +167,8 @@ def load_voice(
     *,
     speech: Tokenizer | None = None,
     checkpoint: str | Path | None = None,
-    device: str = "cpu",
-    dtype: str = "float32",
+    device: Any = "cpu",
+    dtype: Any = "float32",
 ) -> Voice:
     """Load the model that fills in the layers of speech of which a language model writes the first alone.
 
@@ -170,7 +181,7 @@ def load_voice(
     At the published size ten seconds of speech with a prompt of three take 4.7 TFLOP: some ten seconds to a minute on a
     CPU, whatever is done. Raises UsageError on unknown names, CheckpointError on weights that cannot be used.
     """
-    speech_name = speech_of(name)
+    speech_name, device, dtype = speech_of(name), str(device), _name_of(dtype)
     if speech is not None and (not isinstance(speech, Tokenizer) or speech.spec.name != speech_name):
         found = speech.spec.id if isinstance(speech, Tokenizer) else type(speech).__name__
         raise UsageError(f"speech is {found}: {name} fills in layers of {speech_name}")
@@ -228,6 +239,11 @@ def option_names(name: str, engine: str = "native") -> list[str]:
 def _takes_any(load: Callable[..., Tokenizer]) -> bool:
     """Whether further options are accepted, whatever they are called."""
     return any(one.kind is inspect.Parameter.VAR_KEYWORD for one in inspect.signature(load).parameters.values())
+
+
+def _name_of(dtype: Any) -> Any:
+    """torch.float32 → "float32"; anything else as it is."""
+    return str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype
 
 
 def _check_device(device: str) -> None:

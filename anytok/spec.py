@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from html import escape
 from typing import Annotated, Any
 
 import numpy as np
 
 from .arguments import whole
+from .drawing import draw_codes, image_uri
 from .errors import CodesError
 from .records import Within, build, check
 
 __all__ = ["Codes", "Spec"]
 
 _LARGEST = 1 << 40
+_DRAWN = 3000  # frames in a notebook
 _Number = Annotated[int, Within(1, _LARGEST)]
 
 
@@ -90,6 +93,14 @@ class Spec:
     def with_id(self, identity: str) -> Spec:
         """The same Spec under another id; see `Tokenizer.identified`."""
         return dataclasses.replace(self, id=identity)
+
+    def __repr__(self) -> str:
+        """Without the fields that are not set."""
+        return f"Spec({', '.join(f'{key}={value!r}' for key, value in self.to_dict().items() if value != '')})"
+
+    def _repr_html_(self) -> str:
+        rows = (f"<tr><th>{key}</th><td>{escape(str(value))}</td></tr>" for key, value in self.to_dict().items())
+        return f"<table>{''.join(rows)}</table>"
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON, without the fields that are None."""
@@ -178,6 +189,15 @@ class Codes:
 
     def __repr__(self) -> str:
         return f"Codes({self.spec.id}, {self.num_codebooks} x {self.num_frames})"
+
+    def _repr_html_(self) -> str:
+        """The codes as a picture, as notebooks show it: a row a codebook, a column a frame, a colour a code."""
+        last = self.first_codebook + self.num_codebooks
+        layers = f"codebooks {self.first_codebook + 1} to {last}" if self.num_codebooks > 1 else f"codebook {last}"
+        facts = f"{escape(self.spec.id)}: {layers} × {self.num_frames} frames of {self.spec.codebook_size} codes"
+        picture = image_uri(draw_codes(self.values[:, :_DRAWN]))
+        part = f", of which the first {_DRAWN}" if self.num_frames > _DRAWN else ""
+        return f'<div><img src="{picture}" style="image-rendering: pixelated"><br>{facts}{part}</div>'
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON; `from_dict` is its inverse."""

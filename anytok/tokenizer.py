@@ -10,17 +10,21 @@ from __future__ import annotations
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
-from .arguments import several
-from .errors import CodesError, UsageError
-from .media import Audio, Decoded, Media, prepare_each
+from .arguments import choice, iterable, several, whole
+from .errors import AnytokError, CodesError, MediaError, UsageError
+from .media import Audio, Decoded, Media, prepare_each, try_each
+from .media.source import key_of
+from .progress import Progress, Reporter, kind_of
 from .spec import Codes, Spec
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 __all__ = ["Tokenizer"]
@@ -42,7 +46,9 @@ class Tokenizer(ABC):
     float32_precision: str = "ieee"  # of products and convolutions on GPUs, or "tf32"; see torch_settings
     total_codebooks: int | None = None  # of the model, where `spec.num_codebooks`, which encode returns, may be fewer
     normalizes_loudness: bool = False  # then codes carry one scale a segment
+    _loaded_as: Mapping[str, Any] | None = None  # what `load_tokenizer` was given, as far as it may decide codes
     _load_again: Callable[[], Tokenizer] | None = None  # of our own, where `load_tokenizer` has loaded them
+    _loaded_on: str = "cpu"  # that `load_tokenizer` was given
 
     # What an engine writes
 
@@ -53,6 +59,12 @@ class Tokenizer(ABC):
         """Load the weights. Further keyword parameters are options of `load_tokenizer`, which checks the device, the
         dtype and the names of options before it calls this."""
         raise NotImplementedError(f"{cls.__name__} has no classmethod load")
+
+    @classmethod
+    def read_codebooks(cls, spec: Spec, checkpoint: str | Path | None = None) -> np.ndarray:
+        """The vectors that codes stand for, float32 `[K, N, D]`, read from the published files without making a model.
+        Raises UsageError for a tokenizer without such vectors, and CheckpointError for files that are not its own."""
+        raise UsageError(f"{spec.name} names no codebook vectors: its class {cls.__name__} has no read_codebooks")
 
     @abstractmethod
     def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
@@ -71,17 +83,56 @@ class Tokenizer(ABC):
         """Codes of one item; see `encode_batch`."""
         return self.encode_batch([media], **options)[0]
 
-    def encode_batch(self, media: Sequence[Media], **options: Any) -> list[Codes]:
+    @overload
+    def encode_batch(
+        self, media: Sequence[Media], *, errors: Literal["raise"] = "raise", **options: Any
+    ) -> list[Codes]: ...
+
+    @overload
+    def encode_batch(self, media: Sequence[Media], *, errors: str, **options: Any) -> list[Any]: ...
+
+    def encode_batch(self, media: Sequence[Media], *, errors: str = "raise", **options: Any) -> list[Any]:
         """Codes of each item, in order; equal, item by item, to `encode`.
 
-        Items are paths, file objects, bytes, PIL images, uint8 arrays `[H, W, 3]` or `anytok.Audio`, of any
-        lengths and sizes. With `margins=True` the native engines' codes have `Codes.margins`. Raises MediaError naming
-        the first item that cannot be used, and UsageError on options that this tokenizer does not have.
+        Items are paths, file objects, bytes, PIL images, uint8 arrays `[H, W, 3]`, `anytok.Audio`, (wave, rate) pairs,
+        cells of Hugging Face datasets, or tensors, of any lengths and sizes. Raises MediaError naming the first item
+        that cannot be used, or MissingExtraError where a package is missing for it. With errors="return" either stands
+        in the item's place instead, and the others have their codes. With `margins=True` the native engines' codes have
+        `Codes.margins`. Raises UsageError on options that this tokenizer does not have.
         """
         items = several(media, "encode")
         self._check_options("encode", options)
         with self._shielded():
+            if choice("errors", errors, ("raise", "return")) == "return":
+                return self._encode_or_error(items, options)
             return self._counted(self._encode(prepare_each(items, self.spec), **options), len(items))
+
+    def encode_iter(
+        self, media: Iterable[Media], *, batch_size: int = 16, errors: str = "raise", progress: Progress = False,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """`encode_batch` of any iterable, `batch_size` items at a time, taken from it as they are needed: one result
+        each, in order. `progress` True reports to stderr, see `anytok.progress`; or it is called with (done, total),
+        total None for an iterable without a length. Raises UsageError, at once, on wrong arguments."""
+        items = iterable(media, "encode")
+        batch_size = whole("batch_size", batch_size, 1)
+        choice("errors", errors, ("raise", "return"))
+        self._check_options("encode", options)
+        kind = "none" if callable(progress) else kind_of(progress)
+        total = len(items) if isinstance(items, Sized) else None
+
+        def results() -> Iterator[Any]:
+            done, failed, left = 0, 0, iter(items)
+            with Reporter("encode", total, kind=kind) as reporter:
+                while batch := list(islice(left, batch_size)):
+                    for one in self.encode_batch(batch, errors=errors, **options):
+                        done, failed = done + 1, failed + (not isinstance(one, Codes))
+                        yield one
+                    reporter.update(done, failed=failed)
+                    if callable(progress):
+                        progress(done, total)
+
+        return results()
 
     def encode_prepared(self, prepared: Sequence[Decoded], **options: Any) -> list[Codes]:
         """`encode_batch` of what `anytok.media.prepare` has made already, maybe in another process."""
@@ -149,6 +200,26 @@ class Tokenizer(ABC):
             has = f"the {way} options {', '.join(known)}" if known else f"no {way} options"
             raise UsageError(f"{self.spec.name} has {has}; got {', '.join(unknown)}")
 
+    def _encode_or_error(self, items: Sequence[Media], options: Mapping[str, Any]) -> list[Any]:
+        """What `encode_batch(…, errors="return")` gives."""
+        results: list[Any] = list(try_each(items, self.spec))
+        places = [place for place, one in enumerate(results) if not isinstance(one, AnytokError)]
+        encoded = self._encode_each([results[place] for place in places], options)
+        for place, one in zip(places, encoded, strict=True):
+            name = key_of(items[place]) or f"item {place}"
+            results[place] = one.with_key(name) if isinstance(one, MediaError) else one
+        return results
+
+    def _encode_each(self, prepared: Sequence[Decoded], options: Mapping[str, Any]) -> list[Codes | MediaError]:
+        """Codes of each medium, or why the model refuses it, which it says of a whole batch: that is halved then."""
+        try:
+            return self._counted(self._encode(prepared, **options), len(prepared))
+        except MediaError as error:
+            if len(prepared) == 1:
+                return [error]
+        half = len(prepared) // 2
+        return self._encode_each(prepared[:half], options) + self._encode_each(prepared[half:], options)
+
     def _counted(self, results: list[Any], count: int) -> list[Any]:
         """`results`, if there is one for each item: else they would be taken for those of other items."""
         if len(results) != count:
@@ -168,6 +239,17 @@ class Tokenizer(ABC):
 
         with torch.inference_mode(), products(self.float32_precision):
             yield
+
+    def to(self, device: Any) -> Tokenizer:
+        """This tokenizer, if it is on `device` already. Weights are packed for a device as they are loaded, and nothing
+        moves them: raises UsageError saying how to load it there."""
+        wanted = str(device)
+        if {wanted, self._loaded_on} in ({wanted}, {"cuda", "cuda:0"}):
+            return self
+        raise UsageError(
+            f"{self.spec.name} is on {self._loaded_on}, and its weights are packed for it: load it anew, by "
+            f"load_tokenizer({self.spec.name!r}, device={wanted!r})"
+        )
 
     @staticmethod
     def identified(spec: Spec, weights: Mapping[str, Tensor], dtype: str = "float32") -> Spec:

@@ -76,6 +76,7 @@ class Checkout:
 
     def __init__(self, root: Path, **given: Any) -> None:
         environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "2"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # loading would compile modules that users have compiled
         command = [sys.executable, "-c", SERVER]
         self._process = subprocess.Popen(
             command, cwd="/", env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -1,11 +1,13 @@
 """Jobs killed with SIGKILL at random moments, restarted with other workers, compared with an undisturbed run.
 
-    python benchmarks/faults.py [--runs 100] [--ray 10]
+    python benchmarks/faults.py [--runs 100] [--ray 10] [--compose]
 
-Each run tokenizes 240 small recordings with a fake tokenizer (a millisecond an item) in 24 shards. Its lives end
+Each run tokenizes 240 small recordings with a fake tokenizer (a millisecond an item) in 24 shards; with --compose it
+composes packed sequences of the codes that such a run has stored. Its lives end
 in a kill of everything, of the driver alone, or of a worker, when a random number of shards is there; the number
 of workers goes 1 → 2 → 1; the last life of some runs is on Ray. Then every item must be in the output once, and
-every file must have the bytes of the undisturbed run; exits 1 otherwise. Writes benchmarks/results/faults.json.
+every file must have the bytes of the undisturbed run; exits 1 otherwise. Writes benchmarks/results/faults.json, or
+faults-compose.json.
 """
 
 from __future__ import annotations
@@ -51,12 +53,31 @@ def write_source(folder: Path) -> None:
 
 
 def live(source: str, output: str, workers: str, runner: str) -> None:
-    """One life: start or resume the job."""
+    """One life: start or resume the job. Codes that are stored are composed, media are tokenized."""
+    from anytok.compose import Form
     from anytok.jobs import JobConfig, run_job
-    from anytok.jobs.config import SinkConfig
+    from anytok.jobs.config import ComposeConfig, SinkConfig, SourceConfig
 
-    job = JobConfig.simple(source, output, "fake-speech", shard_items=SHARD_ITEMS, workers=int(workers), runner=runner)
-    run_job(job.override(sinks=(SinkConfig("parquet"), SinkConfig("webdataset"))))
+    if (Path(source) / "_anytok").is_dir():
+        compose = ComposeConfig(Form("item", seed=3), length=20, window=4, shuffle_files=3)
+        vocabulary = str(Path(source) / "vocabulary.json")
+        sources, sinks = (SourceConfig(source, "codes", weight=1.5),), (SinkConfig("parquet"), SinkConfig("megatron"))
+        job = JobConfig(output, sources, compose=compose, sinks=sinks, vocabulary=vocabulary, shard_items=SHARD_ITEMS)
+    else:
+        job = JobConfig.simple(source, output, "fake-speech", shard_items=SHARD_ITEMS)
+        job = job.override(sinks=(SinkConfig("parquet"), SinkConfig("webdataset")))
+    run_job(job.override(workers=int(workers), runner=runner))
+
+
+def store_codes(source: Path, output: Path) -> None:
+    """Codes of the recordings, and a vocabulary of which some runs are longer than a sequence of 20 ids."""
+    from anytok.registry import find
+    from anytok.vocab import build_vocabulary, segment_of
+
+    if said := finish(start(source, output, 1)):
+        raise RuntimeError(said)
+    segment = segment_of(find("fake-speech").spec, pattern="flat-delay")
+    build_vocabulary("faults", 100, [segment]).save(output / "vocabulary.json")
 
 
 def start(source: Path, output: Path, workers: int, runner: str = "local") -> subprocess.Popen:
@@ -76,7 +97,7 @@ def finish(process: subprocess.Popen) -> str:
 
 def contents(output: Path) -> dict[str, str]:
     """SHA-256 of every result, by its path."""
-    views = [path for name in ("parquet", "webdataset") for path in (output / name).rglob("*")]
+    views = [path for name in ("parquet", "webdataset", "megatron") for path in (output / name).rglob("*")]
     kept = [path for path in (output / "_anytok" / "shards").rglob("*") if path.name != "record.json"]
     return {
         str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -108,7 +129,7 @@ def kill(process: subprocess.Popen, target: str, draw: random.Random) -> bool:
 def disturb(process: subprocess.Popen, output: Path, target: str, draw: random.Random) -> bool:
     """Kill when a random number of shards more is there, or at a random moment before the first."""
     there = num_shards(output)
-    wanted = there + draw.randint(0, NUM_ITEMS // SHARD_ITEMS - there)
+    wanted = there + draw.randint(0, max(0, NUM_ITEMS // SHARD_ITEMS - there))
     if draw.random() < 0.2:
         time.sleep(draw.random())  # while it starts and plans
     else:
@@ -147,12 +168,12 @@ def compare(output: Path, reference: dict[str, str]) -> Counter:
     counts, keys = Counter(), Counter()
     for path in sorted((output / "parquet").glob("*")):
         try:
-            keys.update(pq.read_table(path, columns=["key"], page_checksum_verification=True)["key"].to_pylist())
+            keys.update(keys_of(pq.read_table(path, page_checksum_verification=True)))
         except OSError:
             counts["unreadable files"] += 1
     ledger = output / "failures.jsonl"
     keys.update(json.loads(line)["key"] for line in ledger.open()) if ledger.exists() else None
-    counts["lost items"] = NUM_ITEMS - len(keys)
+    counts["lost items"] = num_items(output) - len(keys)
     counts["doubled items"] = sum(count - 1 for count in keys.values())
     found = contents(output)
     differing = [name for name in found.keys() | reference.keys() if found.get(name) != reference.get(name)]
@@ -164,15 +185,31 @@ def compare(output: Path, reference: dict[str, str]) -> Counter:
     return counts
 
 
-def measure(num_runs: int, num_ray: int, show: bool = False) -> dict[str, object]:
+def keys_of(table) -> list[str]:
+    """The keys of a table's items, or of the documents that begin in its sequences."""
+    if "key" in table.column_names:
+        return table["key"].to_pylist()
+    columns = (table[name].combine_chunks().flatten().to_pylist() for name in ("documents", "offsets"))
+    return [key for key, offset in zip(*columns, strict=True) if offset == 0]
+
+
+def num_items(output: Path) -> int:
+    return json.loads((output / "_anytok" / "plan.json").read_text())["round"]["num_items"]
+
+
+def measure(num_runs: int, num_ray: int, show: bool = False, compose: bool = False) -> dict[str, object]:
     """All runs, two at a time, in a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     source, began, total = folder / "source", time.monotonic(), Counter()
     try:
         write_source(source)
+        if compose:
+            store_codes(source, folder / "stored")
+            source = folder / "stored"
         if said := finish(start(source, folder / "undisturbed", 1)):
             raise RuntimeError(said)
         reference = contents(folder / "undisturbed")
+        items, shards = num_items(folder / "undisturbed"), num_shards(folder / "undisturbed")
         on_ray = {number * num_runs // num_ray for number in range(num_ray)}
 
         def one(seed: int) -> Counter:
@@ -193,8 +230,8 @@ def measure(num_runs: int, num_ray: int, show: bool = False) -> dict[str, object
         "kills": sum(count for name, count in total.items() if name.startswith("kills of ")),
         **{name: total[name] for name in sorted(total) if name.startswith("kills of ")},
         **{name: total[name] for name in HARM},
-        "items": NUM_ITEMS,
-        "shards": NUM_ITEMS // SHARD_ITEMS,
+        "items": items,
+        "shards": shards,
         "seconds": round(time.monotonic() - began, 1),
     }
 
@@ -203,14 +240,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--ray", type=int, default=10, help="how many of them end on Ray")
+    parser.add_argument("--compose", action="store_true", help="kill jobs that compose stored codes")
     parser.add_argument("--live", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.live:
         return live(*arguments.live)
     from machine import machine
 
-    result = {**measure(arguments.runs, arguments.ray, show=True), **machine()}
-    path = ROOT / "benchmarks" / "results" / "faults.json"
+    result = {**measure(arguments.runs, arguments.ray, show=True, compose=arguments.compose), **machine()}
+    path = ROOT / "benchmarks" / "results" / ("faults-compose.json" if arguments.compose else "faults.json")
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(path.read_text())

@@ -111,13 +111,13 @@ def processor_ratio(tokenizer, media: list, source: Path, output: Path, checkpoi
     job = JobConfig.simple(str(source), str(output), "speechtokenizer", checkpoint=str(checkpoint))
     Store.of(output).create()
     worker = Worker(job.override(shard_items=SHARD_ITEMS))
-    freeze(worker.config, worker.specs, "", worker.store.folder)
+    freeze(worker.config, worker.specs, None, worker.store.folder)
     began = time.process_time()
     tokenizer.encode_batch(media[:SHARD_ITEMS])
     bare = time.process_time() - began
     started = worker.start(Task(0))
-    worker.commit(started, worker.encode(started, lambda *_: None))
-    worker.readers.close()
+    worker.commit(started, worker.results(started, lambda *_: None))
+    worker.work.close()
     return bare / (time.process_time() - began - bare)
 
 
@@ -159,7 +159,7 @@ def inner(what: str, source: str, output: str) -> None:
     if what == "run":
         items = run_job(job).written
     else:
-        items = freeze(job, {"speech": find("fake-speech").spec}, "", Path(output) / "_anytok").num_items
+        items = freeze(job, {"speech": find("fake-speech").spec}, None, Path(output) / "_anytok").num_items
     figures = {"seconds": time.monotonic() - began, "own_cpu_seconds": time.process_time() - worked}
     figures["own_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     figures["helper_mb"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

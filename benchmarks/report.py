@@ -19,11 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model_cards import cards
-from report_cpu import footprint, profile, speed_amx, speed_cpu, speed_in_short, speed_others
+from report_cache import cache, cache_stores
+from report_cpu import busy, footprint, profile, speed_amx, speed_cpu, speed_in_short, speed_others
 from report_exact import exact, headline, parity
 from report_gpu import speed_gpu
 from report_memory import memory
-from report_others import faults, job_costs, language_models, long, measurements, small_models
+from report_others import compose, faults, job_costs, language_models, long, measurements, small_models
 from report_tables import Rows, table
 
 from anytok.catalogue import BUILT_IN
@@ -38,6 +39,8 @@ EXTRAS = {  # of pyproject.toml, each with what it is for
     "ray": "dataset jobs on a Ray cluster",
     "memory": "a memory that keeps media as codes, on mem0",
     "eval": "STOI, a measure of how intelligible speech is",
+    "lhotse": "lhotse, which reads what jobs write for it",
+    "energon": "Megatron-Energon, which reads what jobs write as WebDataset",
     "reference": "the original packages, as a second engine to compare with",
     "test": "all of these, and the tools of the tests",
 }
@@ -143,6 +146,8 @@ def imports() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "cache": cache,
+    "cache-stores": cache_stores,
     "commands": commands,
     "exact": exact,
     "exit-codes": exit_codes,
@@ -152,10 +157,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "headline": headline,
     "imports": imports,
     "job-costs": job_costs,
+    "compose": compose,
     "language-models": language_models,
     "long": long,
     "measurements": measurements,
     "memory": memory,
+    "busy": busy,
     "parity": parity,
     "profile": profile,
     "small-models": small_models,

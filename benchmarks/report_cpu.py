@@ -159,3 +159,20 @@ def footprint() -> str:
     kinds = ("loading", "memory when loaded", "at the peak")
     head = ("tokenizer", "files", *(f"{kind}, {whose}" for kind in kinds for whose in ("original", "anytok")))
     return f"{notice(measured)}{table(head, rows)}\n\n{measured_on(measured)}"
+
+
+def busy() -> str:
+    """What processes beside it cost a command, with OpenMP's own way of waiting and with anytok's."""
+    measured = results("busy")
+    if measured is None:
+        return missing("A shared machine", "busy")
+    rows: Rows = []
+    for count in dict.fromkeys(row["spin_count"] for row in measured["rows"]):
+        quiet, beside = (
+            next(row for row in measured["rows"] if row["spin_count"] == count and bool(row["spinning"]) == is_busy)
+            for is_busy in (False, True)
+        )
+        cells = (f"{row['median_s']:.1f} s ({row['least_s']:.1f} to {row['most_s']:.1f})" for row in (quiet, beside))
+        rows.append((f"{count:,}", *cells, f"{beside['median_s'] / quiet['median_s']:.1f} ×"))
+    head = ("turns that a waiting thread spins", "on quiet cores", "beside two busy processes", "ratio")
+    return f"{notice(measured)}{table(head, rows)}\n\n{measured_on(measured)}"

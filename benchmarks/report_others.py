@@ -68,6 +68,45 @@ def job_costs() -> str:
     )
 
 
+def compose() -> str:
+    """What composing stored codes takes, and what killing such jobs has shown."""
+    found, killed = results("compose"), results("faults-compose")
+    parts = []
+    if found is None:
+        parts.append(missing("Composing", "compose"))
+    else:
+        rows: Rows = [
+            (row["documents"], f"{row['tokens_per_item']:,.0f}", f"{row['million_per_s']:.1f} M", f"{row['fill']:.2%}")
+            for row in found["rates"]
+        ]
+        parts.append(table(("documents", "tokens of one", "tokens a second, one core", "positions filled"), rows))
+        memory: Rows = [
+            (f"{row['items']:,}", f"{row['seconds']:.0f} s", f"{row['own_mb']:.0f} MB", f"{row['worker_mb']:.0f} MB",
+             f"{row['million_per_s']:.1f} M")
+            for row in found["memory"]
+        ]  # fmt: skip
+        head = ("items of a job", "time", "the process that leads it", "its worker", "tokens a second")
+        parts.append(table(head, memory))
+        ratio = found["encoding"]
+        parts.append(
+            f"Encoding {ratio['items']} pictures and recordings with the small models takes {ratio['ratio']:,.0f} "
+            f"times as long as composing their codes. (`benchmarks/compose.py`, {where(found)}, at "
+            f"`{found['commit']}`.)"
+        )
+    if killed is None:
+        parts.append(missing("Composing under SIGKILL", "faults"))
+    else:
+        bad = ("lost items", "doubled items", "unreadable files", "differing files", "files left over")
+        parts.append(
+            f"{killed['runs']} such jobs of {killed['items']} documents were killed {killed['kills']} times with "
+            f"SIGKILL and started again, with other numbers of workers, {killed['runs that ended on ray']} of them on "
+            f"Ray: "
+            f"{', '.join(f'{killed[name]} {name}' for name in bad)}. (`benchmarks/faults.py --compose`, at "
+            f"`{killed['commit']}`.)"
+        )
+    return "\n\n".join(parts)
+
+
 def language_models() -> str:
     """What has been shown with language models, a line each."""
     llm, stream, recite, fuzz = map(results, ("vocab_llm", "vocab_stream", "vocab_recite", "vocab_fuzz"))

@@ -14,9 +14,12 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Imports point to a smaller number; parts with the same number are siblings and do not know each other.
 RANK = {
     "atomic": 0,
+    "drawing": 0,
     "errors": 0,
+    "openmp": 0,
     "torch_settings": 0,
     "arguments": 1,
+    "progress": 2,
     "records": 2,
     "spec": 3,
     "recipes": 3,
@@ -28,7 +31,9 @@ RANK = {
     "vocab": 4,
     "metrics.codes": 4,
     "tokenizer": 5,
+    "compose": 5,
     "voice": 6,
+    "cache": 6,
     "engines.native": 7,
     "engines.reference": 7,
     "registry": 8,
@@ -39,10 +44,11 @@ RANK = {
     "jobs": 9,
     "training": 9,
     "generation": 10,
-    "demo": 10,
+    "data": 10,
+    "demo": 11,
     "memory": 10,
-    "cli": 11,
-    "__main__": 12,
+    "cli": 12,
+    "__main__": 13,
 }
 
 

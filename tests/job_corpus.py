@@ -30,6 +30,13 @@ def write_wav(path: Path, num_samples: int, seed: int = 0, first: float | None =
         stream.writeframes(values.tobytes())
 
 
+def write_stereo(path: Path, values: np.ndarray) -> None:
+    """16-bit samples `[samples, 2]` at 16 kHz."""
+    with wave.open(str(path), "wb") as stream:
+        stream.setparams((2, 2, 16000, 0, "NONE", ""))
+        stream.writeframes(values.astype(np.int16).tobytes())
+
+
 def wav_bytes(path: Path, num_samples: int, seed: int) -> bytes:
     write_wav(path, num_samples, seed)
     return path.read_bytes()

@@ -19,6 +19,7 @@ TOY = Vocabulary(
         ["<human>", segment_of(SPECS[0]), segment_of(SPECS[1], pattern="layer-major"), "<bot>", segment_of(SPECS[2])],
     )
 )
+DELAYED = TOY.with_runs("speech", pattern="flat-delay")
 
 
 def legal_line(rng: np.random.Generator, vocab: Vocabulary = TOY, num_parts: int = 5) -> np.ndarray:

@@ -82,7 +82,7 @@ def test_job_files_and_short_forms_do_not_mix(here: Path, capsys: pytest.Capture
         (["run", "absent.toml"], 2),
         (["run", "job.toml", "--shard", "8/8"], 2),
         (["run", "job.toml", "--shard-items", "1"], 4),
-        (["status", "nowhere"], 4),
+        (["status", "nowhere"], 2),
     ]:
         assert main(wrong) == code
         said = capsys.readouterr()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from anytok.cli import main
 from anytok.demo import run_demo
 from anytok.demo.clips import draw_landscape, hear_voice, play_tune
 from anytok.demo.page import Exhibit, render
-from anytok.demo.pictures import draw_codes, draw_spectrogram
+from anytok.drawing import draw_codes, draw_spectrogram
 
 
 def test_the_page_shows_all_three_and_needs_nothing_else(
@@ -27,7 +28,7 @@ def test_the_page_shows_all_three_and_needs_nothing_else(
     page = Path(capsys.readouterr().out.splitlines()[-1])
     html = page.read_text("utf-8")
     assert page == Path("demo-out/demo.html")
-    assert html.count("<section>") == 3 and html.count("<audio") == 4
+    assert html.count("<section>") == 3 and html.count("<audio") == 5  # the fifth is the remembered voice
     assert not re.search(r'(src|href)="(?!data:)', html) and "<script" not in html
     assert "&lt;/image&gt;" in html and "&lt;/speech&gt;" in html and "&lt;/music&gt;" in html
 
@@ -44,6 +45,37 @@ def test_own_files_take_the_place_of_ours(tmp_path: Path) -> None:
     assert result.page
     html = result.page.read_text("utf-8")
     assert "mine &lt;b&gt;.png" in html and "<b>" not in html
+
+
+def test_the_page_shows_what_a_memory_finds(tmp_path: Path) -> None:
+    """A crop finds the picture it was cut from, and words a voice, among others of their kind; both are decoded."""
+    draw_landscape(240, 240).save(tmp_path / "hills.png")
+    Image.effect_mandelbrot((240, 240), (-2, -1.5, 1, 1.5), 60).convert("RGB").save(tmp_path / "fractal.png")
+    play_tune().save(tmp_path / "tune.wav")
+    hear_voice().save(tmp_path / "voice <i>.wav")
+    names = ("fractal.png", "hills.png", "voice <i>.wav", "tune.wav")
+    result = run_demo(tmp_path, [tmp_path / name for name in names])
+    assert result.page
+    cards, panel = result.page.read_text("utf-8").split('<section class="memory">')
+    assert "(4 items)" in panel and re.findall("found: (.*?) [(]", panel) == ["fractal.png", "voice &lt;i&gt;.wav"]
+    assert "<p>“voice &lt;i&gt;.wav”</p>" in panel
+    asked, found = re.findall('src="(data:[^"]*)" alt="picture"', panel)
+    [voice] = re.findall('<audio controls src="([^"]*)"', panel)
+    known = [uri in cards for uri in (asked, found, voice)]
+    assert known == [False, True, True], "what is remembered is shown as what came back from the ids"
+
+
+def test_without_the_extra_one_line_says_how_to_get_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mem0"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mem0", None)
+    hear_voice().save(tmp_path / "voice.wav")
+    result = run_demo(tmp_path, [tmp_path / "voice.wav"])
+    assert result.page
+    html = result.page.read_text("utf-8")
+    assert "remembered" not in html and html.count("pip install &#x27;anytok[memory]&#x27;") == 1
 
 
 def test_a_file_is_shown_by_its_own_name(tmp_path: Path) -> None:

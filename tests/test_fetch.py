@@ -17,12 +17,19 @@ from anytok.errors import FetchError
 fetching = importlib.import_module("anytok.checkpoints.fetch")  # the package has a function of that name
 
 
+@pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is what each test says; nobody asks for another."""
+    monkeypatch.setattr(fetching, "why_offline", lambda: "")
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Path:
     """A hub's cache, filled when asked."""
     cache = tmp_path / "hub"
 
-    def file(repo: str, name: str) -> str:
+    def file(repo: str, name: str, *, local_files_only: bool) -> str:
+        assert not local_files_only
         (cache / name).parent.mkdir(parents=True, exist_ok=True)
         (cache / name).write_text("weights")
         return str(cache / name)

@@ -144,6 +144,67 @@ def test_rows_that_were_trained_are_not_begun_again(tmp_path: Path) -> None:
         assert torch.equal(resized.get_input_embeddings().weight, before)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("rows", [264, 320, SPEECH.layout.total])
+def test_rows_that_were_trained_elsewhere_are_not_begun_again(rows: int, tied: bool) -> None:
+    """Nothing is recorded, and there are no more of them than padding has; their values tell."""
+    model = padded(rows, tie_word_embeddings=tied)
+    model.tie_weights()
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    ids = torch.arange(256, rows)[torch.randint(rows - 256, (8, 24), generator=torch.Generator().manual_seed(0))]
+    for _ in range(30):
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    with pytest.raises(UsageError, match=rf"of the {rows - 256} rows behind the text's 256, .* pass overwrite=True"):
+        resize_embeddings(model, SPEECH)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+    assert not hasattr(model.config, "anytok_vocabulary")
+    with pytest.warns(UserWarning, match=r"taken for padding \(.*\d+ overwritten\), begin anew"):
+        resize_embeddings(model, SPEECH, overwrite=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("fill", "told"),
+    [
+        (lambda rows, text: rows.zero_(), "64 zero"),
+        (lambda rows, text: rows.mul_(1e-4), "64 zero"),
+        (lambda rows, text: rows.copy_(text[7].expand_as(rows)), "64 equal to one another"),
+        (lambda rows, text: rows[1:].zero_(), "63 zero, 1 as the model initialises rows"),
+        (lambda rows, text: rows.normal_(0, 0.02), "64 as the model initialises rows"),
+        (lambda rows, text: rows[:10].normal_(0.1, 0.02), None),
+        (lambda rows, text: rows.normal_(0, 0.03), None),
+        (lambda rows, text: rows.mul_(0.8), None),
+        (lambda rows, text: rows[5].add_(0.3), None),
+    ],
+)
+def test_what_tells_padding(fill: Any, told: str | None) -> None:
+    torch.manual_seed(0)
+    model = padded(320)
+    weight = model.get_input_embeddings().weight
+    fill(weight[256:], weight[:256])
+    if told is None:
+        with pytest.raises(UsageError, match="they may be trained"):
+            resize_embeddings(model, SPEECH)
+    else:
+        with pytest.warns(UserWarning, match=rf"taken for padding \({told}\)"):
+            resize_embeddings(model, SPEECH)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_that_transformers_added_are_padding(dtype: torch.dtype) -> None:
+    """It draws them about the mean of those there, hardly apart."""
+    model = tiny_llama(256).to(dtype)
+    model.get_input_embeddings().weight.add_(0.01)
+    model.resize_token_embeddings(257)
+    model.resize_token_embeddings(320, mean_resizing=False)
+    with pytest.warns(UserWarning, match="1 at the mean of the text's, 63 as the model initialises rows"):
+        resize_embeddings(model, SPEECH)
+
+
 def test_a_vocabulary_may_go_on_behind_another() -> None:
     model = tiny_llama(256)
     resize_embeddings(model, SPEECH, pad_to_multiple_of=None)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lines import TOY, legal_line
+from lines import DELAYED, TOY, legal_line
 from llama import tiny_llama
 
 from anytok import Codes, UsageError, VocabularyError, load_vocabulary
@@ -31,22 +31,24 @@ def possible(vocab: Vocabulary, ids: list[int], legal: LegalRuns, size: int) -> 
     return torch.nonzero(scores[0] == 0)[:, 0].tolist()
 
 
-def test_agrees_with_the_strict_parser_on_every_prefix_and_id() -> None:
+@pytest.mark.parametrize("vocab", [TOY, DELAYED])
+def test_agrees_with_the_strict_parser_on_every_prefix_and_id(vocab: Vocabulary) -> None:
     """An id is possible exactly where the strict parser would take it."""
     rng = np.random.default_rng(0)
-    legal = LegalRuns(TOY)
-    prefixes = {tuple(line[:end]) for line in (legal_line(rng) for _ in range(12)) for end in range(1, len(line) + 1)}
+    legal = LegalRuns(vocab)
+    lines = (legal_line(rng, vocab) for _ in range(12))
+    prefixes = {tuple(line[:end]) for line in lines for end in range(1, len(line) + 1)}
     for prefix in prefixes:
         taken = []
-        for number in range(TOY.layout.total):
-            stream = TOY.stream()
+        for number in range(vocab.layout.total):
+            stream = vocab.stream()
             stream.push(list(prefix))
             try:
                 stream.push([number])
             except VocabularyError:
                 continue
             taken.append(number)
-        assert possible(TOY, list(prefix), legal, TOY.layout.total + 5) == taken
+        assert possible(vocab, list(prefix), legal, vocab.layout.total + 5) == taken
 
 
 def test_rows_of_a_batch_are_on_their_own() -> None:
@@ -111,6 +113,8 @@ def frames(vocab: Vocabulary, modality: str, **limits: Any) -> tuple[int, int]:
         (ANYGPT, "music", {"max_length": 2 + 4 * 6 + 4}, (1, 6)),
         (MIO, "speech", {"min_frames": {"speech": 2}, "max_frames": {"speech": 6}}, (2, 6)),
         (MIO, "speech", {"max_length": 2 + 4 * 6 + 1}, (1, 6)),
+        (DELAYED, "speech", {"min_frames": {"speech": 2}, "max_frames": {"speech": 6}}, (2, 6)),
+        (DELAYED, "speech", {"max_length": 2 + 3 * 6 + 1}, (1, 6)),
     ],
 )
 def test_lengths(vocab: Vocabulary, modality: str, limits: Any, bounds: tuple[int, int]) -> None:

@@ -12,10 +12,10 @@ import torch
 from llama import llama_tokenizer, tiny_llama
 from small_suite import small_suite
 
-from anytok import Audio, Image, Music, Speech, UsageError, load_multimodal
+from anytok import Audio, Codes, Image, Music, Spec, Speech, Tokenizer, UsageError, load_multimodal
 from anytok.checkpoints.around_torchaudio import around_torchaudio
 from anytok.generation import LegalRuns, Processor, resize_embeddings
-from anytok.vocab import TEMPLATES
+from anytok.vocab import TEMPLATES, ByteTokenizer, build_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -170,11 +170,13 @@ def test_media_are_no_special_tokens_to_skip(processor: Processor) -> None:
 
 def test_a_tokenizer_without_a_begin_is_asked_for_none() -> None:
     tokenizer = llama_tokenizer()
+    assert Processor(load_multimodal("anygpt", text_tokenizer=tokenizer)).bos
     tokenizer.bos_token = None
     any2any = load_multimodal("anygpt", text_tokenizer=tokenizer)
     with pytest.raises(UsageError, match="begin-of-text token: pass bos=False"):
-        Processor(any2any)
-    assert Processor(any2any, bos=False)("hi")["input_ids"]
+        Processor(any2any, bos=True)
+    assert not Processor(any2any).bos
+    assert Processor(any2any)("hi")["input_ids"] == Processor(any2any, bos=False)("hi")["input_ids"]
 
 
 def test_words_are_needed() -> None:
@@ -253,3 +255,27 @@ def test_a_trained_processor_is_saved_with_the_model(processor: Processor, tmp_p
     Trainer(model, arguments, data_collator=processor.collate, processing_class=processor).save_model()
     assert (tmp_path / "vocabulary.json").exists()
     assert TEMPLATES[Processor.from_pretrained(tmp_path).template_name or ""]
+
+
+class Birds(Tokenizer):
+    """Another package's tokenizer, of a modality that anytok does not know."""
+
+    spec = Spec(
+        "bird-codec", "birdsong", 1, 16, frame_rate=10, sample_rate=8000, channels=1, preprocessing="first:functional"
+    )
+
+    def _encode(self, prepared: Any) -> list[Codes]:
+        return [Codes(np.full((1, self.spec.frames_of(one.num_samples)), 7), self.spec) for one in prepared]
+
+    def _decode(self, codes: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_every_modality_of_a_vocabulary_has_a_place() -> None:
+    vocabulary = build_vocabulary("birds", ByteTokenizer(), [Birds.spec])
+    processor = Processor(load_multimodal(vocabulary, tokenizers={"bird-codec": Birds()}), bos=False)
+    rows = processor("Which is <birdsong>?", audio=Audio(np.zeros(8000, np.float32), 8000))["input_ids"]
+    before, codes, after = vocabulary.from_ids(rows[0])
+    assert (before, after) == ("Which is ", "?") and isinstance(codes, Codes) and (codes.values == 7).all()
+    with pytest.raises(UsageError, match="has no music; it has birdsong"):
+        processor("<music>", audio=Audio(np.zeros(8000, np.float32), 8000))

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from job_corpus import FAKES, contents, rows, speech_folder, speech_job, write_png, write_wav
+from job_corpus import FAKES, contents, listed, rows, speech_folder, speech_job, write_png, write_stereo, write_wav
 
+from anytok.cli import main
 from anytok.errors import CheckpointError, JobError, UsageError
-from anytok.jobs import JobConfig, job_status, plan, run, run_job, verify_job
+from anytok.jobs import JobConfig, job_status, plan, plan_job, run, run_job, verify_job
 from anytok.jobs.config import SinkConfig, SourceConfig, TokenizerConfig
 from anytok.registry import load_tokenizer
 
@@ -327,6 +328,26 @@ def test_whatever_a_decoder_raises_costs_one_item(monkeypatch):
     assert found == Failure("undecodable", "ZeroDivisionError: a fault in somebody's decoder")
 
 
+def test_warnings_of_readers_are_counted_and_shown(tmp_path, capsys):
+    """Readers are processes that nobody sees; the count is the same whoever did the shards, and after a retry."""
+    source = speech_folder(tmp_path / "in", 12)
+    noise = np.random.default_rng(0).integers(-3000, 3000, (2000, 2), dtype=np.int16)
+    for name in ("9.wav", "0/zero.wav", "8.wav"):
+        write_stereo(source / name, noise * [0, 1])
+    write_stereo(source / "fine.wav", noise)
+    write_wav(source / "late.wav", 0)
+    job = speech_job(source, tmp_path / "out", workers=2)
+    status = run_job(job)
+    [warned] = status.warnings
+    first = next(item.key for item in listed(source) if item.key in ("9.wav", "0/zero.wav", "8.wav"))
+    assert (warned.items, warned.first) == (3, first) and "pass channels=" in warned.message
+    write_stereo(source / "late.wav", noise * [0, 1])
+    assert run_job(job, retry_failed=True).warnings == [replace(warned, items=4)]
+    assert main(["status", str(tmp_path / "out")]) == 0
+    assert f"warned     4 of the items, first {first}: {warned.message}\n" in capsys.readouterr().out
+    assert [replace(one, items=0) for one in plan_job(job).sample_warnings] == [replace(warned, items=0)]
+
+
 # Mixed jobs, text beside media, the log.
 
 
@@ -388,7 +409,7 @@ def test_what_is_wrong_with_sources_is_said_before_weights_are_loaded(tmp_path, 
     monkeypatch.setattr(run, "_runner", lambda _: pytest.fail("a runner was started"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.csv").write_text("a,b\n1,2\n")
-    for name, said in (("none", "is no folder"), ("empty", "hold no media"), ("list.csv", "row 1: no 'path'")):
+    for name, said in (("none", "no such file or folder"), ("empty", "hold no media"), ("list.csv", "1: no 'path'")):
         with pytest.raises((UsageError, JobError), match=said):
             run_job(speech_job(tmp_path / name, tmp_path / "out"))
     with pytest.raises(UsageError, match=r"nothing\.json"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from job_corpus import rows, speech_folder, speech_job
 
-from anytok.errors import JobError
+from anytok.errors import JobError, UsageError
 from anytok.jobs import JobConfig, job_stats, job_status, plan_job, run_job, verify_job
 from anytok.jobs.config import SinkConfig
 from anytok.vocab import Segment, Vocabulary, build_layout
@@ -158,7 +158,7 @@ def test_an_unfinished_job_is_no_whole_output(made, tmp_path):
 
 def test_a_folder_without_a_job_is_named(tmp_path):
     for ask in (job_status, verify_job, job_stats):
-        with pytest.raises(JobError, match="holds no job"):
+        with pytest.raises(UsageError, match="holds no job"):
             ask(tmp_path)
 
 

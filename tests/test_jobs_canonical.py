@@ -65,8 +65,8 @@ def test_codes_that_are_not_those_of_float64_are_counted(
     real = canonical.Worker
 
     class Late(real):  # type: ignore[misc, valid-type]
-        def encode_items(self, items: Any) -> Any:
-            results = real.encode_items(self, items)
+        def results_of(self, items: Any) -> Any:
+            results = real.results_of(self, items)
             for row in results.values():
                 row.values = np.roll(row.values, 1, axis=1)
             return results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from anytok.errors import UsageError
 from anytok.jobs import JobConfig, job_status, plan_job, run_job, verify_job
 from anytok.jobs.config import SourceConfig, TokenizerConfig
 from anytok.jobs.failures import Failure
+from anytok.jobs.reading import read
+from anytok.jobs.warned import Warned, add_up
 from anytok.media import formats
+from anytok.registry import load_tokenizer
 
 
 def files_below(folder: Path) -> int:
@@ -204,3 +208,27 @@ def test_a_decoder_that_names_its_objects_gives_the_same_ledger_twice(tmp_path):
         seen.update((one["key"], one["message"]) for one in ledger)
     assert len(seen) == 2 and set(seen.values()) == {2}
     assert not any(re.search("0x[0-9a-f]{6,}", message) for _, message in seen)
+
+
+def test_warnings_are_one_line_each_and_not_without_end(tmp_path, monkeypatch):
+    """Some messages name numbers of their item; what Python says to developers is no word about the data."""
+    from anytok import media
+
+    def warn(*_, **__):
+        for _ in range(2):
+            warnings.warn("tag 7 of <Tag at 0x7f31c0de> is cut", stacklevel=1)
+        warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
+        warnings.warn("x" * 5000, RuntimeWarning, stacklevel=1)
+
+    write_wav(tmp_path / "a.wav", 500)
+    monkeypatch.setattr(media, "prepare", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = read(listed(tmp_path)[0], load_tokenizer("fake-speech").spec)
+    assert found.warnings == ("tag 7 of <Tag> is cut", "x" * 2000 + " …")
+    many = [Warned(f"cut at byte {number // 2}", 1, f"{number}.wav") for number in range(100)]
+    counted = add_up(many)
+    assert len(counted) == 21 and sum(one.items for one in counted) == 100
+    assert counted[:2] == [Warned("cut at byte 0", 2, "0.wav"), Warned("cut at byte 1", 2, "2.wav")]
+    assert (counted[-1].items, counted[-1].first) == (60, "40.wav")
+    assert add_up(counted + counted)[-1].items == 120, "shards are added up in the same way"

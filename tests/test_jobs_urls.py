@@ -7,12 +7,15 @@ import json
 import os
 import tarfile
 import threading
+import time
+import zipfile
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from job_corpus import rows, speech_folder, speech_job, write_wav
 
-from anytok.errors import JobError, MediaError, UsageError
+from anytok.errors import JobError, MediaError, NetworkError, UsageError
 from anytok.jobs import run_job, verify_job
 from anytok.jobs.config import SourceConfig
 from anytok.jobs.fetch import fetch
@@ -49,16 +52,55 @@ class Ranges(SimpleHTTPRequestHandler):
         pass
 
 
+class Whole(SimpleHTTPRequestHandler):
+    """A server that only gives whole files, whatever part is asked for."""
+
+    def log_message(self, *_):
+        pass
+
+
+class Endless(Whole):
+    """… and that does not say how long they are."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.send_response(405)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self):
+        path = self.translate_path(self.path)
+        if os.path.isdir(path):
+            return super().do_GET()
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        with open(path, "rb") as stream:
+            while piece := stream.read(1000):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                self.wfile.flush()
+                time.sleep(0.001)
+        self.wfile.write(b"0\r\n\r\n")
+
+
+@contextmanager
+def serving(folder, handler):
+    """The URL of a folder on a server of this kind."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @pytest.fixture
 def served(tmp_path):
     """(folder with five recordings, its URL)."""
     pytest.importorskip("aiohttp")
     folder = speech_folder(tmp_path / "in", 4)
     write_wav(folder / "a b%c#ü.wav", 900, 9)
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Ranges, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(folder, Ranges) as url:
+        yield folder, url
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
@@ -157,8 +199,74 @@ def test_a_file_that_is_no_longer_the_planned_one_is_found(served):
 def test_what_cannot_be_reached_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"'nosuch://x/\*.wav' cannot be opened: Protocol not known"):
         run_job(speech_job("nosuch://x/*.wav", tmp_path / "out"))
-    with pytest.raises(JobError, match=r"no file matches|cannot be listed"):
+    with pytest.raises(NetworkError, match=r"cannot be reached \(.*127.0.0.1:9.*check the address"):
         run_job(speech_job("http://127.0.0.1:9/*.wav", tmp_path / "out"))
+
+
+@pytest.mark.parametrize("handler", [Whole, Endless])
+def test_media_come_from_servers_that_give_whole_files_only(tmp_path, handler):
+    """… and those that hold others are refused before work starts, unless they are downloaded first."""
+    pytest.importorskip("aiohttp")
+    folder = speech_folder(tmp_path / "in", 2)
+    write_wav(folder / "long.wav", 400_000, 3)
+    paths = sorted(folder.rglob("*.wav"))
+    with tarfile.open(folder / "x.tar", "w") as tar:
+        for path in paths:
+            tar.add(path, path.name)
+    with serving(folder, handler) as url:
+        lines = [json.dumps({"path": f"{url}/{path.relative_to(folder)}", "key": path.name}) for path in paths]
+        (tmp_path / "list.jsonl").write_text("\n".join(lines))
+        assert run_job(speech_job(tmp_path / "list.jsonl", tmp_path / "a")).finished
+        assert {key: row["codes"] for key, row in rows(tmp_path / "a").items()} == {p.name: codes_of(p) for p in paths}
+        with pytest.raises(JobError, match=r"gives no parts of files \(HTTP ranges\).*filecache::http"):
+            run_job(speech_job(f"{url}/x.tar", tmp_path / "b"))
+        assert not (tmp_path / "b").exists()
+        assert run_job(speech_job(f"filecache::{url}/x.tar", tmp_path / "c")).written == len(paths)
+    wanted = {f"x.tar/{path.name}": codes_of(path) for path in paths}
+    assert {key: row["codes"] for key, row in rows(tmp_path / "c").items()} == wanted
+
+
+def test_chains_of_file_systems_work_end_to_end(served, tmp_path):
+    folder, url = served
+    with zipfile.ZipFile(folder / "x.zip", "w") as archive:
+        for number in (0, 2):
+            archive.write(folder / "0" / f"000{number}.wav", f"deep/000{number}.wav")
+    for source, keys in (
+        (f"zip://**/*.wav::file://{folder}/x.zip", f"zip://deep/{{}}::file://{folder}/x.zip"),
+        (f"zip://deep/*.wav::{url}/x.zip", f"zip://deep/{{}}::{url}/x.zip"),
+        (f"simplecache::{url}/0/*.wav", f"simplecache::{url}/0/{{}}"),
+    ):
+        output = tmp_path / str(hash(source))
+        run_job(speech_job(source, output).override(sources=(SourceConfig(source, "glob"),)))
+        wanted = {keys.format(name): codes_of(folder / "0" / name) for name in ("0000.wav", "0002.wav")}
+        assert {key: row["codes"] for key, row in rows(output).items()} == wanted
+        assert verify_job(output, one_in=1).ok
+
+
+def test_what_lists_files_that_no_url_opens_is_refused_before_work(tmp_path, monkeypatch):
+    """A file system whose names leave out what its URLs say."""
+    import fsspec
+    from fsspec.implementations.local import LocalFileSystem
+
+    class Forgetful(LocalFileSystem):
+        protocol = "forgetful"
+
+        def __init__(self, place="", **options):
+            super().__init__(**options)
+
+        @classmethod
+        def _strip_protocol(cls, path):
+            return f"/{path.partition('://')[2].split('/', 2)[2]}" if "://" in path else path
+
+        @staticmethod
+        def _get_kwargs_from_urls(path):
+            return {"place": path.partition("://")[2].split("/")[1]}
+
+    fsspec.register_implementation("forgetful", Forgetful, clobber=True)
+    folder = speech_folder(tmp_path / "in", 2)
+    with pytest.raises(UsageError, match=r"no URL of one, such as 'forgetful:///.*opens it again: copy them"):
+        run_job(speech_job(f"forgetful://server/repository{folder}/*/*.wav", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_listed_is_not_called_a_full_disk(tmp_path, monkeypatch):

@@ -49,6 +49,7 @@ def test_an_installation_with_a_compiler_has_the_build_for_its_cpu():
 def test_the_best_build_serves_that_was_compiled_and_that_this_cpu_executes(tmp_path, monkeypatch):
     """An old compiler makes only some of them, and the system may refuse AMX."""
     monkeypatch.setattr(kernels, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(kernels, "find_spec", lambda name: None)  # those of an editable install
     features = {"avx2": "avx2", "avx512": "avx512", "avx512bf16": "avx512_bf16", "amx": "amx_tile"}
     for feature in features.values():
         monkeypatch.setattr(torch.cpu, f"_is_{feature}_supported", lambda: False)
@@ -371,23 +372,49 @@ def test_what_a_kernel_cannot_take_is_never_passed_on(compiled):
         products(zeros(64, 9), 64, zeros(9, 9).bfloat16())
 
 
-@pytest.mark.parametrize("compiler", [pytest.param("gcc", marks=compiling), "no-such-compiler"])
-def test_a_wheel_has_kernels_for_its_platform_or_none_for_any(tmp_path, compiler):
+@pytest.mark.parametrize(
+    ("compiler", "editable"),
+    [
+        pytest.param("gcc", False, marks=compiling),
+        pytest.param("gcc", True, marks=compiling),
+        ("no-such-compiler", False),
+    ],
+)
+def test_a_wheel_has_kernels_for_its_platform_or_none_for_any(tmp_path, compiler, editable):
+    """… and the source tree is as it was: it may be one that nobody may write to."""
     source = tmp_path / "source"
     shutil.copytree(ROOT / "anytok", source / "anytok", ignore=shutil.ignore_patterns("*.so", "__pycache__", "weights"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "hatch_build.py", ".gitignore"):
         shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    before = sorted(source.rglob("*"))
+    script = "import sys; from hatchling import build; print(getattr(build, sys.argv[1])(sys.argv[2]))"
+    command = [sys.executable, "-B", "-c", script, "build_editable" if editable else "build_wheel", str(tmp_path)]
     done = subprocess.run(command, cwd=source, env={**os.environ, "CC": compiler}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert sorted(source.rglob("*")) == before
     (wheel,) = tmp_path.glob("*.whl")
-    built = [Path(name).name for name in ZipFile(wheel).namelist() if name.endswith(".so")]
+    built = [name for name in ZipFile(wheel).namelist() if name.endswith(".so")]
     if compiler == "gcc":
         version = subprocess.run(["gcc", "-dumpversion"], capture_output=True, text=True, check=True).stdout
         made = COMPILED[::-1][: min(4, int(version.split(".")[0]) - 7)]
-        assert set(built) == {f"kernels-{build}.so" for build in made}
-        assert wheel.stem.endswith("-py3-none-linux_x86_64")
+        package = "anytok_kernels" if editable else "anytok/kernels"
+        assert set(built) == {f"{package}/kernels-{build}.so" for build in made}
+        assert wheel.stem.endswith("-py3-none-linux_x86_64") or editable
+        check_that_kernels_are_found(wheel, source, tmp_path / "site", editable)
     else:
         assert not built and wheel.stem.endswith("-py3-none-any")
         elsewhere = (sys.platform, platform.machine()) != ("linux", "x86_64")  # there none were tried
         assert elsewhere or "no kernels for avx2" in done.stdout + done.stderr
+
+
+def check_that_kernels_are_found(wheel: Path, source: Path, site: Path, editable: bool) -> None:
+    """By anytok as it is imported where the wheel is unpacked, of an editable one with the path to its source."""
+    ZipFile(wheel).extractall(site)
+    look = "from anytok import kernels; print(*(kernels._path(build) for build in kernels.BUILDS[:-1]), sep='\\n')"
+    paths = os.pathsep.join([str(site), *([str(source)] if editable else [])])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", look], cwd=site, env=environment, capture_output=True, text=True, check=True
+    )
+    found = [path for path in map(Path, done.stdout.splitlines()) if path.exists()]
+    assert found and all(path.is_relative_to(site) for path in found)

@@ -91,6 +91,14 @@ def test_near_duplicates_of_media_are_one_memory(tmp_path: Path) -> None:
         assert memory.add(again) != cat
 
 
+def test_other_pictures_of_one_name_are_no_near_duplicates(tmp_path: Path) -> None:
+    """Also those that a search by the picture does not meet: there are more than ten, or another tokenizer's."""
+    with remember(tmp_path, rules=Rules(decide=(near_duplicate(0.98),))) as memory:
+        cats = [memory.add([shown(seed), "our cat"]) for seed in range(14)]
+        cats.append(memory.add([spoken(1), "our cat"]))
+        assert len(set(cats)) == 15 and all(memory.get(cat).times == 1 for cat in cats)
+
+
 def test_rules_of_ones_own(tmp_path: Path) -> None:
     seen: list[tuple[Item, list[Item]]] = []
 
@@ -168,6 +176,14 @@ def test_a_model_deletes(tmp_path: Path) -> None:
     with memory:
         new = memory.add("Minka lives elsewhere now")
         assert [item.id for item in memory.get_all()] == [new] and memory.history(cat)[-1].event == "delete"
+
+
+def test_what_only_half_of_several_decisions_did_is_told(tmp_path: Path) -> None:
+    both = [Decision("add"), Decision("delete", "no-id")]
+    with remember(tmp_path, rules=Rules(decide=(lambda new, similar: both,))) as memory:
+        with pytest.raises(StoreError, match=r"only 1 of 2 decisions are carried out \(no memory no-id"):
+            memory.add("a fact")
+        assert [item.words for item in memory.get_all()] == ["a fact"]
 
 
 def test_a_model_does_nothing(tmp_path: Path) -> None:

@@ -84,13 +84,13 @@ def test_there_and_back() -> None:
     assert parts.report.ok
 
 
-def test_tokenizers_load_once_and_only_when_needed() -> None:
-    any2any = load_multimodal("anygpt", checkpoints={"seed-2": "here"}, options={"seed-2": {"quick": True}})
+def test_tokenizers_load_once_and_only_when_needed(tmp_path: Path) -> None:
+    any2any = load_multimodal("anygpt", checkpoints={"seed-2": tmp_path}, options={"seed-2": {"quick": True}})
     assert Toy.loads == []
     any2any.encode([TextIds([1, 2])])
     assert Toy.loads == []
     any2any.decode(any2any.encode([Image(1), Image(2)]))
-    assert Toy.loads == [("seed-2", {"checkpoint": "here", "num_codebooks": 0, "quick": True})]
+    assert Toy.loads == [("seed-2", {"checkpoint": tmp_path, "num_codebooks": 0, "quick": True})]
     any2any.encode([Speech(1)])
     assert Toy.loads[1][1]["num_codebooks"] == 1, "AnyGPT writes one layer of speech, so one is computed"
 

@@ -21,6 +21,7 @@ import anytok
 from anytok import UsageError
 from anytok.catalogue import SUITES
 from anytok.errors import CheckpointError, MissingExtraError
+from anytok.generation import codebook_vectors
 from anytok.registry import find, list_tokenizers, load_tokenizer
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -113,6 +114,11 @@ def test_another_package_adds_a_tokenizer(tmp_path: Path, monkeypatch: pytest.Mo
     assert codes.values.shape == (1, 10)
     with pytest.raises(UsageError, match="it has gain"):
         anytok.load_tokenizer("loudness-steps", volume=2.0)
+    with pytest.raises(UsageError, match="names no codebook vectors: its class Steps has no read_codebooks"):
+        codebook_vectors("loudness-steps")
+    steps = np.arange(6, dtype=np.float32).reshape(1, 3, 2)
+    monkeypatch.setattr(type(tokenizer), "read_codebooks", classmethod(lambda cls, spec, checkpoint: steps))
+    assert np.array_equal(codebook_vectors("loudness-steps"), steps)
 
 
 @pytest.mark.parametrize(

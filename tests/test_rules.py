@@ -81,7 +81,7 @@ def test_a_circle_inside_functions_is_found(tmp_path: Path) -> None:
 def test_the_chain_of_imports_names_every_part() -> None:
     parts = {part_of(module_of(path)) for path in FILES} - {"", "__main__"}
     assert parts == set(chain().replace("{", " ").replace("}", " ").replace("→", " ").replace("·", " ").split())
-    assert chain().startswith("{ atomic · errors · torch_settings } → arguments → records → ")
+    assert chain().startswith("{ atomic · drawing · errors · openmp · torch_settings } → arguments → { progress · ")
 
 
 def test_packages_stay_in_their_places() -> None:

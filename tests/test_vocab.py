@@ -181,9 +181,9 @@ IMAGE = "".join(f"<👀{n}>" for n in range(32))
         ("<sosp><🗣1> <🗣2><eosp>", 10, "text after 1 codes"),
         ("<sosp><🗣1><sosp>", 10, "<sosp> after 1 codes"),
         ("<sosp><🗣01><eosp>", 6, "unknown token"),
-        ("<sosp><🗣1024><eosp>", 6, "unknown token"),
+        ("<sosp><🗣1024><eosp>", 6, "unknown token <🗣1024> after 0 codes"),
         ("<sosp><🗣" + "9" * 5000 + "><eosp>", 6, "unknown token"),
-        ("<👀9000>", 0, "unknown token outside a run"),
+        ("<👀9000>", 0, "unknown token <👀9000> outside a run"),
         ("<somu><🎶0><🎶1>", 10, "<🎶1> after 1 codes; expected a code of layer 1"),
         ("<somu><🎶0><🎶2048><🎶4096><eomu>", 24, "<eomu> after 3 codes; expected a code of layer 3"),
     ],
@@ -194,19 +194,24 @@ def test_strict_text_names_the_character(text: str, place: int, words: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("ids", "place"),
+    ("ids", "place", "words"),
     [
-        ([1, 2, 32004], 2),
-        ([1, 49418], 1),
-        ([-1], 0),
-        ([41222, 40198, 40199], 3),
-        ([41222, 40198, 5, 41223], 2),
-        ([49416, 41224, 41224 + 2048, 41224 + 4096, 41224 + 6144, 41224 + 2048, 49417], 5),
+        ([1, 2, 32004], 2, "<👀0> outside"),
+        ([1, 49418], 1, r"the unknown id 49418 \(anygpt has 0 to 49417\) outside"),
+        ([-1], 0, "the unknown id -1 "),
+        ([41222, 40198, 99999, 41223], 2, r"the unknown id 99999 \(anygpt has 0 to 49417\) after 1 codes"),
+        ([41222, 40198, 40199], 3, "nothing after 2 codes"),
+        ([41222, 40198, 5, 41223], 2, "text after 1 codes"),
+        ([49416, 41224, 41224 + 2048, 41224 + 4096, 41224 + 6144, 41224 + 2048, 49417], 5, ""),
     ],
 )
-def test_strict_ids_name_the_place(ids: list[int], place: int) -> None:
-    with pytest.raises(VocabularyError, match=f"id {place}: "):
+def test_strict_ids_name_the_place(ids: list[int], place: int, words: str) -> None:
+    """The same in whole lines and in streams, however they are cut."""
+    with pytest.raises(VocabularyError, match=f"id {place}: .*{words}"):
         ANYGPT.from_ids(ids)
+    stream = ANYGPT.stream()
+    with pytest.raises(VocabularyError, match=f"id {place}: .*{words}"):
+        [stream.push([number]) for number in ids], stream.finish()
 
 
 @pytest.mark.parametrize("ids", [[[1, 2]], [1.5], ["a"], None, [[1], [1, 2]], [10**30], 7])

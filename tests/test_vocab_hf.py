@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llama import llama_tokenizer
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer
+from transformers import PreTrainedTokenizerFast
 
-from anytok import Vocabulary, VocabularyError, load_vocabulary
-from anytok.vocab import ByteTokenizer, Special, TextIds, build_layout
+from anytok import Vocabulary, VocabularyError, load_multimodal, load_vocabulary
+from anytok.vocab import ByteTokenizer, Special, TextIds, build_layout, build_vocabulary
 from anytok.vocab.templates import TEMPLATES
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "golden/anygpt_strings.jsonl").open(encoding="utf-8")]
@@ -173,3 +175,49 @@ def test_a_saved_vocabulary_takes_no_other_text_tokenizer(extended: Vocabulary, 
     ):
         with pytest.raises(VocabularyError, match=f"the text tokenizer {why}.*base tokenizer, or that one extended"):
             Vocabulary.from_file(tmp_path / "v.json", other)
+
+
+def other_tokens() -> Any:
+    """As many ids as LLaMA's, with two words in each other's place."""
+    state = json.loads(llama_tokenizer().backend_tokenizer.to_str())
+    words = state["model"]["vocab"]
+    words["filler1"], words["filler2"] = words["filler2"], words["filler1"]
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)), unk_token="<unk>")
+
+
+def test_a_text_tokenizer_with_other_tokens_is_refused_whatever_its_size(tmp_path: Path) -> None:
+    base, other = llama_tokenizer(), other_tokens()
+    segments = list(load_vocabulary("seed-llama").layout.segments)
+    mine = build_vocabulary("mine", base, segments)
+    extended = load_vocabulary("seed-llama")
+    extended.extend(llama_tokenizer())
+    theirs = llama_tokenizer()
+    load_vocabulary("seed-llama").extend(theirs)
+    for vocabulary in (
+        mine, extended, Vocabulary(load_vocabulary("seed-llama").layout, base),
+        Vocabulary.from_tokenizer(theirs, "seed-llama"),
+    ):  # fmt: skip
+        vocabulary.save(tmp_path / "v.json")
+        saved = Vocabulary.from_file(tmp_path / "v.json")
+        for fits in (llama_tokenizer(), theirs):
+            assert Vocabulary(saved.layout, fits).text_tokenizer is fits
+            assert Vocabulary.from_file(tmp_path / "v.json", fits).text_tokenizer is fits
+        for give in (
+            lambda known=saved: Vocabulary(known.layout, other),
+            lambda: Vocabulary.from_file(tmp_path / "v.json", other),
+            lambda known=saved: known.extend(other),
+            lambda known=saved: setattr(known, "text_tokenizer", other),
+            lambda known=saved: load_multimodal(known, text_tokenizer=other),
+        ):
+            with pytest.raises(VocabularyError, match=r"other tokens than the one that .* at the same 32000 text ids"):
+                give()
+        assert saved.text_tokenizer is None and len(other) == 32000, "nothing was changed"
+    assert Vocabulary(load_vocabulary("seed-llama").layout, other).text_tokenizer is other, "nothing is known of it"
+
+
+def test_what_text_a_layout_is_for_changes_no_hash(extended: Vocabulary) -> None:
+    """Shards, plans and models were recorded under the hash without it."""
+    published = load_vocabulary("anygpt")
+    assert extended.layout.text_hash and not published.layout.text_hash
+    assert extended.hash == published.hash and extended.layout == published.layout
+    assert "text_hash" not in json.loads(published.to_json())

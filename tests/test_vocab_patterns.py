@@ -22,6 +22,7 @@ def test_by_hand() -> None:
     values = np.array([[1, 2, 3], [4, 5, 6]])
     assert apply("frame-major", values).tolist() == [[1, 4, 2, 5, 3, 6]]
     assert apply("layer-major", values).tolist() == [[1, 2, 3, 4, 5, 6]]
+    assert apply("flat-delay", values).tolist() == [[1, 2, 4, 3, 5, 6]]
     assert apply("parallel", values).tolist() == [[1, 2, 3], [4, 5, 6]]
     assert apply("delay", values, empty=9).tolist() == [[1, 2, 3, 9], [9, 4, 5, 6]]
 
@@ -55,13 +56,16 @@ def test_frames_come_as_soon_as_they_are_sure() -> None:
         inverse = Inverse(name, 3)
         given_out = [inverse.push(array[:, s : s + 1]).shape[1] for s in range(array.shape[1])]
         first[name] = given_out.index(1) if 1 in given_out else None
-    assert first == {"frame-major": 2, "layer-major": None, "parallel": 0, "delay": 2}
+    assert first == {"frame-major": 2, "layer-major": None, "parallel": 0, "delay": 2, "flat-delay": None}
 
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("frame-major", (1, 7)), ("layer-major", (1, 7)), ("delay", (3, 2)), ("delay", (2, 5)), ("parallel", (3, 0))],
-)
+    [
+        ("frame-major", (1, 7)), ("layer-major", (1, 7)), ("flat-delay", (1, 7)), ("delay", (3, 2)), ("delay", (2, 5)),
+        ("parallel", (3, 0)),
+    ],
+)  # fmt: skip
 def test_no_whole_item(name: str, shape: tuple[int, int]) -> None:
     with pytest.raises(CodesError, match="no whole item"):
         invert(name, np.zeros(shape, int), 3)
@@ -70,3 +74,11 @@ def test_no_whole_item(name: str, shape: tuple[int, int]) -> None:
 def test_unknown_pattern() -> None:
     with pytest.raises(UsageError, match="frame-major, layer-major"):
         apply("zigzag", codes(2, 2))
+
+
+@settings(deadline=None)
+@given(shapes)
+def test_flat_delay_is_delay_without_its_gaps(shape: tuple[int, int]) -> None:
+    values = codes(*shape)
+    steps = apply("delay", values).T.reshape(-1)
+    assert apply("flat-delay", values)[0].tolist() == steps[steps >= 0].tolist()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError, UsageError, first_line
+from .hub import why_offline
 
 __all__ = ["around_torchaudio", "load_text_tokenizer"]
 
@@ -43,12 +44,15 @@ def load_text_tokenizer(source: str | Path, *, local_only: bool = False) -> Any:
             from transformers import AutoTokenizer
         except ModuleNotFoundError as error:
             raise MissingExtraError("transformers", "hf", "reading a text tokenizer") from error
+        offline = "" if local_only or Path(source).is_dir() else why_offline()
         try:
-            return AutoTokenizer.from_pretrained(source, local_files_only=local_only or Path(source).is_dir())
+            return AutoTokenizer.from_pretrained(
+                source, local_files_only=local_only or bool(offline) or Path(source).is_dir()
+            )
         except Exception as error:  # OSError, ValueError, KeyError, the parser's own: whatever is in a stranger's files
+            why = f"the hub cannot be reached: {offline}; not in its cache, either" if offline else first_line(error)
             raise UsageError(
-                f"no text tokenizer at {source} ({first_line(error)}): expected a folder with tokenizer.json, or a hub "
-                "name"
+                f"no text tokenizer at {source} ({why}): expected a folder with tokenizer.json, or a hub name"
             ) from error
 
 

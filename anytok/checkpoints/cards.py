@@ -30,6 +30,7 @@ class Card:
     licence: str
     note: str = ""
     mirrors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # repository -> others to try in order
+    activation: str = ""  # where it tells two tokenizers of the same sizes apart
 
 
 _SEED = "AILab-CVC/seed-tokenizer-2"
@@ -108,6 +109,7 @@ CARDS: dict[str, Card] = {
             ),
             "Apache-2.0",
             "The hubert_avg model (LibriSpeech). Its codes mean nothing to AnyGPT, which uses the snake model.",
+            activation="elu",
         ),
         Card(
             "speechtokenizer-snake",
@@ -123,7 +125,8 @@ CARDS: dict[str, Card] = {
             ),
             "none stated: the repository has no model card",
             "The model AnyGPT speaks (LibriSpeech and Common Voice). SpeechTokenizer's code is Apache-2.0.",
-            {_ANYGPT_SPEECH: ("OpenMOSS-Team/AnyGPT-speech-modules",)},
+            activation="snake",
+            mirrors={_ANYGPT_SPEECH: ("OpenMOSS-Team/AnyGPT-speech-modules",)},
         ),
         Card(
             "soundstorm",

@@ -8,12 +8,11 @@ from ..arguments import whole
 from ..errors import CheckpointError, UsageError
 from ..recipes import with_sound_options
 from ..spec import Spec
+from .cards import CARDS
 from .codec_sizes import CodecSizes
 from .seanet import CodecFiles
 
 __all__ = ["codec_card"]
-
-_ACTIVATIONS = {"speechtokenizer": "elu", "speechtokenizer-snake": "snake"}
 
 
 def codec_card(
@@ -49,11 +48,11 @@ def codec_card(
 
 
 def _check_fits(spec: Spec, files: CodecFiles) -> None:
-    sizes, activation = files.sizes, files.sizes.activation.lower()
+    sizes, activation, card = files.sizes, files.sizes.activation.lower(), CARDS.get(spec.name)
     for what, wanted, found in (
         ("a sample rate of {} Hz", spec.sample_rate, sizes.sample_rate),
         ("{} channel(s)", spec.channels, sizes.channels),
-        ("the activation {}", _ACTIVATIONS.get(spec.name, activation), activation),
+        ("the activation {}", card.activation if card and card.activation else activation, activation),
     ):
         if wanted != found:
             raise CheckpointError(

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 from ..atomic import replacing
-from ..errors import CheckpointError, FetchError, UsageError, first_line
+from ..errors import CheckpointError, DiskError, FetchError, UsageError, first_line
 from .cards import CARDS, Card, RemoteFile
+from .hub import why_offline
 
 __all__ = ["fetch", "missing_files", "published"]
 
@@ -47,7 +48,12 @@ def fetch(name: str, folder: str | Path | None = None, *, optional: bool = True)
     if card is None:
         raise UsageError(f"no published weights are known for {name!r}; known: {', '.join(sorted(CARDS))}")
     target = Path(folder).expanduser() if folder else _cache() / name
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{target}: {error.filename} is no folder; give a folder, or a name that is free") from error
+    except OSError as error:
+        raise DiskError(f"cannot write to {target} ({error.strerror or error}): give another folder") from error
     for file in _wanted(card, optional):
         path = target / file.name
         if not path.exists():
@@ -96,7 +102,10 @@ def _download(card: Card, file: RemoteFile, path: Path) -> None:
 def _from_hub(repo: str, file: RemoteFile, path: Path) -> None:
     from huggingface_hub import hf_hub_download, snapshot_download
 
+    offline = why_offline()
     if "." not in file.name:  # a whole folder, such as a diffusers pipeline
+        if offline:
+            raise ConnectionError(f"the hub cannot be reached ({offline})")
         unfinished = path.with_name(f"{path.name}.unfinished")  # which goes on where it was stopped
         try:
             snapshot_download(repo, local_dir=unfinished, allow_patterns=["*.json", "*.txt", "*.safetensors"])
@@ -105,7 +114,12 @@ def _from_hub(repo: str, file: RemoteFile, path: Path) -> None:
             if not path.is_dir():  # else another process was first, and has renamed the folder that both filled
                 raise
         return
-    fetched = Path(hf_hub_download(repo, file.path or file.name))
+    try:
+        fetched = Path(hf_hub_download(repo, file.path or file.name, local_files_only=bool(offline)))
+    except Exception as error:
+        if not offline:
+            raise
+        raise ConnectionError(f"the hub cannot be reached ({offline}), and its cache has no such file") from error
     with replacing(path) as link:  # also a link whose file was cleared from the hub's cache, or of another process
         link.symlink_to(fetched.resolve())
 

@@ -6,14 +6,27 @@ Results go to stdout; progress, load reports and errors to stderr. Nothing here 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import __version__
-from ..errors import AnytokError, CheckpointError, DiskError, FetchError, JobError, MissingExtraError, UsageError
-from . import decode, demo, encode, jobs, measure, show, train, vocab
+from ..errors import (
+    AnytokError,
+    CacheError,
+    CheckpointError,
+    DiskError,
+    FetchError,
+    JobError,
+    MissingExtraError,
+    NetworkError,
+    UsageError,
+)
+from ..openmp import share_cores
+from . import decode, demo, encode, jobs, loading, measure, show, train, vocab
 
 __all__ = ["build_parser", "main"]
 
@@ -62,6 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no arrows, or not all letters
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # not of every retry: our error tells the outcome
+    share_cores()
+    logger, handler = logging.getLogger("anytok"), _Spoken(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: loading.say(message)
+            return _run(arguments)
+    finally:
+        logger.removeHandler(handler)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     args = build_parser().parse_args(vocab.spelled_out(sys.argv[1:] if arguments is None else arguments))
     try:
         code: int = args.run(args)
@@ -78,10 +103,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_code(error)
 
 
+class _Spoken(logging.Handler):
+    """What the library logs, as lines of the command. Warnings, which are about media, become such lines, too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        loading.say(self.format(record))
+
+
 def exit_code(error: Exception) -> int:
     """2 usage, 3 environment, 4 refused, 1 everything that an input is to blame for."""
     if isinstance(error, UsageError):
         return 2
-    if isinstance(error, (MissingExtraError, DiskError, FetchError, OSError)):
+    if isinstance(error, (MissingExtraError, CacheError, DiskError, FetchError, NetworkError, OSError)):
         return 3
     return 4 if isinstance(error, (CheckpointError, JobError)) else 1

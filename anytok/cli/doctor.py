@@ -18,24 +18,26 @@ __all__ = ["Finding", "examine"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `ok` is False where something will not work."""
+    """One thing that was looked at; `ok` is False where something will not work, None where an extra is not there."""
 
     what: str
-    ok: bool
+    ok: bool | None
     said: str
 
 
 def examine() -> list[Finding]:
     """All looks, each on its own: one that fails does not hide the others."""
-    looks: dict[str, Callable[[], tuple[bool, str]]] = {
+    looks: dict[str, Callable[[], tuple[bool | None, str]]] = {
         "python": lambda: (sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
         "torch": _torch,
+        "threads": _threads,
         "kernels": _kernels,
         "batches": _batches,
         "torchaudio": _torchaudio,
         "media": lambda: _extra("media", {"av": "m4a, mp4, webm", "soxr": "the soxr resampler", "pillow_heif": "HEIC"}),
-        "hf": lambda: _extra("hf", {"transformers": "text tokenizers"}),
+        "hf": lambda: _extra("hf", {"transformers": "text tokenizers and language models", "tokenizers": "their ids"}),
         "ray": lambda: _extra("ray", {"ray": "jobs on a cluster"}),
+        "memory": lambda: _extra("memory", {"mem0ai": "a memory of media"}),
         "eval": lambda: _extra("eval", {"pystoi": "STOI"}),
         "reference": lambda: _extra("reference", {"encodec": "EnCodec", "speechtokenizer": "SpeechTokenizer"}),
         "cache": _cache,
@@ -58,6 +60,14 @@ def _torch() -> tuple[bool, str]:
     devices = ", ".join(gpus) if gpus else "no GPU (device='cpu')"
     half = "" if has_half_kernels() else "; no bfloat16 kernels on this CPU: codecs refuse it, pictures take longer"
     return True, f"{torch.__version__}, {torch.get_num_threads()} threads, {devices}{half}"
+
+
+def _threads() -> tuple[bool, str]:
+    import torch
+
+    from ..openmp import described
+
+    return True, f"{torch.get_num_threads()} of OpenMP, which {described()}; in Python, set it before torch is imported"
 
 
 def _kernels() -> tuple[bool, str]:
@@ -100,17 +110,17 @@ def _torchaudio() -> tuple[bool, str]:
     return True, f"{version('torchaudio')} does not load beside this torch; anytok works around it, others may not"
 
 
-def _extra(extra: str, packages: dict[str, str]) -> tuple[bool, str]:
-    """An absent extra is no fault: it is named with what it would bring."""
+def _extra(extra: str, packages: dict[str, str]) -> tuple[bool | None, str]:
+    """An absent extra is no fault, and not in order either: it is named with what it would bring."""
     said, absent = [], []
     for package, purpose in packages.items():
         try:
             said.append(f"{package} {version(package)}")
         except PackageNotFoundError:
-            absent.append(purpose)
+            absent.append(f"{package} ({purpose})")
     if absent:
-        said.append(f"for {', '.join(absent)}: pip install 'anytok[{extra}]'")
-    return True, "; ".join(said)
+        said.append(f"not installed: {', '.join(absent)}; pip install 'anytok[{extra}]'")
+    return None if absent else True, "; ".join(said)
 
 
 def _cache() -> tuple[bool, str]:

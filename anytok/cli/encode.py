@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..atomic import replacing
-from ..errors import MediaError, MissingExtraError, UsageError
+from ..cache import CachedTokenizer, cached
+from ..errors import DiskError, MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
-from .loading import Failures, add_loading, load, say
+from ..progress import Reporter
+from .loading import Failures, add_loading, add_progress, load, say
 
 __all__ = ["register"]
 
@@ -26,7 +28,9 @@ def register(add: Any) -> None:
     encode.add_argument("--tokenizer", required=True, metavar="NAME", help="as `anytok list` calls it")
     encode.add_argument("--out", default="codes.jsonl", metavar="FILE", help="default codes.jsonl; - is stdout")
     encode.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    encode.add_argument("--cache", metavar="FOLDER", help="look codes up there first, and keep new ones")
     add_loading(encode)
+    add_progress(encode)
 
 
 def _encode(args: argparse.Namespace) -> int:
@@ -37,22 +41,25 @@ def _encode(args: argparse.Namespace) -> int:
     Example:
       anytok encode hello.wav world.flac --tokenizer speechtokenizer --out codes.jsonl
     """
-    from tqdm import tqdm
-
     failures = Failures(args.files)
     with _output(args.out, args.force) as out:
         tokenizer = load(args.tokenizer, args)
-        for place, path in enumerate(tqdm(args.files, desc="encode", unit="file", disable=None)):
-            try:
-                codes = tokenizer.encode(path)
-            except (MediaError, MissingExtraError) as error:
-                failures(place, error)
-            else:
-                out.write(json.dumps({"source": valid_text(path), **codes.to_dict()}, ensure_ascii=False) + "\n")
+        if args.cache:
+            tokenizer = cached(tokenizer, args.cache)
+        with Reporter("encode", len(args.files), unit="file", kind=args.progress) as progress:
+            for place, path in enumerate(args.files):
+                try:
+                    codes = tokenizer.encode(path)
+                except (MediaError, MissingExtraError) as error:
+                    failures(place, error)
+                else:
+                    out.write(json.dumps({"source": valid_text(path), **codes.to_dict()}, ensure_ascii=False) + "\n")
+                progress.update(place + 1, failed=len(failures.reasons))
     where = "stdout" if args.out == "-" else args.out
     done = len(failures.used())
     into = f" into {where}" if done else f"; {where} is left as it was"
-    say(f"{done} of {len(args.files)} files encoded{into}")
+    found = f", {tokenizer.counts.found} of them from the cache" if isinstance(tokenizer, CachedTokenizer) else ""
+    say(f"{done} of {len(args.files)} files encoded{into}{found}")
     return 1 if failures.reasons else 0
 
 
@@ -70,7 +77,11 @@ def _output(name: str, force: bool) -> Iterator[IO[str]]:
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: no such folder; make it, or choose another --out")
     with replacing(path) as unfinished:
-        with unfinished.open("w", encoding="utf-8") as out:
+        try:
+            out = unfinished.open("w", encoding="utf-8")
+        except OSError as error:
+            raise DiskError(f"cannot write {name} ({error.strerror or error}): choose another --out") from error
+        with out:
             yield out
         if not unfinished.stat().st_size:
             unfinished.unlink()

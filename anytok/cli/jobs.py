@@ -1,27 +1,34 @@
-"""`run`, `plan`, `status`, `verify`, `stats`: datasets → shards, and what became of them."""
+"""`run`, `compose`, `plan`, `status`, `verify`, `stats`: datasets → shards, and what became of them."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .loading import say
+from .loading import DTYPES, add_progress, say
 
 if TYPE_CHECKING:
-    from ..jobs import Canonical, JobConfig, JobStatus, Progress
-    from ..jobs.progress import ProgressListener
+    from ..jobs import Canonical, JobConfig, JobStatus
+    from ..jobs.warned import Warned
 
 __all__ = ["register"]
 
 # Options that go to the job as they are, by their name there.
-_SETTINGS = ("workers", "readers", "runner", "ray_address", "max_failure_rate", "shard_items", "vocabulary", "margins")
-_LOADING = ("checkpoint", "engine", "device", "dtype")
+_SETTINGS = (
+    "workers", "readers", "runner", "ray_address", "max_failure_rate", "shard_items", "vocabulary", "cache", "margins",
+)  # fmt: skip
+_OF_RUN = ("workers", "runner", "ray_address", "max_failure_rate", "shard_items")
+_LOADING = {
+    "checkpoint": "folder with the published files; without it they are fetched once",
+    "engine": "native (ours; default) or reference (the original package)",
+    "device": "cpu (default), cuda, cuda:1, …",
+    "dtype": DTYPES,
+}
 
 
 def register(add: Any) -> None:
@@ -31,6 +38,14 @@ def register(add: Any) -> None:
     run.add_argument("--retry-failed", action="store_true", help="take up the items in the ledger once more")
     run.add_argument("--shard", default="", metavar="I/N", help="only every N-th shard, from I on (Slurm arrays)")
     run.add_argument("--json", action="store_true", help="print the final status as one JSON object")
+    add_progress(run)
+    compose = add(_compose)
+    compose.add_argument("job", metavar="JOB.toml", help="a job file with a table [compose]")
+    compose.add_argument("output", nargs="?", metavar="OUT", help="output folder; overrides the job file's")
+    _add_run(compose)
+    compose.add_argument("--shard", default="", metavar="I/N", help="only every N-th shard, from I on (Slurm arrays)")
+    compose.add_argument("--json", action="store_true", help="print the final status as one JSON object")
+    add_progress(compose)
     plan = add(_plan)
     _add_job(plan)
     plan.add_argument("--sample", type=int, default=16, metavar="N", help="items to measure (default: 16)")
@@ -59,8 +74,27 @@ def _run(args: argparse.Namespace) -> int:
     from ..jobs import run_job
 
     job = _job(args)
-    with _bar() as advance:
-        status = run_job(job, retry_failed=args.retry_failed, shard=args.shard, progress=advance)
+    status = run_job(job, retry_failed=args.retry_failed, shard=args.shard, progress=args.progress)
+    _show(status, args.json)
+    return 1 if status.failed else 0
+
+
+def _compose(args: argparse.Namespace) -> int:
+    """Make training sequences of codes that `anytok run` has stored; no model is loaded.
+
+    The job file says which vocabulary, which form of documents, what is learned, and how long sequences are. The same
+    command again goes on where it was stopped; status, verify and stats are those of every job.
+
+    Example:
+      anytok compose configs/compose/anygpt.toml --workers 2
+    """
+    from ..jobs import load_config, run_job
+
+    given = {name: getattr(args, name) for name in _OF_RUN if getattr(args, name) is not None}
+    job = load_config(args.job).override(**given, **({"output": args.output} if args.output else {}))
+    if job.compose is None:
+        raise UsageError(f"{args.job} has no table [compose], which says how sequences are made: see `anytok run`")
+    status = run_job(job, shard=args.shard, progress=args.progress)
     _show(status, args.json)
     return 1 if status.failed else 0
 
@@ -88,6 +122,7 @@ def _plan(args: argparse.Namespace) -> int:
     print(f"output     about {_bytes(estimate.output_bytes)}")
     for key, reason in estimate.sample_failures.items():
         print(f"unusable   {key}: {reason}")
+    _show_warnings(estimate.sample_warnings)
     return 0
 
 
@@ -161,6 +196,11 @@ def _stats(args: argparse.Namespace) -> int:
         print(f"{modality:9}  {one.items} items, {one.tokens} tokens{length}")
         used = " ".join(f"{share:.0%}" for share in one.used)
         print(f"           codes in use {used}; perplexity {' '.join(f'{value:.0f}' for value in one.perplexity)}")
+    if made := stats.sequences:
+        fill = "" if made.fill is None else f", {made.fill:.2%} of the positions filled"
+        print(f"sequences  {made.sequences}{fill}")
+        print(f"tokens     {made.tokens}, {made.learned} learned; {', '.join(f'{n} {m}' for m, n in made.ids.items())}")
+        print(f"documents  {made.document_quantiles['0.5']} tokens in the median, {made.cut} cut")
     for path in stats.files:
         print(path)
     return 0
@@ -170,16 +210,19 @@ def _add_job(command: argparse.ArgumentParser) -> None:
     command.add_argument("job", metavar="JOB.toml|SOURCE", help="a job file, or a folder, glob, manifest, tar, …")
     command.add_argument("output", nargs="?", metavar="OUT", help="output folder; overrides the job file's")
     command.add_argument("--tokenizer", metavar="NAME", help="for SOURCE OUT; a job file names its own")
-    for name in _LOADING:
-        command.add_argument(f"--{name}", metavar="…", help=f"for SOURCE OUT: the tokenizer's {name}")
+    for name, about in _LOADING.items():
+        command.add_argument(f"--{name}", metavar=name.upper(), help=f"for SOURCE OUT: {about}")
     command.add_argument("--vocabulary", metavar="NAME", help="write ids of this vocabulary, too")
     command.add_argument("--margins", action="store_true", default=None,
                          help="keep each item's least margin, for `verify --canonical`")  # fmt: skip
-    command.add_argument(
-        "--workers", type=int, metavar="N", help="processes that hold the models; one a GPU (default: 1)"
-    )
     command.add_argument("--readers", type=int, metavar="N",
                          help="processes that read and decode, for each worker (default: 1)")  # fmt: skip
+    command.add_argument("--cache", metavar="FOLDER", help="look codes up there first, and keep new ones")
+    _add_run(command)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--workers", type=int, metavar="N", help="processes that work; one a GPU (default: 1)")
     command.add_argument("--runner", choices=("local", "ray"), help="this machine (default), or a Ray cluster")
     command.add_argument("--ray-address", metavar="ADDRESS", help="of a running cluster; otherwise Ray starts here")
     command.add_argument("--shard-items", type=int, metavar="N", help="items of a shard (default: 1000)")
@@ -203,20 +246,6 @@ def _job(args: argparse.Namespace, output: str = "") -> JobConfig:
     return JobConfig.simple(args.job, output, args.tokenizer, **loading, **given)
 
 
-@contextmanager
-def _bar() -> Iterator[ProgressListener]:
-    """A progress bar, and the listener that moves it."""
-    from tqdm import tqdm
-
-    with tqdm(unit="item", desc="run", disable=None) as bar:
-
-        def advance(progress: Progress) -> None:
-            bar.total, bar.n = progress.total, progress.items
-            bar.set_postfix_str(f"{progress.media_seconds_per_second:.0f} s of sound/s, {progress.failed} failed")
-
-        yield advance
-
-
 def _show(status: JobStatus, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(status), indent=2))
@@ -230,6 +259,7 @@ def _show(status: JobStatus, as_json: bool) -> None:
     print(f"output     {_bytes(status.bytes_written)}, {_time(status.seconds)} of work")
     for kind, count in status.failures.items():
         print(f"failed     {count} {kind}")
+    _show_warnings(status.warnings)
     if status.failed:
         say(f"the failures, one JSON line each: {status.ledger}")
 
@@ -240,6 +270,11 @@ def _show_beside(ignored: Mapping[str, int], sidecars: Mapping[str, int]) -> Non
         print(f"beside     {count} {suffix}, read with their media")
     for reason, count in ignored.items():
         print(f"passed over {count} {reason}")
+
+
+def _show_warnings(warnings: Iterable[Warned]) -> None:
+    for one in warnings:
+        print(f"warned     {one.items} of the items, first {one.first}: {one.message}")
 
 
 def _bytes(count: float) -> str:

@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
+from ..progress import KINDS
 
 if TYPE_CHECKING:
     from ..tokenizer import Tokenizer
 
-__all__ = ["Failures", "add_loading", "fetch_missing", "key_value", "key_values", "load", "say"]
+__all__ = [
+    "DTYPES", "Failures", "add_loading", "add_progress", "fetch_missing", "key_value", "key_values", "load", "say",
+]  # fmt: skip
+
+
+DTYPES = (
+    "float32 (default: the codes of the originals), float64 (the same codes on every machine), bfloat16; for sound "
+    "also mixed (LSTMs alone in bfloat16); on GPUs also tf32, float16. The last four are faster, and change some codes"
+)
 
 
 def say(message: object) -> None:
@@ -63,8 +72,7 @@ def add_loading(parser: argparse.ArgumentParser, *, checkpoint_help: str = "") -
     group.add_argument(
         "--dtype",
         default="float32",
-        help="float32; float64 (the same codes on every machine); bfloat16, and on GPUs also tf32 and float16 (faster; "
-        "some codes differ)",
+        help=DTYPES,
     )
     group.add_argument(
         "--option",
@@ -73,6 +81,15 @@ def add_loading(parser: argparse.ArgumentParser, *, checkpoint_help: str = "") -
         metavar="KEY=VALUE",
         help="an option of the tokenizer itself, such as num_codebooks=1 or bandwidth=6.0; may be repeated",
     )
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """--progress."""
+    parser.add_argument(
+        "--progress", choices=KINDS, default="auto",
+        help="how progress is told on stderr: a bar, or every 10 seconds a plain or a JSON line "
+        "(default: a bar on a terminal, else lines)",
+    )  # fmt: skip
 
 
 def fetch_missing(name: str, option: str, *, optional: bool = True) -> None:

@@ -13,9 +13,11 @@ from ..errors import UsageError
 from .loading import Failures, add_loading, fetch_missing, load
 
 if TYPE_CHECKING:
-    from ..metrics.evaluate import Evaluation
+    from ..metrics.evaluate import Evaluation, Speed
 
 __all__ = ["register"]
+
+_MARKS = {True: "ok", None: "--", False: "!!"}
 
 
 def register(add: Any) -> None:
@@ -102,9 +104,8 @@ def _bench(args: argparse.Namespace) -> int:
         found[args.engine] = speed(load(args.tokenizer, args, decodes=True), args.files, args.rounds, failures)
     times = {engine: one for engine in engines if (one := found[engine])}
     if args.json:
-        print(
-            json.dumps({"engines": {name: asdict(one) for name, one in times.items()}, **failures.to_json()}, indent=2)
-        )
+        named = {name: {**asdict(one), **_named(one)} for name, one in times.items()}
+        print(json.dumps({"engines": named, **failures.to_json()}, indent=2))
         return failures.exit_code("timed")
     for engine, one in times.items():
         for way, (median, least, most) in (("encode", one.encode), ("decode", one.decode)):
@@ -112,6 +113,12 @@ def _bench(args: argparse.Namespace) -> int:
             pace = f"{rate:.1f} x real time" if one.media_seconds else f"{rate:.2f} pictures a second"
             print(f"{engine:10} {way}  {median:.3f} s ({least:.3f} to {most:.3f})  {pace}")
     return failures.exit_code("timed")
+
+
+def _named(one: Speed) -> dict[str, dict[str, float]]:
+    """The times of both ways, in seconds, each with its name."""
+    names = ("median", "least", "most")
+    return {way: dict(zip(names, getattr(one, way), strict=True)) for way in ("encode", "decode")}
 
 
 def _engines(args: argparse.Namespace) -> list[str]:
@@ -130,6 +137,8 @@ def _engines(args: argparse.Namespace) -> list[str]:
 def _doctor(args: argparse.Namespace) -> int:
     """Check what anytok stands on here: Python, torch, devices, optional packages, the cache and its disk.
 
+    "ok" is in order, "--" an extra that is not installed, and "!!" what will not work, which makes the exit code 3.
+
     Example:
       anytok doctor
     """
@@ -140,8 +149,8 @@ def _doctor(args: argparse.Namespace) -> int:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
-            print(f"{'ok ' if finding.ok else '!! '} {finding.what:14} {finding.said}")
-    return 0 if all(finding.ok for finding in findings) else 3
+            print(f"{_MARKS[finding.ok]}  {finding.what:14} {finding.said}")
+    return 3 if any(finding.ok is False for finding in findings) else 0
 
 
 def _fingerprint(args: argparse.Namespace) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import warnings
 from typing import Any
+
+from .loading import say
 
 __all__ = ["register"]
 
@@ -15,7 +15,7 @@ def register(add: Any) -> None:
     command = add(_train)
     command.add_argument("config", metavar="CONFIG.toml", help="a recipe, such as those in configs/train")
     command.add_argument(
-        "--allow-changes", action="store_true", help="go on from a checkpoint that was trained with other settings"
+        "--allow-changes", action="store_true", help="go on from a checkpoint of other settings or data"
     )
 
 
@@ -25,27 +25,16 @@ def _train(args: argparse.Namespace) -> int:
     A checkpoint is written after the first step, every save_every steps and every 10 seconds (or 20 times as long as
     writing takes): a kill loses no more. Ctrl-C, SIGTERM and SIGHUP end the step and write one before the command
     leaves, with exit code 130, 143 or 129. The same command goes on from it. It refuses a config whose settings have
-    changed, but for steps, threads and save_every.
+    changed, but for steps, threads and save_every, and data that have changed.
 
     Example:
       anytok train configs/train/speech_mini.toml
     """
-    from ..training import ChangedSettings, Stopped, train
+    from ..training import Stopped, train
 
-    usual = warnings.showwarning
-
-    def show(message: Any, category: type[Warning], *rest: Any) -> None:
-        if category is ChangedSettings:
-            print(f"anytok: {message}", file=sys.stderr)
-        else:
-            usual(message, category, *rest)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", ChangedSettings)
-        warnings.showwarning = show  # type: ignore[assignment]
-        try:
-            print(train(args.config, allow_changes=args.allow_changes))
-        except Stopped as stopped:
-            print(f"anytok: {stopped}: the same command goes on from there", file=sys.stderr)
-            return 128 + stopped.number
+    try:
+        print(train(args.config, allow_changes=args.allow_changes))
+    except Stopped as stopped:
+        say(f"{stopped}: the same command goes on from there")
+        return 128 + stopped.number
     return 0

@@ -78,10 +78,9 @@ def _show(args: argparse.Namespace) -> int:
     Example:
       anytok vocab show anygpt
     """
-    from ..vocab import LAYOUTS, Vocabulary, load_vocabulary
+    from ..vocab import load_vocabulary
 
-    saved = args.name not in LAYOUTS and Path(args.name).is_file()
-    vocabulary = Vocabulary.from_file(args.name) if saved else load_vocabulary(args.name)
+    vocabulary = load_vocabulary(args.name)
     print(vocabulary.to_json() if args.json else vocabulary.table() + "\n", end="")
     if args.save:
         if Path(args.save).exists():

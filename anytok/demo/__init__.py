@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ..arguments import several
-from ..errors import MediaError, MissingExtraError, UsageError
+from ..errors import AnytokError, MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
 from ..media import Audio, Media, prepare
 from ..multimodal import Multimodal, load_multimodal
 from ..spec import Codes
-from .page import Exhibit, is_page, render
+from .page import Exhibit, Recall, is_page, render
 
 if TYPE_CHECKING:
     from ..metrics.evaluate import Refused
@@ -64,8 +64,18 @@ def run_demo(
         exhibits.append(_exhibit(speaker, *item))
         progress()
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(exhibits, NOTE), "utf-8")
+    page.write_text(render(exhibits, NOTE, *_remembered(speaker, exhibits)), "utf-8")
     return DemoResult(page, [exhibit.facts for exhibit in exhibits])
+
+
+def _remembered(speaker: Multimodal, exhibits: Sequence[Exhibit]) -> tuple[list[Recall], str]:
+    """What a memory of the exhibits finds; or nothing, and why."""
+    from .recall import recall
+
+    try:
+        return recall(speaker, exhibits), ""
+    except AnytokError as error:
+        return [], f"No memory on this page: {error}"
 
 
 def _place(folder: Path) -> Path:

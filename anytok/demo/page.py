@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..drawing import audio_uri, draw_codes, draw_spectrogram, image_uri
 from ..media import Audio, Decoded
 from ..spec import Codes
-from .pictures import audio_uri, draw_codes, draw_spectrogram, image_uri
 
-__all__ = ["Exhibit", "is_page", "render"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Exhibit", "Recall", "is_page", "render"]
 
 _SHOWN = 24  # ids and tokens that are written out
 
@@ -43,9 +47,24 @@ class Exhibit:
         )
 
 
-def render(exhibits: Sequence[Exhibit], note: str) -> str:
-    """The page as text."""
+@dataclass(frozen=True)
+class Recall:
+    """A search of a memory that holds `among` items: what was asked, and the best answer's words, score and medium."""
+
+    asked: Image | str
+    words: str
+    score: float
+    medium: Decoded  # decoded from the remembered codes
+    among: int
+
+
+def render(exhibits: Sequence[Exhibit], note: str, recalled: Sequence[Recall] = (), absent: str = "") -> str:
+    """The page as text; `absent` says why nothing is `recalled`."""
     cards = "\n".join(map(_card, exhibits))
+    if recalled:
+        cards += _MEMORY.format(among=_count(recalled[0].among, "item"), answers="".join(map(_answer, recalled)))
+    if absent:
+        cards += f'<p class="soft">{escape(absent)}</p>'
     warning = f'<p class="note">{escape(note)}</p>' if note else ""
     return _PAGE.format(style=_STYLE, cards=cards, warning=warning)
 
@@ -68,6 +87,14 @@ def _card(exhibit: Exhibit) -> str:
         ids=escape(_start_and_end(list(map(str, exhibit.ids)))),
         text=escape(_start_and_end(exhibit.text.replace("><", ">\n<").split("\n"))),
     )
+
+
+def _answer(found: Recall) -> str:
+    what = "words" if isinstance(found.asked, str) else "a crop of nine tenths"
+    return _ANSWER.format(
+        what=what, asked=f"<p>“{escape(found.asked)}”</p>" if isinstance(found.asked, str) else _media(found.asked),
+        words=escape(found.words), score=f"{found.score:.2f}", medium=_media(found.medium),
+    )  # fmt: skip
 
 
 def _count(number: int, what: str) -> str:
@@ -141,3 +168,15 @@ _CARD = """<section>
 <h3>text</h3>
 <pre>{text}</pre>
 </section>"""
+
+_MEMORY = """
+<section class="memory">
+<h2>remembered</h2>
+<p class="soft">All of the above went into a memory as codes ({among}), and is decoded from these when it is found.</p>
+{answers}</section>"""
+
+_ANSWER = """<div class="pair">
+<div><h3>asked by {what}</h3>{asked}</div>
+<div><h3>found: {words} (likeness {score})</h3>{medium}</div>
+</div>
+"""

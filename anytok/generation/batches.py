@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 
 from ..arguments import whole
+from ..compose import IGNORED
 from ..errors import UsageError
 
-__all__ = ["IGNORED", "batch", "check_rows"]
+__all__ = ["IGNORED", "batch", "check_rows", "row_of"]
 
-IGNORED = -100  # what transformers' losses skip
+
+def row_of(ids: np.ndarray, mask: np.ndarray, learn: bool) -> dict[str, np.ndarray]:
+    """`input_ids`, int64 `[N]`, and with `learn` their `labels`: the ids where `mask` is True, -100 elsewhere."""
+    columns = {"input_ids": ids.astype(np.int64)}
+    return {**columns, "labels": np.where(mask, columns["input_ids"], IGNORED)} if learn else columns
 
 
 def batch(

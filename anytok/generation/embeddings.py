@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from ..arguments import whole
-from ..checkpoints import published
-from ..checkpoints.seanet import model_state, read_codec
-from ..checkpoints.seed import read_seed
-from ..errors import CheckpointError, UsageError
+from ..errors import UsageError
 from ..registry import find
 from ..vocab import Layout, Segment, Vocabulary
+from .spare_rows import UNTRAINED, untrained_rows
 
 __all__ = ["codebook_vectors", "resize_embeddings"]
 
@@ -33,6 +31,7 @@ def resize_embeddings(
     pad_to_multiple_of: int | None = 64,
     codebooks: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> int:
     """Give a transformers model one row per id of the vocabulary; returns how many rows it has then.
 
@@ -42,12 +41,14 @@ def resize_embeddings(
     random into the spread of the text rows: codes that sound or look alike begin alike. Output rows, if they
     are not tied, get the same, and output biases the mean of the text's.
 
-    Rows that pad the model beyond its text ids (DeepSeek, Qwen) are used, with a UserWarning that counts them; none
-    are taken away. The vocabulary is recorded in the model's config, and saved with it.
+    Rows that pad the model beyond its text ids (DeepSeek, Qwen) are used, with a UserWarning that counts them and says
+    by what they were told; none are taken away. The vocabulary is recorded in the model's config, and saved with it.
 
     Raises UsageError, with the model as it was, if it was resized before; has fewer rows than the text has ids, or
-    more than padding explains, or special tokens there (another tokenizer's model); if rows are quantized, sharded or
-    offloaded, or have no spread (one alone, or numbers that are not finite); and on vectors that do not fit.
+    more than padding explains, or special tokens there (another tokenizer's model); if input rows there are neither
+    zero, nor equal to one another or to the text's mean, nor as the model initialises rows, and so may be trained
+    (`overwrite` begins them anew all the same); if rows are quantized, sharded or offloaded, or have no spread (one
+    alone, or numbers that are not finite); and on vectors that do not fit.
     """
     layout = vocabulary.layout
     vectors = {layout.segment(name): _checked(layout.segment(name), rows) for name, rows in (codebooks or {}).items()}
@@ -57,6 +58,7 @@ def resize_embeddings(
     present = len(old["input"])
     _check_model(model, layout, present)
     statistics = {which: _mean_and_spread(weight, layout) for which, weight in old.items()}
+    spare = _judged(model, layout, old["input"][layout.text_size :].cpu(), statistics["input"], overwrite)
     # mean_resizing would draw from a covariance of all old rows, minutes for a large model, and is redone below.
     model.resize_token_embeddings(
         max(present, layout.total), pad_to_multiple_of=pad_to_multiple_of, mean_resizing=False
@@ -73,24 +75,17 @@ def resize_embeddings(
             bias[..., layout.text_size :] = bias[..., : layout.text_size].mean()
     setattr(model.config, _RECORD, {"name": layout.name, "hash": layout.hash, "total": layout.total})
     if present > layout.text_size:
-        warnings.warn(_spare_rows_used(layout, present), stacklevel=3)  # no_grad stands between
+        warnings.warn(_spare_rows_used(layout, present, spare), stacklevel=3)  # no_grad stands between
     return len(model.get_input_embeddings().weight)
 
 
 def codebook_vectors(name: str, checkpoint: str | Path | None = None) -> np.ndarray:
     """The vectors that a tokenizer's codes stand for, float32 `[K, N, D]`: K codebooks of N vectors of width D.
 
-    `checkpoint` is a folder with the published files (fetched if None). Raises UsageError for a tokenizer of another
-    package, CheckpointError for files that are not its own.
+    `checkpoint` is a folder with the published files (fetched if None); see `Tokenizer.read_codebooks`.
     """
-    if not find(name).engines["native"].startswith("anytok."):
-        raise UsageError(f"{name} comes from another package: take its codebooks from there, as float [K, N, D]")
-    if find(name).spec.modality == "image":
-        return read_seed(name, checkpoint).state["quantize.embedding.weight"].float().numpy()[None]
-    state = model_state(read_codec(published(name, checkpoint)).state)
-    if "quantizer.codebooks_knd" not in state:
-        raise CheckpointError(f"{checkpoint or name}: its codebooks differ in size, or are not there")
-    return state["quantizer.codebooks_knd"].float().numpy()
+    entry = find(name)
+    return entry.tokenizer_class("native").read_codebooks(entry.spec, checkpoint)
 
 
 def _weights(model: Any) -> dict[str, Tensor]:
@@ -141,12 +136,31 @@ def _check_model(model: Any, layout: Layout, present: int) -> None:
             )
 
 
-def _spare_rows_used(layout: Layout, present: int) -> str:
+def _judged(
+    model: Any, layout: Layout, rows: Tensor, statistics: tuple[Tensor, Tensor], overwrite: bool
+) -> dict[str, int]:
+    """How many of the spare rows are untrained, by what tells; raises UsageError if some may be trained."""
+    config = model.config.get_text_config()
+    initial = next((getattr(config, key) for key in ("initializer_range", "init_std") if hasattr(config, key)), 0.02)
+    reasons = untrained_rows(rows, *statistics, initial) if len(rows) else torch.empty(0, dtype=torch.int64)
+    doubtful = torch.nonzero(reasons < 0).flatten().tolist()
+    if doubtful and not overwrite:
+        raise UsageError(
+            f"{len(doubtful)} of the {len(rows)} rows behind the text's {layout.text_size}, the first of them row "
+            f"{layout.text_size + doubtful[0]}, are neither zero, nor equal to others, nor as the model initialises "
+            f"rows: they may be trained. If they are, use the model as it is; if they are padding, pass overwrite=True"
+        )
+    counts = {why: int((reasons == place).sum()) for place, why in enumerate(UNTRAINED)}
+    return {why: count for why, count in {**counts, "overwritten": len(doubtful)}.items() if count}
+
+
+def _spare_rows_used(layout: Layout, present: int, spare: Mapping[str, int]) -> str:
     used = min(present, layout.total) - layout.text_size
+    told = ", ".join(f"{count} {why}" for why, count in spare.items())
     return (
         f"the model has {present} rows for the text's {layout.text_size} ids: the {present - layout.text_size} others, "
-        f"taken for padding, begin anew, {used} of them as rows of {layout.name}. If they were trained, load the model "
-        f"again and leave its rows as they are"
+        f"taken for padding ({told}), begin anew, {used} of them as rows of {layout.name}. If they were trained, load "
+        f"the model again and leave its rows as they are"
     )
 
 

@@ -42,7 +42,7 @@ class LegalRuns:
         max_frames: Mapping[str, int] | None = None,
         max_length: int | None = None,
     ) -> None:
-        self.segments = vocabulary.layout.segments
+        self.segments, self._name = vocabulary.layout.segments, vocabulary.name
         known = {segment.modality for segment in self.segments}
         for modality in {*(modalities or ()), *(min_frames or ()), *(max_frames or ())} - known:
             raise UsageError(f"the vocabulary {vocabulary.name} has no {modality}; it has {', '.join(sorted(known))}")
@@ -84,6 +84,16 @@ class LegalRuns:
         """
         ids = torch.tensor([[*(prompt_ids or ()), *output_ids]], dtype=torch.long, device=logits.device)
         return self(ids, logits[None])[0]
+
+    def __repr__(self) -> str:
+        frames = [
+            f"{segment.modality} {least} to {'any number of' if most == NO_LIMIT else most} frames"
+            for segment, (least, most) in zip(self.segments, self.limits, strict=True)
+            if segment.modality in self.modalities and segment.num_frames is None
+        ]
+        fixed = [one.modality for one in self.segments if one.modality in self.modalities and one.num_frames]
+        length = "" if self.max_length is None else f"; at most {self.max_length} ids"
+        return f"<LegalRuns of {self._name}: {', '.join([*fixed, *frames]) or 'text alone'}{length}>"
 
     def _allowed(self, ids_bn: Tensor) -> Tensor:
         """Which classes may come next, bool `[b, c]`."""

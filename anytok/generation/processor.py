@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..checkpoints.around_torchaudio import load_text_tokenizer
 from ..errors import UsageError, VocabularyError
-from ..multimodal import Image, Multimodal, Music, Speech, load_multimodal
-from ..vocab import ByteTokenizer, Message, Parts, Special, Vocabulary
+from ..multimodal import Medium, Multimodal, load_multimodal
+from ..vocab import Layout, Parts, Special
 from ..vocab.templates import find_template
-from .batches import IGNORED, batch, check_rows
+from .auto import HANDED_ON, refuse, register
+from .batches import IGNORED, batch, check_rows, row_of
+from .chat_template import ChatTemplate
+from .messages import Beside, is_batch, read_turns, turns_of_codes
+from .published_form import PublishedForm
+from .saved import read_processor, write_processor
+from .special_tokens import allow_special
 
 __all__ = ["Processor"]
 
-_PLACE = re.compile("(<image>|<audio>|<speech>|<music>)")
+_USUAL = ("image", "speech", "music")  # have a place in every text, so that one without a tokenizer is an error
 
 
 class Processor:
     """Wraps a `Multimodal` with a text tokenizer for use with a language model.
 
     `processor(text="Describe <image>", images=["cat.png"], return_tensors="pt")` gives what `model.generate` and
-    `Trainer` take; `collate` is the Trainer's data collator. `template` is the model's conversation form
-    ("anygpt-chat", "seed-llama-8b", …); `bos` begins every line with the begin-of-text token, as LLaMA's
-    tokenizers do.
+    `Trainer` take; `collate` is the Trainer's data collator. Conversations have the form of the text tokenizer's own
+    chat template, or, with `template`, a published one ("anygpt-chat", "seed-llama-8b", …). `bos` begins every line
+    with the begin-of-text token, as LLaMA's tokenizers do; unset, it does where the text tokenizer has one (Qwen's has
+    none).
 
     It has what transformers' trainers, data collators and text generation read of a `processing_class`. `padding_side`
     is that of lines for generation; to train, `collate` pads on the right. What is for words alone (`get_vocab`, stop
@@ -39,16 +44,18 @@ class Processor:
     model_input_names = ("input_ids", "attention_mask")
     mask_token = None
 
-    def __init__(self, any2any: Multimodal, *, template: str | None = None, bos: bool = True) -> None:
+    def __init__(self, any2any: Multimodal, *, template: str | None = None, bos: bool | None = None) -> None:
         if any2any.vocabulary.text_tokenizer is None:
             raise UsageError("a Processor needs words: load_multimodal(…, text_tokenizer=tokenizer)")
-        self.any2any, self.bos = any2any, bos
-        self.tokenizer = any2any.vocabulary.text_tokenizer
+        self.any2any, self.tokenizer = any2any, any2any.vocabulary.text_tokenizer
+        self.bos = self.tokenizer.bos_token is not None if bos is None else bos
         if bos and self.tokenizer.bos_token is None:
             raise UsageError("the text tokenizer has no begin-of-text token: pass bos=False")
         self.padding_side = "left"
+        self._places = _places(any2any.vocabulary.layout)
         self.template_name = template
         self._template = None if template is None else find_template(template)
+        register(type(self))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -84,6 +91,7 @@ class Processor:
         audio: Any = None,
         *,
         labels: bool = False,
+        allowed_special: str | Collection[str] = (),
         return_tensors: str | None = None,
         padding: bool | str = True,
         padding_side: str | None = None,
@@ -94,19 +102,21 @@ class Processor:
         (the ids, -100 on padding).
 
         `<image>` in a text takes the next of `images`; `<speech>` and `<music>` the next of `audio`, as does
-        `<audio>`, which is speech where the vocabulary has it, else music. Raises UsageError if they do not come
-        out even, and for options that it does not have (`truncation` would cut media). Lines are padded to the longest
-        (`padding` True or "longest") and on to `pad_to_multiple_of`, on `padding_side` ("left", where generation needs
-        it, unless set); False leaves them as they are. `return_tensors`: "pt", "np", or None (lists).
+        `<audio>`, which is speech where the vocabulary has it, else music. So does `<…>` with any other modality that
+        the vocabulary has; where its runs have a fixed length, as pictures' have, it takes of `images`. Raises
+        UsageError if they do not come out even, and for options that it does not have (`truncation` would cut media).
+        What a text spells is words, but for special tokens in `allowed_special` (their names, or "all"; those of media
+        are none). Lines are padded to the longest (`padding` True or "longest") and on to `pad_to_multiple_of`, on
+        `padding_side` ("left", where generation needs it, unless set); False leaves them as they are.
+        `return_tensors`: "pt", "np", or None (lists).
         """
-        _refuse("a call of a Processor", options)
+        refuse("a call of a Processor", options)
         side = self._side(padding, padding_side)
         texts = [text] if isinstance(text, str) else list(text)
-        pictures, sounds = iter(_listed(images)), iter(_listed(audio))
-        lines = [self._parts(line, pictures, sounds) for line in texts]
-        for what, left in (("images", list(pictures)), ("audio", list(sounds))):
-            if left:
-                raise UsageError(f"{len(left)} more {what} than places for them in the text")
+        beside = Beside(images, audio)
+        lines = [self._parts(line, beside.images, beside.audio) for line in texts]
+        beside.check_used()
+        lines = [allow_special(line, allowed_special, self.any2any.vocabulary) for line in lines]
         rows = [{"input_ids": ids} for ids in self._encode(lines)]
         for row in rows if labels else ():
             row["labels"] = row["input_ids"]
@@ -139,33 +149,50 @@ class Processor:
 
     def apply_chat_template(
         self,
-        messages: Sequence[Message] | Sequence[Mapping[str, Any]],
-        *,
-        learn: bool = False,
-        return_tensors: str | None = None,
+        conversation: Sequence[Any],
+        chat_template: str | None = None,
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Any] | None = None,
         add_generation_prompt: bool | None = None,
-        **options: Any,
+        continue_final_message: bool = False,
+        *,
+        images: Any = None,
+        audio: Any = None,
+        allowed_special: str | Collection[str] = (),
+        learn: bool = False,
+        tokenize: bool = True,
+        return_tensors: str | None = None,
+        return_dict: bool = True,
+        padding: bool | str | None = None,
+        **variables: Any,
     ) -> Any:
-        """`input_ids`, int64 `[N]`, of a conversation of ("user" | "assistant", words or parts) in turns, or of
-        {"role": …, "content": …}; with `return_tensors` a BatchFeature of `[1, N]` and `attention_mask`.
+        """`input_ids`, int64 `[N]`, of a conversation of {"role": …, "content": …}, or (role, content), in turns.
+
+        `content` is words, a part as `Multimodal.encode` takes it, or a list of those and of typed parts, {"type":
+        "text" | "image" | "audio", …}, as in transformers' chats; see `read_turns`. Typed parts without a source take
+        the next of `images` and `audio`. Words never become media or, unless in `allowed_special`, special tokens.
 
         With `learn`, also `labels`: the ids of the answers, -100 elsewhere. Make a batch with `collate`. If the last
-        message is the user's, the model's answer comes next. Raises UsageError on other roles and options.
+        message is not the model's, its answer comes next, unless `add_generation_prompt` says otherwise. With
+        `return_tensors`, or several conversations, a BatchFeature with `attention_mask`: `[B, N]`, padded on the left,
+        or lists. Without `tokenize`, text, in which media are spelled by their codes. `variables` are the chat
+        template's. Raises UsageError on what the conversation's form has no place for.
         """
-        if self._template is None:
-            raise UsageError("this Processor has no conversation form: Processor(…, template='anygpt-chat')")
-        _refuse("apply_chat_template", options, tokenize=True, return_dict=True)
-        read = [(role, self._read(content)) for role, content in map(_message, messages)]
-        if read and add_generation_prompt not in (None, read[-1][0] == "user"):
-            raise UsageError(
-                f"add_generation_prompt={add_generation_prompt} behind the {read[-1][0]}'s message: the model answers "
-                f"the user, and only the user"
-            )
-        ids, mask = self._template.learned(read, self.any2any.vocabulary.to_ids, bos=self.bos)
-        row = {"input_ids": ids.astype(np.int64)}
-        if learn:
-            row["labels"] = np.where(mask, row["input_ids"], IGNORED)
-        return self._batch([row], return_tensors, "left") if return_tensors else row
+        several = is_batch(conversation)
+        beside = Beside(images, audio)
+        read = [read_turns(one, self.any2any, beside) for one in (conversation if several else [conversation])]
+        beside.check_used()
+        form = self._form(chat_template, {"tools": tools, "documents": documents, **variables})
+        done: list[Any] = []
+        for turns in turns_of_codes(read, self.any2any, allowed_special):
+            asks = turns[-1].role != "assistant" if add_generation_prompt is None else bool(add_generation_prompt)
+            how = turns, asks and not continue_final_message, continue_final_message
+            done.append(row_of(*form.row(*how, learn), learn) if tokenize else form.text(*how))
+        if not tokenize or not (several or return_tensors):
+            return done if several else done[0] if return_dict or not tokenize else done[0]["input_ids"]
+        side = self._side(bool(return_tensors) if padding is None else padding, None)
+        columns = self._batch(done, return_tensors, side)
+        return columns if return_dict else columns["input_ids"]
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Rows of `input_ids` and perhaps `attention_mask` and `labels` → one padded batch of torch tensors; a
@@ -185,11 +212,16 @@ class Processor:
             raise UsageError("clean_up_tokenization_spaces=True: words come as the model wrote them; leave it out")
         line = ids.tolist() if hasattr(ids, "tolist") else ids
         if skip_special_tokens:
-            layout = self.any2any.vocabulary.layout
-            own = (number for number in self.tokenizer.all_special_ids if number < layout.text_size)
-            skipped = {IGNORED, *own, *(number for _, number in layout.specials)}
+            skipped = self.skipped_ids
             line = [number for number in line if number not in skipped]
         return self.any2any.decode(line, policy, **options)
+
+    @property
+    def skipped_ids(self) -> frozenset[int]:
+        """What `skip_special_tokens` leaves out: special tokens of the text, and -100."""
+        layout = self.any2any.vocabulary.layout
+        own = (number for number in self.tokenizer.all_special_ids if number < layout.text_size)
+        return frozenset({IGNORED, *own, *(number for _, number in layout.specials)})
 
     def batch_decode(self, ids: Any, policy: str = "truncate", **options: Any) -> list[Parts]:
         """`decode` of every row, with the same options."""
@@ -201,44 +233,38 @@ class Processor:
         Media tokenizers are not copied; the vocabulary names them. Raises UsageError on options; to publish the folder,
         use `Trainer.push_to_hub` or huggingface_hub's `upload_folder`.
         """
-        _refuse("save_pretrained", options)
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.save_pretrained(path)
-        self.any2any.vocabulary.save(path / "vocabulary.json")
-        settings = {
-            "processor_class": "anytok.generation.Processor",
-            "text": "bytes" if isinstance(self.tokenizer, ByteTokenizer) else "transformers",
-            "template": self.template_name,
-            "bos": self.bos,
-        }
-        (path / "processor_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        refuse("save_pretrained", options)
+        write_processor(folder, self.any2any.vocabulary, self.template_name, self.bos)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **loading: Any) -> Processor:
         """A Processor that `save_pretrained` wrote; `loading` is for `load_multimodal` (checkpoints, device, …)."""
-        path = Path(folder)
-        try:
-            settings = json.loads((path / "processor_config.json").read_text(encoding="utf-8"))
-            text, template, bos = settings["text"], settings["template"], settings["bos"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} holds no anytok processor ({error}): expected save_pretrained's files") from error
-        tokenizer = ByteTokenizer() if text == "bytes" else load_text_tokenizer(path, local_only=True)
-        vocabulary = Vocabulary.from_file(path / "vocabulary.json", tokenizer)
-        return cls(load_multimodal(vocabulary, **loading), template=template, bos=bos)
+        vocabulary, settings = read_processor(folder)
+        refuse("from_pretrained", {"revision": loading.get("revision")})  # of a folder
+        given = {key: value for key, value in loading.items() if key not in HANDED_ON}
+        return cls(load_multimodal(vocabulary, **given), **settings)
+
+    @classmethod
+    def register_for_auto_class(cls) -> None:
+        """What AutoProcessor calls where a saved folder names this class; see `register`."""
+        register(cls)
+
+    def __repr__(self) -> str:
+        form = f"template {self.template_name!r}" if self.template_name else "no template"
+        words = type(self.tokenizer).__name__
+        return f"<Processor {self.any2any.vocabulary.name} on {words}, {form}, bos={self.bos}>"
 
     def _parts(self, line: str, pictures: Iterator[Any], sounds: Iterator[Any]) -> list[Any]:
         """A text with its places filled."""
-        has_speech = any(s.modality == "speech" for s in self.any2any.vocabulary.layout.segments)
-        kinds = {"<image>": Image, "<speech>": Speech, "<music>": Music, "<audio>": Speech if has_speech else Music}
         parts: list[Any] = [Special(self.tokenizer.bos_token)] if self.bos else []
-        for piece in _PLACE.split(line):
-            if piece in kinds:
+        for piece in re.split(f"({'|'.join(map(re.escape, self._places))})", line):
+            if piece in self._places:
+                modality, is_picture = self._places[piece]
                 try:
-                    source = next(pictures if piece == "<image>" else sounds)
+                    source = next(pictures if is_picture else sounds)
                 except StopIteration:
                     raise UsageError(f"the text has more {piece} than were given") from None
-                parts.append(kinds[piece](source))
+                parts.append(Medium(source, modality))
             elif piece:
                 parts.append(piece)
         return parts
@@ -248,8 +274,12 @@ class Processor:
         parts = iter(self.any2any.to_codes([part for line in lines for part in line]))
         return [self.any2any.vocabulary.to_ids([next(parts) for _ in line]) for line in lines]
 
-    def _read(self, content: Any) -> list[Any]:
-        return self.any2any.to_codes(content if isinstance(content, (list, tuple)) else [content])
+    def _form(self, chat_template: str | None, options: dict[str, Any]) -> ChatTemplate | PublishedForm:
+        """The form of conversations: the one that is passed, else the published one, else the text tokenizer's own."""
+        if chat_template is None and self._template is not None:
+            refuse(f"apply_chat_template in the form of {self.template_name}", options)
+            return PublishedForm(self.any2any.vocabulary, self._template, self.bos)
+        return ChatTemplate(self.any2any.vocabulary, chat_template, **options)
 
     def _special(self, name: str) -> int | None:
         """The id of one of the text tokenizer's special tokens, if it has it."""
@@ -273,23 +303,9 @@ class Processor:
         return batch(rows, self.pad_token_id or 0, return_tensors, side, multiple)
 
 
-def _refuse(what: str, options: Mapping[str, Any], **usual: Any) -> None:
-    """Raise UsageError on options that are not there, but for those that transformers hands on unset or as usual."""
-    given = [key for key, value in options.items() if (value != usual[key] if key in usual else value)]
-    if given:
-        raise UsageError(f"{what} has no {', '.join(f'{key}={options[key]!r}' for key in given)}: leave it out")
-
-
-def _message(message: Any) -> Message:
-    """A message as we have it, or as transformers has it."""
-    if isinstance(message, Mapping):
-        if set(message) != {"role", "content"}:
-            raise UsageError(
-                f"a message with {', '.join(map(repr, message)) or 'nothing'}: expected 'role' and 'content'"
-            )
-        return message["role"], message["content"]
-    return message
-
-
-def _listed(items: Any) -> list[Any]:
-    return [] if items is None else list(items) if isinstance(items, (list, tuple)) else [items]
+def _places(layout: Layout) -> dict[str, tuple[str, bool]]:
+    """What stands for a medium in a text, such as `<image>`: its modality, and whether it is one of the images."""
+    fixed = {segment.modality: segment.num_frames is not None for segment in reversed(layout.segments)}
+    modalities = dict.fromkeys((*_USUAL, *fixed))
+    places = {f"<{modality}>": (modality, fixed.get(modality, modality == "image")) for modality in modalities}
+    return places | {"<audio>": ("speech" if "speech" in fixed else "music", False)}

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from .config import JobConfig, from_record
 from .failures import Failure
 from .items import Item, key_hash
 from .plan import Plan
-from .shard import TALLY, digest
+from .shard import TALLY
 from .status import LEDGER, ledger_lines, open_failures, open_job
 from .urls import is_url
 from .worker import Worker
@@ -53,8 +54,8 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
     Every planned item is in the output exactly once or in the ledger exactly once; every file has the SHA-256
     that was recorded, and every page of parquet its checksum. With `one_in` = N, about one item in N is read,
     encoded and compared once more (with the job's own tokenizers, on `device` if given; relative paths begin
-    in the folder the job was last run in). Damaged shards are noted in OUT, for the next run to repair. Raises JobError
-    if there is no job.
+    in the folder the job was last run in). Damaged shards are noted in OUT, for the next run to repair. Raises
+    UsageError if there is no job.
     """
     one_in = whole("one_in", one_in, 0)
     plan, store = open_job(output)
@@ -90,7 +91,11 @@ class _Audit:
         self.written, self.files, self.reencoded = 0, 0, 0
         self.problems: list[str] = []
         self.lists_are_damaged, self.ledger_is_wrong = False, False
-        self.anew: set[int] = set()  # shards that are not there, or damaged
+        self.absent: set[int] = set()  # shards that are not there: lost, or not made yet
+        self.anew: set[int] = set()  # these, and damaged ones
+        self._done, self._does = "encoded", "encodes to other codes"
+        if config.compose:
+            self._done, self._does = "composed", "composes to other ids"
         self.laid_out_wrong: set[int] = set()  # shards whose copies for readers are not what they were
 
     def lists(self) -> None:
@@ -111,6 +116,7 @@ class _Audit:
         missing = sorted(set(range(self._plan.num_shards)) - done)
         if missing:
             self.anew |= set(missing)
+            self.absent = set(missing)
             self.problems.append(f"{len(missing)} of {self._plan.num_shards} shards are not there: {missing[:5]}")
         if extra := sorted(done - set(range(self._plan.num_shards))):
             self.problems.append(f"shards {extra[:5]} are not in the plan")
@@ -141,45 +147,47 @@ class _Audit:
             return "what was planned is lost: start anew in another folder"
         if not (self.anew or self.laid_out_wrong or self.ledger_is_wrong):
             return ""
-        shards = ", ".join(map(str, sorted(self.anew)))
-        anew = f"makes shards {shards} anew and " if self.anew else ""
-        return f"run the same job again (anytok run …): it {anew}lays the files out"
+        damaged = sorted(self.anew - self.absent)
+        shards = ", ".join(map(str, damaged[:5])) + (f" and {len(damaged) - 5} more" if len(damaged) > 5 else "")
+        does = [f"goes on with the {len(self.absent)} shards that are not there"] if self.absent else []
+        does += [f"makes shards {shards} anew"] if damaged else []
+        return f"run the same job again (anytok run …): it {' and '.join([*does, 'lays the files out'])}"
 
     def encode_again(self, one_in: int, device: str) -> None:
-        """Read and encode about one item in `one_in`, and compare."""
+        """Read and make about one item in `one_in`, and compare."""
         with tempfile.TemporaryDirectory() as folder:
-            config = as_run(self._config, self._folder, device).override(output=folder)
+            config = as_run(self._config, self._folder, device).override(output=folder, cache="")
             Store.of(folder).create()
             worker = Worker(config)
             if worker.specs != self._plan.specs:
                 raise JobError("the tokenizers of today are not those of the plan: nothing can be compared")
             for shard in sorted(self._store.committed()):
                 self._compare(worker, list(self._drawn(shard, one_in)))
-            worker.readers.close()
+            worker.work.close()
 
     def _drawn(self, shard: int, one_in: int) -> Iterator[tuple[Item, int]]:
-        """Items of a shard that the draw takes, with the digest of their codes."""
+        """Items of a shard that the draw takes, with the digest of what was made of them."""
         written, tally = rows_of(self._plan, self._store, shard, self._folder)
         for item, wanted in zip(written, tally["digests"].tolist(), strict=True):
             if key_hash(item.key) % one_in == 0:
                 yield item, wanted
 
     def _compare(self, worker: Worker, drawn: list[tuple[Item, int]]) -> None:
-        results = worker.encode_items([item for item, _ in drawn])
+        results = worker.results_of([item for item, _ in drawn])
         for index, (item, wanted) in enumerate(drawn):
             self.reencoded += 1
             result = results[index]
             if isinstance(result, Failure):
-                self.problems.append(f"{item.key} cannot be encoded again: {result.message} [{result.kind}]")
-            elif digest(result.values) != wanted:
-                self.problems.append(f"{item.key} encodes to other codes than it did")
+                self.problems.append(f"{item.key} cannot be {self._done} again: {result.message} [{result.kind}]")
+            elif result.digest != wanted:
+                self.problems.append(f"{item.key} {self._does} than it did")
 
 
 def rows_of(plan: Plan, store: Store, shard: int, folder: str) -> tuple[list[Item], Mapping[str, np.ndarray]]:
     """The items that a shard's rows are of, their files where they were when the job was run in `folder`; its tally."""
     failed = {failure["index"] for failure in store.record(shard)["failures"]}
     written = [item for index, item in enumerate(plan.items(shard)) if index not in failed]
-    return [replace(item, path=_join(folder, item.path)) for item in written], np.load(store.path(shard) / TALLY)
+    return [item.moved(partial(_join, folder)) for item in written], np.load(store.path(shard) / TALLY)
 
 
 def as_run(config: JobConfig, folder: str, device: str) -> JobConfig:
@@ -192,7 +200,8 @@ def as_run(config: JobConfig, folder: str, device: str) -> JobConfig:
         tokenizers[modality] = replace(one, device=device or one.device, checkpoint=checkpoint)
     name = config.vocabulary
     vocabulary = _join(folder, name) if name.endswith(".json") else name
-    return config.override(tokenizers=tokenizers, vocabulary=vocabulary)
+    config = config.override(tokenizers=tokenizers, vocabulary=vocabulary)
+    return config.moved(partial(_join, folder)) if config.compose else config
 
 
 def _join(folder: str, path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import MediaError
+from ..errors import CacheError, MediaError
 from ..spec import Codes, Spec
 from ..tokenizer import Tokenizer
 from .failures import Failure
@@ -77,6 +77,8 @@ class Encoder:
         """Codes of each medium, or its Failure. A batch that fails is halved until the culprit is alone."""
         try:
             codes = self.tokenizer.encode_prepared(media, **self._options)
+        except CacheError:  # no item is to blame
+            raise
         except Exception as error:
             if "CUDA error" in str(error):  # the device is lost to this process; let a new one try
                 raise

@@ -12,9 +12,9 @@ from ..errors import JobError, UsageError
 from .audit import as_run, job_of, rows_of
 from .commit import Store
 from .config import TokenizerConfig
+from .failures import Failure
 from .items import Item
 from .plan import Plan
-from .shard import digest
 from .status import open_job
 from .worker import Worker
 
@@ -57,19 +57,19 @@ def check_canonical(output: str | Path, *, bound: float = BOUND, device: str = "
         job = as_run(config, folder, device)
         exact = {modality: _in_float64(one) for modality, one in job.tokenizers.items()}
         Store.of(aside).create()
-        worker = Worker(job.override(tokenizers=exact, output=aside, margins=False))
+        worker = Worker(job.override(tokenizers=exact, output=aside, margins=False, cache=""))
         _check_weights(plan, worker)
         for shard in sorted(store.committed()):
             count, chosen = _chosen(plan, store, shard, folder, bound)
-            results = worker.encode_items([item for item, _ in chosen])
+            results = worker.results_of([item for item, _ in chosen])
             items, recomputed = items + count, recomputed + len(chosen)
             for index, (item, wanted) in enumerate(chosen):
-                values = getattr(results[index], "values", None)
-                failed += values is None
-                differ += values is not None and digest(values) != wanted
-                if values is None or digest(values) != wanted:
+                result = results[index]
+                failed += isinstance(result, Failure)
+                differ += not isinstance(result, Failure) and result.digest != wanted
+                if isinstance(result, Failure) or result.digest != wanted:
                     keys.append(item.key)
-        worker.readers.close()
+        worker.work.close()
     return Canonical(float(bound), items, recomputed, differ, failed, tuple(keys[:_SHOWN]))
 
 

@@ -14,6 +14,8 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
+from ..openmp import share_cores
+
 __all__ = ["Child"]
 
 
@@ -29,6 +31,7 @@ class Child:
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         limit = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         environment = {**limit, **os.environ, "PYTHONPATH": paths}
+        share_cores(environment)
         sink = subprocess.DEVNULL if quiet else None
         with theirs:
             self._process = subprocess.Popen(

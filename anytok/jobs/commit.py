@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
@@ -19,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import ASIDE, owner_mark, replacing, sweep, sync
-from ..errors import DiskError, JobError
+from ..errors import DiskError, JobError, UsageError
 from ..records import Count, build
 
-__all__ = ["Store", "disk_error", "sha256_of", "write_aside"]
+__all__ = ["Store", "check_output", "disk_error", "sha256_of", "write_aside"]
 
 RECORD = "record.json"
 
@@ -37,6 +38,7 @@ class _Record:
     failures: tuple[Mapping[str, Any], ...]
     files: Mapping[str, Mapping[str, Any]]
     seconds: float
+    warnings: tuple[Mapping[str, Any], ...] = ()
 
 
 class Store:
@@ -55,6 +57,8 @@ class Store:
         """Make the folder: where there is no leave to write, that is known before anything else is done."""
         self._made_output = not self.folder.parent.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.folder):  # of a folder that is there, no mkdir tells
+            pass
 
     def close(self) -> None:
         """Sweep; and where nothing has come into the folder, because a job could not start, delete it."""
@@ -163,11 +167,22 @@ def write_aside(folder: Path, name: str, chunks: Iterable[bytes], first_wins: bo
     return path().name, digest.hexdigest()
 
 
+def check_output(output: str | Path) -> None:
+    """Raise UsageError where the output folder of a job is a file, or would lie in one."""
+    for path in (Path(output), *Path(output).absolute().parents):
+        if os.path.lexists(path):
+            if not path.is_dir():
+                raise UsageError(f"the output {output}: {path} is no folder; give a folder, or a name that is free")
+            return
+
+
 def disk_error(error: OSError, output: str) -> DiskError:
     """What to say when the output folder takes no more."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "free some space" if full else "give it leave to write, or choose another folder"
     return DiskError(
         f"cannot write to {output} ({error.strerror or error}). What is committed is safe: "
-        "free some space or give it leave to write, and run the same command again"
+        f"{advice}, and run the same command again"
     )
 
 

@@ -1,28 +1,31 @@
-"""A job as data: what is read, which tokenizers, what is written. Frozen, from TOML; unknown keys are errors."""
+"""A job as data: what is read, what is made of it, what is written. Frozen, from TOML; unknown keys are errors."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from ..compose import Form
 from ..errors import UsageError
-from ..records import Share, Text, Within, build, check
+from ..records import Positive, Share, Text, Within, build, check
 from ..registry import find
 from .urls import is_pattern, is_url
 
-__all__ = ["JobConfig", "RunConfig", "SinkConfig", "SourceConfig", "TokenizerConfig", "load_config"]
+__all__ = ["ComposeConfig", "JobConfig", "RunConfig", "SinkConfig", "SourceConfig", "TokenizerConfig", "load_config"]
 
 NEEDS_VOCABULARY = ("megatron", "litdata", "anygpt")
+OF_SEQUENCES = ("parquet", "hf", "megatron", "litdata")  # the sinks that sequences can go to
+OF_IDS = ("megatron", "litdata")  # … of which these have no place for what is learned
 
 AtLeastOne = Annotated[int, Within(1, 10**9)]
 Seconds = Annotated[float, Within(0, 10**6, above=True)]  # more than a system's calls can wait for
-SourceKind = Literal["", "folder", "glob", "manifest", "tar", "parquet", "hf"]
-SinkKind = Literal["parquet", "hf", "webdataset", "megatron", "litdata", "anygpt"]
+SourceKind = Literal["", "folder", "glob", "manifest", "tar", "parquet", "hf", "codes"]
+SinkKind = Literal["parquet", "hf", "webdataset", "megatron", "litdata", "lhotse", "anygpt"]
 Column = Literal["key", "path", "media", "text", "modality"]
 
 
@@ -35,6 +38,8 @@ class SourceConfig:
     `text`, `modality`; "" is for none. `text_suffix` (folders, globs, tars) names the caption file beside a medium,
     such as ".txt". A column or suffix that is named must be there.
     `quotes` False takes quotes in a .csv or .tsv as the text they are, which some corpora never put around a field.
+    `kind` "codes" is the output of another job, for [compose]: it is passed over `weight` times, of which a fraction
+    takes so large a share of the items.
     """
 
     path: Text
@@ -45,6 +50,7 @@ class SourceConfig:
     text_suffix: str = ""
     split: str = ""  # of a Hugging Face dataset
     quotes: bool = True
+    weight: Positive = 1.0
 
     def __post_init__(self) -> None:
         check(self)
@@ -84,6 +90,38 @@ class SinkConfig:
 
 
 @dataclass(frozen=True)
+class RunsConfig:
+    """How the codes of a modality are written: in which pattern, and how many layers; None as the vocabulary has it."""
+
+    pattern: Text | None = None
+    num_codebooks: AtLeastOne | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class ComposeConfig:
+    """How stored codes become sequences. `documents` is their form; its seed shuffles, too. `runs` goes by modality.
+
+    With a `length`, documents are packed into sequences of at most as many ids, `window` of them open at a time; with
+    0 each is a sequence of its own. `shuffle`: the files of all sources in random order, and the documents of
+    `shuffle_files` of these in a row in random order.
+    """
+
+    documents: Form = field(default_factory=Form)
+    length: Annotated[int, Within(0, 10**9)] = 0
+    window: AtLeastOne = 256
+    text_tokenizer: str = ""  # a folder, or a name on the hub
+    runs: Mapping[str, RunsConfig] = field(default_factory=dict)
+    shuffle: bool = True
+    shuffle_files: AtLeastOne = 8
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """How the work is carried out. None of this changes a byte of the output, so none of it is in the plan."""
 
@@ -96,6 +134,7 @@ class RunConfig:
     batch_seconds: Seconds = 600.0  # the model may take this long over a batch; longer over one beyond batch_frames
     max_failure_rate: Share = 0.2
     ray_address: str = ""  # of a running cluster; else Ray starts here
+    cache: str = ""  # a folder in which codes are looked up first; see `anytok.cached`
 
     def __post_init__(self) -> None:
         check(self)
@@ -103,22 +142,27 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class JobConfig:
-    """A whole job. `tokenizers` goes by modality; `vocabulary` is a name or a layout file, "" for codes alone.
-    `margins` keeps each item's least margin (`Codes.margins`), by which `anytok verify --canonical` chooses."""
+    """A whole job: media through `tokenizers`, by modality, or stored codes through `compose`. `vocabulary` is a name
+    or a layout file, "" for codes alone. `margins`
+    keeps each item's least margin (`Codes.margins`), by which `anytok verify --canonical` chooses."""
 
     output: Text
     sources: tuple[SourceConfig, ...]
-    tokenizers: Mapping[str, TokenizerConfig]
+    tokenizers: Mapping[str, TokenizerConfig] = field(default_factory=dict)
     sinks: tuple[SinkConfig, ...] = (SinkConfig("parquet"),)
     vocabulary: str = ""
     shard_items: AtLeastOne = 1000
     margins: bool = False
     run: RunConfig = RunConfig()
+    compose: ComposeConfig | None = None
 
     def __post_init__(self) -> None:
         check(self)
-        if not self.sources or not self.tokenizers or not self.sinks:
-            raise UsageError("a job needs at least one of each: [[sources]], [tokenizers.<modality>], [[sinks]]")
+        if not self.sources or not (self.tokenizers or self.compose) or not self.sinks:
+            raise UsageError(
+                "a job needs at least one of each: [[sources]], [tokenizers.<modality>] or [compose], [[sinks]]"
+            )
+        self._check_compose()
         for modality, tokenizer in self.tokenizers.items():
             published = find(tokenizer.name).published
             if published and published.modality != modality:
@@ -127,7 +171,7 @@ class JobConfig:
                     f"[tokenizers.{published.modality}]"
                 )
         for source in self.sources:
-            if source.modality and source.modality not in self.tokenizers:
+            if source.modality and source.modality not in self.tokenizers and not self.compose:
                 raise UsageError(f"source {source.path!r} holds {source.modality}: add [tokenizers.{source.modality}]")
             if source.kind == "folder" and os.path.realpath(source.path) == os.path.realpath(self.output):
                 raise UsageError(f"the output {self.output!r} is also a source, and would spoil it: give it a folder")
@@ -137,6 +181,39 @@ class JobConfig:
         wanting = [kind for kind in kinds if kind in NEEDS_VOCABULARY]
         if wanting and not self.vocabulary:
             raise UsageError(f'sink {wanting[0]!r} writes ids: add vocabulary = "anygpt" (or your own) to the job')
+
+    def _check_compose(self) -> None:
+        """Raise UsageError where settings for media and for stored codes are mixed."""
+        for source in self.sources:
+            if (source.kind == "codes") != (self.compose is not None):
+                wanted = 'kind = "codes", the output of a job' if self.compose else "media, or a table [compose]"
+                raise UsageError(f"source {source.path!r} is of kind {source.kind!r}: expected {wanted}")
+            if source.weight != 1 and not self.compose:
+                raise UsageError(f"source {source.path!r} has a weight of {source.weight}: only stored codes have one")
+        if self.compose is None:
+            return
+        if self.tokenizers or not self.vocabulary:
+            raise UsageError(
+                "[compose] makes ids of stored codes: "
+                + ("leave out [tokenizers]" if self.tokenizers else 'add vocabulary = "anygpt", or your own')
+            )
+        for kind in (sink.kind for sink in self.sinks):
+            if kind not in OF_SEQUENCES:
+                raise UsageError(f"sink {kind!r} does not hold sequences: expected {', '.join(OF_SEQUENCES)}")
+            if kind in OF_IDS and self.compose.documents.loss != "all":
+                raise UsageError(
+                    f"sink {kind!r} holds ids alone, and loss = {self.compose.documents.loss!r} would be lost: "
+                    f'write parquet or hf, or say loss = "all"'
+                )
+
+    def moved(self, move: Callable[[str], str]) -> JobConfig:
+        """The same job with the paths of its stored codes and its text tokenizer sent through `move`."""
+        assert self.compose is not None
+        words = self.compose.text_tokenizer
+        words = move(words) if words and os.path.exists(move(words)) else words
+        sources = tuple(dataclasses.replace(one, path=move(one.path)) for one in self.sources)
+        compose = dataclasses.replace(self.compose, text_tokenizer=words)
+        return dataclasses.replace(self, sources=sources, compose=compose)
 
     @classmethod
     def simple(cls, source: str, output: str, tokenizer: str, **overrides: Any) -> JobConfig:
@@ -148,6 +225,12 @@ class JobConfig:
         modality = find(tokenizer).spec.modality
         tokenizers = {modality: TokenizerConfig(tokenizer, **named)}
         return cls(output, (SourceConfig(source, modality=modality),), tokenizers).override(**overrides)
+
+    def __str__(self) -> str:
+        sources, sinks = ", ".join(one.path for one in self.sources), ", ".join(one.kind for one in self.sinks)
+        made = ", ".join(f"{modality} by {one.name}" for modality, one in self.tokenizers.items())
+        ids = f", ids of {self.vocabulary}" if self.vocabulary else ""
+        return f"{sources} to {self.output} ({sinks}{ids}): {made}"
 
     def override(self, **changes: Any) -> JobConfig:
         """The same job with other fields: `workers=2`, `output="there"`; raises UsageError on unknown ones."""

@@ -15,10 +15,11 @@ from .config import JobConfig, load_config
 from .failures import Failure
 from .items import Item
 from .plan import Plan, freeze
-from .shard import Row, Shard
 from .sinks import SINKS
 from .sources import look_at_sources
-from .worker import Results, Worker
+from .warned import Warned, count_warnings
+from .work import Results
+from .worker import Worker
 
 __all__ = ["JobEstimate", "plan_job"]
 
@@ -36,12 +37,13 @@ class JobEstimate:
     specs: Mapping[str, str]  # modality → Spec id
     sampled: int
     sample_failures: Mapping[str, str]  # key → reason
+    sample_warnings: list[Warned]  # that came up while the others of the sample were read
     seconds: float  # for the whole job, with the workers asked for
     output_bytes: int
 
 
 def plan_job(job: str | Path | JobConfig, *, sample: int = 16, **overrides: Any) -> JobEstimate:
-    """List a job's sources, encode `sample` items drawn evenly from them, and say what the whole will take.
+    """List a job's sources, work on `sample` items drawn evenly from them, and say what the whole will take.
 
     Nothing is written to the output folder. Raises what `run_job` would: a wrong setting, a missing source,
     unusable weights, two items with one key.
@@ -50,21 +52,22 @@ def plan_job(job: str | Path | JobConfig, *, sample: int = 16, **overrides: Any)
     sample = whole("sample", sample, 1)
     look_at_sources(config)
     with tempfile.TemporaryDirectory() as folder:
-        worker = Worker(config.override(output=folder))
+        worker = Worker(config.override(output=folder, cache=""))  # which would hold the sample the next time
         store = Store.of(folder)
         store.create()
-        plan = freeze(config, worker.specs, worker.vocabulary.hash if worker.vocabulary else "", store.folder)
+        plan = freeze(config, worker.specs, worker.work.vocabulary, store.folder)
         drawn = _draw(plan, min(sample, plan.num_items))
-        worker.encode_items(drawn[:1])  # the first item pays for start-up
+        worker.results_of(drawn[:1])  # the first item pays for start-up
         began = time.monotonic()
-        results = worker.encode_items(drawn)
+        results = worker.results_of(drawn)
         seconds = (time.monotonic() - began) / max(1, len(drawn)) * plan.num_items / config.run.workers
         written = _written_bytes(worker, plan, results, Path(folder))
-        worker.readers.close()
+        worker.work.close()
     failures = {drawn[index].key: one.message for index, one in results.items() if isinstance(one, Failure)}
     return JobEstimate(
         plan.num_items, plan.rounds[0].num_bytes, plan.rounds[0].modalities, plan.ignored, plan.sidecars,
-        plan.num_shards, {modality: spec.id for modality, spec in plan.specs.items()}, len(drawn), failures, seconds,
+        plan.num_shards, {modality: spec.id for modality, spec in plan.specs.items()}, len(drawn), failures,
+        count_warnings(one for _, one in sorted(results.items())), seconds,
         int(written / max(1, len(drawn)) * plan.num_items),
     )  # fmt: skip
 
@@ -77,8 +80,8 @@ def _draw(plan: Plan, count: int) -> list[Item]:
 
 
 def _written_bytes(worker: Worker, plan: Plan, results: Results, folder: Path) -> int:
-    rows = [row for _, row in sorted(results.items()) if isinstance(row, Row)]
-    shard = Shard(0, rows, worker.specs, plan.hash, worker.vocabulary)
+    rows = [row for _, row in sorted(results.items()) if not isinstance(row, Failure)]
+    shard = worker.work.shard(0, rows, plan.hash)
     staged = folder / "sample"
     staged.mkdir()
     for sink in worker.config.sinks:

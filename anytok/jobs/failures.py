@@ -1,4 +1,4 @@
-"""Why an item has no codes: a row of the ledger."""
+"""Why an item has no codes, which is a row of the ledger; and how any message about an item is kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import MediaError
 from .values import reason_of
 
-__all__ = ["Failure"]
+__all__ = ["Failure", "stable"]
 
 MAX_MESSAGE = 2000  # characters; what a decoder says of a file may hold the file
 _ADDRESS = re.compile(r" ?(?:at|@) 0x[0-9a-fA-F]{6,}")
@@ -23,9 +23,7 @@ class Failure:
     message: str
 
     def __post_init__(self) -> None:
-        message = _ADDRESS.sub("", self.message).strip() or f"no reason was given ({self.kind})"
-        cut = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} …"
-        object.__setattr__(self, "message", cut)
+        object.__setattr__(self, "message", stable(self.message) or f"no reason was given ({self.kind})")
 
     @classmethod
     def of(cls, kind: str, error: BaseException) -> Failure:
@@ -44,3 +42,9 @@ class Failure:
         if isinstance(error, OSError):
             return cls("unreadable", f"cannot be read ({error.strerror or reason_of(error)})")
         return cls.of("undecodable", error)
+
+
+def stable(message: str) -> str:
+    """A message without what differs from run to run, cut to `MAX_MESSAGE` characters."""
+    message = _ADDRESS.sub("", message).strip()
+    return message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} …"

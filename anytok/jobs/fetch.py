@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from typing import Any
+from typing import IO, Any
 
 from ..errors import MediaError
 from .failures import Failure
@@ -49,7 +49,7 @@ def _fetched(item: Item) -> str | bytes:
 def _read_url(item: Item) -> bytes:
     try:
         with open_url(item.path) as stream:
-            data = stream.read(MAX_BYTES + 1)
+            data = read_whole(stream, MAX_BYTES + 1)
     except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # networks and their libraries raise anything
@@ -59,6 +59,15 @@ def _read_url(item: Item) -> bytes:
     if item.num_bytes not in (None, len(data)):
         raise _changed(item)
     return data
+
+
+def read_whole(stream: IO[bytes], most: int) -> bytes:
+    """All that is left, `most` bytes of it: a stream of a web server that states no length gives what has come yet."""
+    pieces, size = [], 0
+    while size < most and (piece := stream.read(most - size)):
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
 
 
 def _changed(item: Item) -> MediaError:
@@ -113,7 +122,7 @@ def _bytes_of(cell: Any, item: Item) -> bytes | None:
     if isinstance(cell, dict) and not data and cell.get("path"):
         path = cell["path"] if is_url(cell["path"]) else os.path.join(os.path.dirname(item.path), cell["path"])
         with open_url(path) as stream:
-            return stream.read(MAX_BYTES)
+            return read_whole(stream, MAX_BYTES)
     if data is not None and not isinstance(data, bytes):  # a text would be taken for a path
         raise MediaError("wrong_type", f"a {type(data).__name__} where bytes are expected", item.key)
     return data

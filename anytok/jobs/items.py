@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +17,8 @@ __all__ = ["Input", "Item", "fingerprint"]
 @dataclass(frozen=True)
 class Item:
     """`key` is unique in the job and valid UTF-8. `path` is the file, or the container that `place` points into:
-    ("tar", offset, size), ("parquet", row group, row, column) or ("hf", row, column). ("unusable", kind, reason) is
+    ("tar", offset, size), ("parquet", row group, row, column) or ("hf", row, column); of stored codes ("codes", rows),
+    with [path, version, rows] of each further file that they go on in. ("unusable", kind, reason) is
     the place of what is known to fail since it was listed; ("sparse",) what plans of earlier versions say for that."""
 
     key: str
@@ -31,6 +33,19 @@ class Item:
     def unusable(self, kind: str, reason: str) -> Item:
         """This item as one that goes to the ledger, for `reason`; as it is, where that is empty."""
         return replace(self, place=("unusable", kind, reason)) if reason else self
+
+    def with_prefix(self, prefix: str) -> Item:
+        return self.with_key(prefix + self.key) if prefix else self
+
+    def with_key(self, key: str) -> Item:
+        return replace(self, key=key)
+
+    def moved(self, move: Callable[[str], str]) -> Item:
+        """This item with every path that it names sent through `move`."""
+        place = self.place
+        if place[:1] == ("codes",):
+            place = (*place[:2], *([move(path), *rest] for path, *rest in place[2:]))
+        return replace(self, path=move(self.path), place=place)
 
     def to_line(self) -> bytes:
         """One JSON line; `from_line` is its inverse. Only ASCII, so names that are no Unicode survive."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
@@ -14,6 +15,8 @@ from .config import JobConfig
 from .schedule import RETRY_SECONDS, Schedule
 
 __all__ = ["Listener", "LocalRunner"]
+
+_logger = logging.getLogger(__name__)
 
 AHEAD = 3  # shards a worker has at hand: one being written, one in the model, one being read
 MAX_STARTS = 3  # deaths in a row before a worker gets anything done
@@ -62,6 +65,7 @@ class LocalRunner:
         worker.num_deaths += 1
         if not worker.ready and worker.num_deaths >= MAX_STARTS:
             raise _no_start(how)
+        _logger.warning("a worker process died (%s); another one takes up its shards %s", how, worker.shards)
         for shard in reversed(worker.shards):
             schedule.died(shard, how)
         worker.restart()

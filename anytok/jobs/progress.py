@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["Log", "Meter", "Progress", "ProgressListener"]
+from ..progress import Reporter, kind_of
+
+__all__ = ["Log", "Meter", "Progress", "ProgressListener", "listening"]
+
+_logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
 LOG_SECONDS = 10.0  # between two lines of progress
@@ -28,6 +34,22 @@ class Progress:
 
 
 ProgressListener: TypeAlias = Callable[[Progress], None]
+
+
+@contextmanager
+def listening(progress: ProgressListener | bool | str | None) -> Iterator[ProgressListener | None]:
+    """Who is told of progress: the listener given, or one that reports to stderr in the form given, see
+    `anytok.progress`; none for None and False. Raises UsageError on other forms."""
+    if progress is None or callable(progress):
+        yield progress
+        return
+    with Reporter("run", kind=kind_of(progress)) as reporter:
+
+        def report(now: Progress) -> None:
+            sound = f"{now.media_seconds_per_second:.0f} s of sound/s" if now.media_seconds_per_second else ""
+            reporter.update(now.items, now.total, now.failed, sound)
+
+        yield report
 
 
 class Meter:
@@ -79,6 +101,7 @@ class Log:
         line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}) + "\n"
         with open(self._path, "a", encoding="utf-8") as stream:
             stream.write(line)
+        _logger.info("%s: %s", event, ", ".join(f"{name}={value}" for name, value in fields.items()))
 
     def progress(self, progress: Progress) -> None:
         """A line of progress, at most one in ten seconds."""

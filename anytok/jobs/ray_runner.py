@@ -98,7 +98,7 @@ def _worker(config: JobConfig, folder: str) -> Worker:
     name = repr(config)
     if name not in _held:
         for worker in _held.values():
-            worker.readers.close()
+            worker.work.close()
         _held.clear()
         _held[name] = Worker(config, own_process=True)
     return _held[name]
@@ -116,5 +116,5 @@ def _do(config: JobConfig, folder: str, task: Task) -> tuple[Any, float]:
     if started is None:
         return None, 0.0
     counts: list[float] = []
-    results = worker.encode(started, lambda items, failures, seconds: counts.append(seconds))
+    results = worker.results(started, lambda items, failures, seconds: counts.append(seconds))
     return worker.commit(started, results), sum(counts)

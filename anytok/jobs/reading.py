@@ -7,26 +7,36 @@ from __future__ import annotations
 
 import queue
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 from ..errors import JobError
 from ..spec import Spec
 from .child import Child
-from .failures import Failure
+from .failures import Failure, stable
 from .items import Item
 from .values import reason_of
 
-__all__ = ["Failure", "Readers", "Reading"]
+__all__ = ["Failure", "Prepared", "Readers", "Reading"]
 
 MAX_TRIES = 2  # for an item whose reader dies; once may be bad luck
 BUFFER_BYTES = 256 * 2**20  # of prepared media that may wait for the model
 READER_BYTES = 16 * 2**30  # address space of a reader; the largest recording that is read needs most of it
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A medium as the model takes it, and the warnings that came up while it was read, each once."""
+
+    medium: Any
+    warnings: tuple[str, ...] = ()
+
+
 class Reading:
-    """The items of one shard on their way: iterate to get (index, prepared medium or Failure), as they come."""
+    """The items of one shard on their way: iterate to get (index, Prepared or Failure), as they come."""
 
     def __init__(self, num_items: int, budget: _Budget) -> None:
         self._num_items, self._budget = num_items, budget
@@ -36,7 +46,7 @@ class Reading:
         self._budget.add(_num_bytes(result))
         self._results.put((index, result))
 
-    def __iter__(self) -> Iterator[tuple[int, Any]]:
+    def __iter__(self) -> Iterator[tuple[int, Prepared | Failure]]:
         for _ in range(self._num_items):
             index, result = self._results.get()
             self._budget.add(-_num_bytes(result))
@@ -129,15 +139,23 @@ def serve(pipe: Connection, specs: Mapping[str, Spec]) -> None:
         pipe.send(read(item, specs[item.modality]))
 
 
-def read(item: Item, spec: Spec) -> Any:
-    """The item as the model takes it, or why it cannot be had. Decoders raise anything, so anything is caught."""
+def read(item: Item, spec: Spec) -> Prepared | Failure:
+    """The item as the model takes it, or why it cannot be had. Decoders raise anything, so anything is caught.
+
+    Warnings go with the item, since nobody sees what a reader prints: those about the data, not the ones for
+    developers, of DeprecationWarning and its kind."""
     from ..media import prepare
     from .fetch import fetch
 
-    try:
-        return prepare(fetch(item), spec)
-    except Exception as error:
-        return Failure.in_reading(error)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        for category in (UserWarning, RuntimeWarning):
+            warnings.simplefilter("always", category)
+        try:
+            medium = prepare(fetch(item), spec)
+        except Exception as error:
+            return Failure.in_reading(error)
+    return Prepared(medium, tuple(dict.fromkeys(stable(str(one.message)) for one in caught)))
 
 
 def _limit_memory() -> None:
@@ -150,8 +168,9 @@ def _limit_memory() -> None:
 
 
 def _num_bytes(result: Any) -> int:
-    wave = getattr(result, "wave", None)
+    medium = getattr(result, "medium", None)
+    wave = getattr(medium, "wave", None)
     if wave is not None:
         return wave.nbytes
-    size = getattr(result, "size", None)  # of a PIL picture
+    size = getattr(medium, "size", None)  # of a PIL picture
     return size[0] * size[1] * 3 if isinstance(size, tuple) else 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,16 +12,16 @@ from typing import Any, Protocol
 
 from ..errors import JobError, UsageError
 from .checks import note_damage, repair
-from .commit import Store, disk_error, write_aside
+from .commit import Store, check_output, disk_error, write_aside
 from .config import JobConfig, load_config
 from .local import Listener, LocalRunner
 from .plan import Plan, add_round, check_retry, freeze, load_plan
-from .progress import Log, Meter, ProgressListener
+from .progress import Log, Meter, ProgressListener, listening
 from .schedule import Schedule
 from .sources import look_at_sources
 from .status import LEDGER, JobStatus, failed_items, job_status, write_ledger
 from .views import publish
-from .worker import load_job_vocabulary
+from .vocabulary import load_job_vocabulary
 
 __all__ = ["run_job"]
 
@@ -40,49 +41,63 @@ def run_job(
     *,
     retry_failed: bool = False,
     shard: str = "",
-    progress: ProgressListener | None = None,
+    progress: ProgressListener | bool | str | None = None,
     **overrides: Any,
 ) -> JobStatus:
-    """Tokenize a dataset: start the job, or go on where it was stopped.
+    """Tokenize a dataset, or compose sequences of stored codes: start the job, or go on where it was stopped.
 
     `job` is a TOML file or a JobConfig; `overrides` replace its settings (`output=…`, `workers=2`,
     `runner="ray"`). `shard="3/8"` does the shards whose number leaves 3 when divided by 8, for Slurm arrays
     and the like: 0/8 … 7/8 together are the job. `retry_failed` takes up the items in the ledger once more,
-    or goes on with that where it was stopped. `progress` is called after every batch.
+    or goes on with that where it was stopped. `progress` is called with a `Progress` after every batch; True reports to
+    stderr, as a bar on a terminal and elsewhere a line every 10 seconds, and so do "bar", "lines" and "json" in this
+    one form. What happens beside is logged by the logger "anytok.jobs": worker processes that died, and at the level of
+    information each shard.
 
     A shard that is damaged, or that `verify_job` found to be, is made anew.
 
-    Returns how far the job is now. Raises UsageError on wrong settings, MissingExtraError where a package is missing,
-    CheckpointError on unusable weights, and JobError where the job is not the planned one, cannot go on, or fails for
-    too many items.
+    Returns how far the job is now. Raises UsageError on wrong settings, DiskError where nothing can be written,
+    NetworkError where a source cannot be reached, MissingExtraError where a package is missing, CheckpointError on
+    unusable weights, and JobError where the job is not the planned one, cannot go on, or fails for too many items.
     """
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
     share = Share.from_text(shard) if shard else Share()
+    check_output(config.output)
+    with listening(progress) as listener:
+        _run(config, share, listener, retry_failed)
+    return job_status(config.output)
+
+
+def _run(config: JobConfig, share: Share, listener: ProgressListener | None, retry_failed: bool) -> None:
+    """What is known to be wrong is raised first, before weights are loaded."""
     store = Store.of(config.output)
-    vocabulary = load_job_vocabulary(config.vocabulary)
+    vocabulary = load_job_vocabulary(config)
     if not load_plan(store.folder):
         look_at_sources(config)
-    runner = _runner(config)
+    runner: Runner | None = None
     try:
         store.open()
+        runner = _runner(config)
         specs = runner.specs()
-        plan = freeze(config, specs, vocabulary.hash if vocabulary else "", store.folder, check=not retry_failed)
+        plan = freeze(config, specs, vocabulary, store.folder, check=not retry_failed)
         store.create()
         suspects = repair(plan, store, config)
         if retry_failed:
             plan = _plan_retry(plan, config, store)
         job_record = {"folder": os.getcwd(), **asdict(config)}  # where relative paths begin
         write_aside(store.folder, "job.json", [json.dumps(job_record, indent=1).encode()])
-        _carry_out(config, plan, store, runner, share, progress)
+        _carry_out(config, plan, store, runner, share, listener)
         if len(store.committed()) >= plan.num_shards:
             publish(config, store, suspects)
+            if config.compose and vocabulary:  # whose runs may be the job's own: readers need it
+                write_aside(store.folder.parent, "vocabulary.json", [vocabulary.to_json().encode()])
             note_damage(store, ())
     except OSError as error:
         raise disk_error(error, config.output) from error
     finally:
-        runner.close()
+        if runner:
+            runner.close()
         store.close()
-    return job_status(config.output)
 
 
 @dataclass(frozen=True)
@@ -133,9 +148,11 @@ def _carry_out(
     done = [number for number in mine if number in committed]
     log = Log(store.folder)
     meter = Meter(sum(map(plan.size, mine)), listener)
+    failures: Counter[str] = Counter()  # of committed shards, by kind
 
     def count(shard: int) -> None:
         record = store.record(shard)
+        failures.update(failure["kind"] for failure in record["failures"])
         meter.shard(record["read"], len(record["failures"]), new=False)
 
     for shard in done:
@@ -151,20 +168,23 @@ def _carry_out(
             return
         meter.shard(content.items, sum(content.failures.values()))
         log.write("shard", shard=content.shard, items=content.items, failures=content.failures)
-        check_rate(meter.failed)
+        failures.update(content.failures)
+        check_rate(failures)
 
     try:
         runner.run(Schedule(store, [number for number in mine if number not in committed], count), tell)
-        check_rate(sum(len(store.record(shard)["failures"]) for shard in store.committed()))
+        check_rate(Counter(one["kind"] for shard in store.committed() for one in store.record(shard)["failures"]))
     finally:
         write_ledger(plan, store)
     log.write("finish", **asdict(meter.now()))
 
 
-def _check_rate(total: int, limit: float, output: str, failed: int) -> None:
+def _check_rate(total: int, limit: float, output: str, failures: Counter[str]) -> None:
     """Stop once it is certain that too large a share of all items fails, wherever in the job they lie."""
-    if failed > limit * total:
+    if failures.total() > limit * total:
+        reasons = ", ".join(f"{count} {kind}" for kind, count in failures.most_common())
         raise JobError(
-            f"{failed} of {total} items failed, more than max_failure_rate = {limit:g} allows. What is "
-            f"done is kept. See {output}/{LEDGER}; raise the limit to go on (retry_failed takes up what was mended)"
+            f"{failures.total()} of {total} items failed, more than max_failure_rate = {limit:g} allows: {reasons}. "
+            f"What is done is kept. See {output}/{LEDGER}; raise the limit (--max-failure-rate) to go on "
+            "(--retry-failed takes up what was mended)"
         )

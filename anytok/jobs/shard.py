@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,16 +21,16 @@ from .items import Item
 if TYPE_CHECKING:
     from ..vocab import Vocabulary
 
-__all__ = ["TALLY", "Row", "Shard", "digest", "write_tally"]
+__all__ = ["TALLY", "Row", "Shard", "digest"]
 
 TALLY = "tally.npz"
 
 
 class Row:
-    """One item and its codes, kept as narrow as the codebook allows."""
+    """One item and its codes, kept as narrow as the codebook allows; and the warnings that reading it gave."""
 
-    def __init__(self, item: Item, codes: Codes) -> None:
-        self.item, self.spec = item, codes.spec
+    def __init__(self, item: Item, codes: Codes, warnings: tuple[str, ...] = ()) -> None:
+        self.item, self.spec, self.warnings = item, codes.spec, warnings
         self.values = codes.values.astype(np.min_scalar_type(codes.spec.codebook_size - 1))
         self._more = (codes.num_samples, codes.first_codebook, codes.scales)
         self.least_margin = None if codes.margins is None else float(codes.margins.min())
@@ -38,6 +38,10 @@ class Row:
     @property
     def codes(self) -> Codes:
         return Codes(self.values, self.spec, *self._more)
+
+    @property
+    def digest(self) -> int:
+        return digest(self.values)
 
     @property
     def seconds(self) -> float | None:
@@ -78,20 +82,25 @@ class Shard:
         """Ids of each row in the vocabulary's own integer type, markers included; None without a vocabulary."""
         return [self.vocabulary.to_ids(row.codes) for row in self.rows] if self.vocabulary else None
 
+    @property
+    def num_rows(self) -> int:
+        """Rows in each sink."""
+        return len(self.rows)
 
-def write_tally(path: Path, rows: Sequence[Row]) -> None:
-    """Per modality: `frames_M` int32 and `seconds_M` float64 of each row, `usage_M` int64 [K, codebook_size], how
-    often each code occurs. For all rows in order: `digests`, uint64; `margins`, float32, where the job keeps them."""
-    arrays: dict[str, Any] = {"digests": np.array([digest(row.values) for row in rows], np.uint64)}
-    if margins := [row.least_margin for row in rows if row.least_margin is not None]:
-        arrays["margins"] = np.array(margins, np.float32)
-    for modality in sorted({row.item.modality for row in rows}):
-        of_one = [row for row in rows if row.item.modality == modality]
-        arrays[f"frames_{modality}"] = np.array([row.values.shape[1] for row in of_one], np.int32)
-        arrays[f"seconds_{modality}"] = np.array([row.seconds or 0.0 for row in of_one])
-        values = np.concatenate([row.values for row in of_one], axis=1)
-        arrays[f"usage_{modality}"] = count(values, of_one[0].spec.codebook_size)
-    np.savez_compressed(path, **arrays)
+    def write_tally(self, path: Path) -> None:
+        """Per modality: `frames_M` int32 and `seconds_M` float64 of each row, `usage_M` int64 [K, codebook_size], how
+        often each code occurs. For all rows in order: `digests`, uint64; `margins`, float32, where the job keeps
+        them."""
+        arrays: dict[str, Any] = {"digests": np.array([row.digest for row in self.rows], np.uint64)}
+        if margins := [row.least_margin for row in self.rows if row.least_margin is not None]:
+            arrays["margins"] = np.array(margins, np.float32)
+        for modality in sorted({row.item.modality for row in self.rows}):
+            of_one = [row for row in self.rows if row.item.modality == modality]
+            arrays[f"frames_{modality}"] = np.array([row.values.shape[1] for row in of_one], np.int32)
+            arrays[f"seconds_{modality}"] = np.array([row.seconds or 0.0 for row in of_one])
+            values = np.concatenate([row.values for row in of_one], axis=1)
+            arrays[f"usage_{modality}"] = count(values, of_one[0].spec.codebook_size)
+        np.savez_compressed(path, **arrays)
 
 
 def digest(values: np.ndarray) -> int:

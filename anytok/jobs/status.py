@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobError
+from ..errors import JobError, UsageError
 from .commit import Store, write_aside
 from .items import Item
 from .plan import Plan, load_plan
 from .views import is_published
+from .warned import Warned, add_up
 
 __all__ = ["JobStatus", "failed_items", "job_status", "ledger_lines", "open_job", "write_ledger"]
 
@@ -38,29 +39,48 @@ class JobStatus:
     finished: bool  # all shards are done, and laid out for their readers: not where too many items failed
     ignored: dict[str, int]  # what the sources hold beside the items and was passed over, by reason
     sidecars: dict[str, int]  # files beside the media whose text or metadata was taken, by suffix
+    warnings: list[Warned]  # that came up while items were read which were then written
+
+    def __repr__(self) -> str:
+        state = "finished" if self.finished else f"{self.shards_done} of {self.shards} shards"
+        failures = "".join(f", {count} {kind}" for kind, count in self.failures.items())
+        return f"<JobStatus {self.output}: {state}; {self.items} items, {self.written} written{failures}>"
 
 
 def open_job(output: str | Path) -> tuple[Plan, Store]:
-    """The plan and the shards of a job's output; raises JobError if it has none."""
+    """The plan and the shards of a job's output. Raises UsageError if there is no job, JobError if its files are
+    damaged, or if it was stopped before it had a plan."""
+    expected = "expected the output folder of a job, OUT of `anytok run SOURCE OUT`"
+    if not Path(output).is_dir():
+        what = "is a file" if Path(output).exists() else "there is no such folder"
+        raise UsageError(f"{output}: {what}; {expected}")
     store = Store.of(output)
     plan = load_plan(store.folder)
+    if plan is None and store.folder.is_dir():
+        raise JobError(
+            f"{output}: this job has no plan yet: it is listing its sources, or was stopped while it did. If it does "
+            "not run, run the same command again"
+        )
     if plan is None:
-        raise JobError(f"{output} holds no job: there is no _anytok/plan.json in it")
+        raise UsageError(f"{output} holds no job: there is no _anytok/plan.json in it; {expected}")
     return plan, store
 
 
 def job_status(output: str | Path) -> JobStatus:
-    """How far the job in `output` is. Raises JobError if there is none, or if a record is damaged."""
+    """How far the job in `output` is. Raises UsageError if there is none, JobError if a record is
+    damaged."""
     plan, store = open_job(output)
     written, seconds, num_bytes, failures = 0, 0.0, 0, Counter[str]()
     done = sorted(store.committed())
     holding = []  # shards in which something was written
+    warned: list[Warned] = []
     for shard in done:
         record = store.record(shard)
         written += record["written"]
         holding += [shard] if record["written"] else []
         seconds += record["seconds"]
         num_bytes += sum(one["bytes"] for one in record["files"].values())
+        warned += [Warned(**one) for one in record.get("warnings", ())]  # shards of before have none
     for failure in open_failures(plan, store):
         failures[failure["kind"]] += 1
     kinds = [sink["kind"] for sink in plan.record["work"]["sinks"]]
@@ -68,7 +88,7 @@ def job_status(output: str | Path) -> JobStatus:
     return JobStatus(
         str(output), plan.hash, plan.num_items, written, failures.total(), dict(failures.most_common()),
         plan.num_shards, len(done), num_bytes, round(seconds, 3), str(Path(output) / LEDGER), finished,
-        plan.ignored, plan.sidecars,
+        plan.ignored, plan.sidecars, add_up(warned),
     )  # fmt: skip
 
 

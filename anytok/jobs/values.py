@@ -142,7 +142,11 @@ def _unicode(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueRefused(f"no Unicode text ({text[error.start]!r} at character {error.start})") from error
+        found = text[error.start]
+        if "\udc80" <= found <= "\udcff":  # a byte, as "surrogateescape" reads it
+            what = f"byte 0x{ord(found) - 0xDC00:02x} at character {error.start}"
+            raise ValueRefused(f"no UTF-8 text ({what}): is it in another encoding? Save it as UTF-8") from error
+        raise ValueRefused(f"no Unicode text ({found!r} at character {error.start})") from error
     return text
 
 

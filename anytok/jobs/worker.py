@@ -1,4 +1,4 @@
-"""The work on one shard: read, encode, write aside, commit. Every runner does its shards through a Worker."""
+"""One shard from claim to commit, whatever the work on it is. Every runner does its shards through a Worker."""
 
 from __future__ import annotations
 
@@ -7,32 +7,26 @@ import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
+from typing import Any
 
 from .. import __version__
-from ..errors import CodesError, JobError, UsageError, VocabularyError
-from ..media import Audio
-from ..registry import load_tokenizer
-from ..spec import Codes
-from .batches import Encoder, Window, num_frames
+from ..errors import JobError
 from .commit import Store, sha256_of
 from .config import JobConfig
+from .failures import Failure
 from .items import Item
 from .plan import Plan, load_plan
-from .reading import Failure, Readers, Reading
-from .shard import TALLY, Row, Shard, write_tally
+from .shard import TALLY
 from .sinks import SINKS
-
-if TYPE_CHECKING:
-    from ..vocab import Vocabulary
+from .warned import count_warnings
+from .work import Results, Work, failed
 
 __all__ = ["Outcome", "Task", "Worker"]
 
@@ -53,7 +47,7 @@ class Started:
 
     task: Task
     items: list[Item]
-    reading: Reading
+    begun: Any
     claim: ExitStack
     began: float
 
@@ -67,22 +61,18 @@ class Outcome:
     failures: Mapping[str, int]  # by kind
 
 
-Results: TypeAlias = dict[int, Row | Failure]
-Batch: TypeAlias = tuple[str, list[tuple[int, Any]]]
 Report = Callable[[int, int, float], None]  # items, failures, seconds of sound since the last call
 
 
 class Worker:
-    """Holds the tokenizers; `start` a shard to have it read ahead, then `encode` it, then `commit` it.
+    """Holds what the work needs; `start` a shard to have it read ahead, then get its `results`, then `commit` it.
 
     `own_process` allows it to end the process in which a model hangs."""
 
     def __init__(self, config: JobConfig, number: int = 0, own_process: bool = False) -> None:
         self.config, self._own_process = config, own_process
-        self.encoders = {modality: _load(config, modality, number) for modality in config.tokenizers}
-        self.specs = {modality: encoder.tokenizer.spec for modality, encoder in self.encoders.items()}
-        self.vocabulary = load_job_vocabulary(config.vocabulary, map(_probe, self.encoders.values()))
-        self.readers = Readers(self.specs, config.run.readers, config.run.item_seconds)
+        self.work = _work_of(config, number)
+        self.specs = self.work.specs
         self.store = Store.of(config.output)
         self.plan: Plan | None = None
 
@@ -105,57 +95,30 @@ class Worker:
         items = self.plan.items(task.shard)
         self.store.inflight(task.shard).unlink(missing_ok=True)
         wanted = [(index, item) for index, item in enumerate(items) if index not in task.doomed]
-        return Started(task, items, self.readers.start(wanted), claim, time.monotonic())
+        return Started(task, items, self.work.begin(wanted), claim, time.monotonic())
 
-    def encode(self, started: Started, report: Report) -> Results:
-        """Every item's Row or Failure, by its place in the shard."""
-        results: Results = dict(started.task.doomed.items())
-        report(len(results), len(results), 0.0)
+    def results(self, started: Started, report: Report) -> Results:
+        """What was made of every item, or its Failure, by its place in the shard."""
+        task, found = started.task, dict[int, Any](started.task.doomed)
+        report(len(found), len(found), 0.0)
+        for some in self.work.results(started.begun, started.items, task.suspects, partial(self._watched, task.shard)):
+            found.update(some)
+            made = [one for one in some.values() if not isinstance(one, Failure)]
+            report(len(some), failed(some), sum(one.seconds or 0.0 for one in made))
+        self.store.inflight(task.shard).unlink(missing_ok=True)
+        return found
 
-        def ready() -> Iterator[tuple[int, str, Any]]:
-            for index, medium in started.reading:
-                if isinstance(medium, Failure):
-                    results[index] = medium
-                    report(1, 1, 0.0)
-                else:
-                    yield index, started.items[index].modality, medium
-
-        for modality, batch in self._batches(ready(), started.task.suspects):
-            with self._watched(started.task.shard, modality, batch):
-                encoded = self.encoders[modality].encode([medium for _, medium in batch])
-            for (index, _), codes in zip(batch, encoded, strict=True):
-                results[index] = codes if isinstance(codes, Failure) else Row(started.items[index], codes)
-            rows = [row for row in (results[index] for index, _ in batch) if isinstance(row, Row)]
-            report(len(batch), len(batch) - len(rows), sum(row.seconds or 0.0 for row in rows))
-        self.store.inflight(started.task.shard).unlink(missing_ok=True)
-        return results
-
-    def encode_items(self, items: list[Item]) -> Results:
+    def results_of(self, items: list[Item]) -> Results:
         """The same for items that are no shard: to sample and to check."""
-        reading = self.readers.start(list(enumerate(items)))
-        return self.encode(Started(Task(0), items, reading, ExitStack(), time.monotonic()), lambda *_: None)
-
-    def _batches(self, ready: Iterator[tuple[int, str, Any]], suspects: frozenset[int]) -> Iterator[Batch]:
-        """(modality, [(index, medium), …]); suspects alone."""
-        windows = {modality: Window(spec, self.config.run.batch_items) for modality, spec in self.specs.items()}
-        for index, modality, medium in ready:
-            if index in suspects:
-                yield modality, [(index, medium)]
-                continue
-            window = windows[modality]
-            window.add(index, medium)
-            if window.is_full(self.encoders[modality].max_frames):
-                yield from ((modality, batch) for batch in window.take(self.encoders[modality].max_frames))
-        for modality, window in windows.items():
-            yield from ((modality, batch) for batch in window.take(self.encoders[modality].max_frames, last=True))
+        begun = self.work.begin(list(enumerate(items)))
+        return self.results(Started(Task(0), items, begun, ExitStack(), time.monotonic()), lambda *_: None)
 
     @contextmanager
-    def _watched(self, shard: int, modality: str, batch: list[tuple[int, Any]]) -> Iterator[None]:
-        """Leave word of what is being encoded, for whoever has to find out what killed this process; if it takes too
+    def _watched(self, shard: int, indexes: Sequence[int], size: float) -> Iterator[None]:
+        """Leave word of what is under way, for whoever has to find out what killed this process; if it takes too
         long, this process ends itself and prints the traceback of where it hangs."""
-        frames = sum(num_frames(medium, self.specs[modality]) for _, medium in batch)
-        seconds = self.config.run.batch_seconds * max(1.0, frames / self.config.run.batch_frames)
-        note = {"items": [index for index, _ in batch], "deadline": time.time() + seconds}
+        seconds = self.config.run.batch_seconds * max(1.0, size)
+        note = {"items": list(indexes), "deadline": time.time() + seconds}
         self.store.inflight(shard).write_text(json.dumps(note))
         if self._own_process:
             faulthandler.dump_traceback_later(seconds, exit=True)
@@ -167,13 +130,13 @@ class Worker:
     def commit(self, started: Started, results: Results) -> Outcome:
         """Write every sink, the tally and the record aside, and make them the shard, all at once."""
         assert self.plan is not None, "attach comes first"
-        rows = [row for _, row in sorted(results.items()) if isinstance(row, Row)]
-        shard = Shard(started.task.shard, rows, self.specs, self.plan.hash, self.vocabulary)
+        rows = [row for _, row in sorted(results.items()) if not isinstance(row, Failure)]
+        shard = self.work.shard(started.task.shard, rows, self.plan.hash)
         with started.claim, self.store.staging(shard.number) as staged:
             for sink in self.config.sinks:
                 SINKS[sink.kind].write(staged / sink.kind, shard)
-            write_tally(staged / TALLY, rows)
-            record = self._record(started, results, staged)
+            shard.write_tally(staged / TALLY)
+            record = self._record(started, results, staged) | {"rows": shard.num_rows}
             if not self.store.commit(shard.number, staged, record):
                 record = self.store.record(shard.number)
         kinds = Counter(failure["kind"] for failure in record["failures"])
@@ -193,6 +156,7 @@ class Worker:
             "read": len(started.items),
             "written": len(results) - len(failures),
             "failures": failures,
+            "warnings": [asdict(one) for one in count_warnings(row for _, row in sorted(results.items()))],
             "files": {path.name: _described(path) for path in sorted(staged.iterdir())},
             "seconds": round(time.monotonic() - started.began, 3),
             "finished": now,
@@ -213,45 +177,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _load(config: JobConfig, modality: str, number: int) -> Encoder:
-    one = config.tokenizers[modality]
-    device = _device(number) if one.device == "cuda" else one.device
-    tokenizer = load_tokenizer(
-        one.name, engine=one.engine, checkpoint=one.checkpoint, device=device, dtype=one.dtype, **one.options
-    )
-    if tokenizer.spec.modality != modality:
-        raise UsageError(f"[tokenizers.{modality}]: {one.name} is for {tokenizer.spec.modality}")
-    if config.margins and "margins" not in tokenizer.options("encode"):
-        raise UsageError(f"[tokenizers.{modality}]: {one.name} ({one.engine}) gives no margins: leave them out")
-    return Encoder(tokenizer, config.run.batch_frames, config.margins)
+def _work_of(config: JobConfig, number: int) -> Work:
+    """The work of a job; `number` is that of the worker, among those that share the machine's GPUs."""
+    if config.compose is not None:
+        from .composing import Composing
 
+        return Composing(config)
+    from .encoding import Encoding
 
-def _device(number: int) -> str:
-    """The GPU of the worker of this number, where several share a machine."""
-    import torch
-
-    return f"cuda:{number % max(1, torch.cuda.device_count())}"
-
-
-def _probe(encoder: Encoder) -> Codes:
-    """Codes such as this tokenizer's. Those of segments may carry loudness, which only it can say."""
-    spec = encoder.tokenizer.spec
-    if spec.segment_samples is None or spec.sample_rate is None:
-        return Codes(np.zeros((spec.num_codebooks, spec.num_frames or 1), np.int64), spec)
-    return encoder.tokenizer.encode(Audio(np.zeros((spec.channels or 1, 1), np.float32), spec.sample_rate))
-
-
-def load_job_vocabulary(name: str, probes: Iterable[Codes] = ()) -> Vocabulary | None:
-    """The job's vocabulary, by the name of a layout or the path of a file; None for "". Raises UsageError if it cannot
-    be read, or has no ids for codes such as `probes`."""
-    if not name:
-        return None
-    from ..vocab import Vocabulary, load_vocabulary
-
-    try:
-        vocabulary = Vocabulary.from_file(name) if name.endswith(".json") else load_vocabulary(name)
-        for codes in probes:
-            vocabulary.to_ids(codes)
-    except (VocabularyError, CodesError) as error:
-        raise UsageError(str(error)) from error
-    return vocabulary
+    return Encoding(config, number)

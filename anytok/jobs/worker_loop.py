@@ -1,4 +1,4 @@
-"""What a worker process does: it takes shards from a pipe; one is read, one encoded, one written."""
+"""What a worker process does: it takes shards from a pipe; one is read, one worked on, one written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ..errors import AnytokError, JobError, MediaError
 from .commit import disk_error
 from .config import JobConfig
 from .values import reason_of
-from .worker import Results, Started, Worker
+from .work import Results
+from .worker import Started, Worker
 
 __all__ = ["serve"]
 
@@ -31,7 +32,7 @@ def serve(pipe: Connection, config: JobConfig, number: int) -> None:
 
 
 class _Loop:
-    """Three shards at a time: one is read, one encoded, one written."""
+    """Three shards at a time: one is read, one worked on, one written."""
 
     def __init__(self, pipe: Connection, worker: Worker) -> None:
         self._pipe, self._worker, self._lock = pipe, worker, threading.Lock()
@@ -43,7 +44,7 @@ class _Loop:
             while True:
                 self._take_tasks()
                 one = self._started.popleft()
-                results = self._worker.encode(one, lambda *counts: self._send("progress", counts))
+                results = self._worker.results(one, lambda *counts: self._send("progress", counts))
                 if writing:
                     writing.result()
                 writing = writer.submit(self._commit, one, results)

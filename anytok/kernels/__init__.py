@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
@@ -80,7 +81,10 @@ def _best() -> str:
 
 
 def _path(build: str) -> Path:
-    return Path(__file__).with_name(f"kernels-{build}.so")
+    """In this package, or, of an editable install, in the one that hatch_build.py adds beside it."""
+    here = Path(__file__).with_name(f"kernels-{build}.so")
+    beside = None if here.exists() else find_spec("anytok_kernels")
+    return Path(*beside.submodule_search_locations, here.name) if beside and beside.submodule_search_locations else here
 
 
 def _executes(build: str) -> bool:

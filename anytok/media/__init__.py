@@ -5,3 +5,4 @@ from .prepare import Decoded as Decoded
 from .prepare import Media as Media
 from .prepare import prepare as prepare
 from .prepare import prepare_each as prepare_each
+from .prepare import try_each as try_each

@@ -10,13 +10,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..drawing import audio_uri
 from ..errors import MediaError
 from .decode_audio import decode_audio
 from .limits import DEFAULT_LIMITS, Limits
-from .source import key_of, naming, open_source
+from .source import key_of, naming, open_source, plain_array
 
 __all__ = ["Audio", "DoubleAudio", "load_audio", "warn_if_first_is_silent"]
 
+_PLAYED = 60  # seconds in a notebook, which keeps them as text
 _SILENT = 0.001  # root mean square, 60 dB below full scale
 _FAINT = 0.01  # of the loudest channel: 40 dB below it
 
@@ -26,7 +28,7 @@ class Audio:
     """A wave and its rate.
 
     `wave`: float32 `[channels, samples]`, nominally in [-1, 1]; `[samples]` is taken as one channel, other
-    floats and CPU tensors are converted. `sample_rate`: Hz. Raises MediaError on other types and shapes.
+    floats and torch's tensors are converted. `sample_rate`: Hz. Raises MediaError on other types and shapes.
     """
 
     wave: np.ndarray
@@ -76,6 +78,16 @@ class Audio:
     def __repr__(self) -> str:
         return f"Audio({self.channels} x {self.num_samples} samples at {self.sample_rate} Hz)"
 
+    def _repr_html_(self) -> str:
+        """A player, as notebooks show it; of long sound, one of the first minute."""
+        shown = self.wave[:, : _PLAYED * self.sample_rate]
+        facts = f"{self.channels} × {self.duration:.2f} s at {self.sample_rate} Hz"
+        part = f", of which the first {_PLAYED} s" if shown.shape[1] < self.num_samples else ""
+        if not shown.size or not np.isfinite(shown).all():
+            return f"<div>{facts}: nothing that can be played</div>"
+        uri = audio_uri(Audio(shown, self.sample_rate))
+        return f'<div><audio controls src="{uri}"></audio><br>{facts}{part}</div>'
+
 
 class DoubleAudio(Audio):
     """An Audio with a float64 wave: what `prepare` makes for a tokenizer that computes in float64."""
@@ -89,8 +101,9 @@ def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
     The decoder is fixed by the format, which the first bytes behind all tags tell, never the suffix: libsndfile for WAV
     (RF64, W64), AIFF, FLAC, MP3, and Vorbis and Opus in Ogg, whatever is beside them; FFmpeg through PyAV (the `media`
     extra) for MP4/M4A/MOV, WebM/Matroska, AAC, FLAC in Ogg, FLAC that was written to a pipe, and MP3 that holds
-    more than its header announces. Raises MediaError on what is broken, cut off, empty, not finite, far outside
-    [-1, 1], several recordings of which decoders read the first, or beyond `limits`, and MissingExtraError where PyAV
+    more than its header announces. Recordings that are chained in Ogg are read one after another, like joined MP3.
+    Raises MediaError on what is broken, cut off, empty, not finite, far outside [-1, 1], several recordings of which
+    decoders read the first, or that differ in rate or channels, or beyond `limits`, and MissingExtraError where PyAV
     is needed and not there.
     """
     with naming(key_of(source)):
@@ -168,8 +181,8 @@ def _peak(wave_ct: np.ndarray) -> np.float32:
 
 def _as_wave(wave: Any, dtype: type[np.floating[Any]]) -> np.ndarray:
     try:
-        array = np.asarray(wave)
-    except Exception as error:  # a tensor on a GPU, or one with gradients
+        array = plain_array(wave)
+    except Exception as error:  # rows of different lengths, or anyone's __array__
         raise MediaError("wrong_type", f"not an array ({error})") from error
     if array.dtype.kind != "f":
         raise MediaError(

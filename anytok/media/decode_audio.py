@@ -11,7 +11,7 @@ from ..errors import AnytokError, MediaError, MissingExtraError
 from . import formats, headers
 from .limits import Limits
 from .mpeg import find_frames
-from .ogg import read_ogg
+from .ogg import OggSound, read_ogg
 from .source import window
 from .tags import MARKS, end_of_tags, start_of_tags
 
@@ -60,8 +60,26 @@ def decode_audio(stream: IO[bytes], limits: Limits) -> Wave:
 
 
 def _decode_ogg(stream: IO[bytes], limits: Limits) -> Wave:
+    """All recordings that are chained in the file, one after another, as FFmpeg reads them; but each from its first
+    sample to its last, where FFmpeg adds the padding of a block between two."""
+    waves_cs: list[np.ndarray] = []
+    first: tuple[int, int] | None = None
+    for sound in read_ogg(stream):
+        wave_cs, sample_rate = _decode_ogg_sound(sound, limits)
+        first = first or (sample_rate, len(wave_cs))
+        if (sample_rate, len(wave_cs)) != first:
+            raise MediaError(
+                "unsupported_format",
+                f"several recordings one after another in one Ogg file, of {first[0]} Hz and {first[1]} channels and "
+                f"of {sample_rate} Hz and {len(wave_cs)}: split them first",
+            )
+        waves_cs.append(wave_cs)
+        limits.check_sound(*first, sum(one.shape[1] for one in waves_cs))
+    return waves_cs[0] if len(waves_cs) == 1 else np.concatenate(waves_cs, axis=1), sample_rate
+
+
+def _decode_ogg_sound(sound: OggSound, limits: Limits) -> Wave:
     """The sound alone, whatever is beside it: libsndfile for Vorbis and Opus, FFmpeg for FLAC."""
-    sound = read_ogg(stream)
     if sound.codec == "FLAC":
         return _decode_av(sound.stream, formats.OGG_FLAC, limits)
     if sound.codec is None:

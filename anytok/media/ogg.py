@@ -1,5 +1,5 @@
 """The pages of an Ogg file (RFC 3533), checked before a decoder sees them: libsndfile passes over damaged and missing
-pages, and takes the first of several recordings for all of it.
+pages, and takes the first of several recordings for all of it, which is why each is cut out for it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclass(frozen=True)
 class OggSound:
-    """The codec of the first stream of sound, None where there is none, and the pages of this stream alone."""
+    """The codec of a recording's first stream of sound, None where there is none, and the pages of this stream."""
 
     codec: str | None
     stream: IO[bytes]
@@ -63,31 +63,51 @@ class _Page:
         return self.data[27 + self.data[26] :]
 
 
-def read_ogg(stream: IO[bytes]) -> OggSound:
-    """The sound in an Ogg file. Raises MediaError unless the file is whole and holds one recording."""
-    codecs: dict[bytes, str | None] = {}
-    last: dict[bytes, _Page] = {}
-    runs: dict[bytes, list[tuple[int, int]]] = {}
-    for page in _pages(stream):
-        before = last.get(page.serial)
+class _Link:
+    """One recording of those that are chained in a file (RFC 3533, section 4): streams that begin together."""
+
+    def __init__(self, is_first: bool) -> None:
+        self._is_first = is_first
+        self._codecs: dict[bytes, str | None] = {}
+        self._last: dict[bytes, _Page] = {}
+        self._runs: dict[bytes, list[tuple[int, int]]] = {}
+
+    def ends_before(self, page: _Page) -> bool:
+        """All streams of a link begin before any of them goes on."""
+        return bool(page.flags & _FIRST) and any(not other.flags & _FIRST for other in self._last.values())
+
+    def add(self, page: _Page) -> None:
+        before = self._last.get(page.serial)
         if page.flags & _FIRST:
-            if any(not other.flags & _FIRST for other in last.values()):
-                raise MediaError(
-                    "unsupported_format", "several recordings one after another in one Ogg file: split them first"
-                )
-            codecs[page.serial] = next((name for mark, name in _SOUND.items() if page.body.startswith(mark)), None)
+            codec = next((name for mark, name in _SOUND.items() if page.body.startswith(mark)), None)
+            self._codecs[page.serial] = codec
         # A recording of a broadcast begins anywhere: pages may be missing behind the headers, but not later.
         elif before and before.granule > 0 and page.number != (before.number + 1) % 2**32:
             raise MediaError("broken", f"page {before.number} of the Ogg file is followed by page {page.number}")
-        last[page.serial] = page
-        spans = runs.setdefault(page.serial, [])
+        elif page.serial not in self._codecs and not self._is_first:
+            raise MediaError("broken", f"the page at byte {page.start} of the Ogg file goes on with what has ended")
+        self._last[page.serial] = page
+        spans = self._runs.setdefault(page.serial, [])
         start = spans.pop()[0] if spans and spans[-1][1] == page.start else page.start
         spans.append((start, page.start + len(page.data)))
-    serial = next((serial for serial, codec in codecs.items() if codec), None)
-    if serial is None:
-        return OggSound(None, stream)
-    sound = joined(stream, runs[serial])
-    return OggSound(codecs[serial], _ended(sound, last[serial]) if codecs[serial] == "Opus" else sound)
+
+    def sound(self, stream: IO[bytes]) -> OggSound:
+        serial = next((serial for serial, codec in self._codecs.items() if codec), None)
+        if serial is None:
+            return OggSound(None, stream)
+        codec, sound = self._codecs[serial], joined(stream, self._runs[serial])
+        return OggSound(codec, _ended(sound, self._last[serial]) if codec == "Opus" else sound)
+
+
+def read_ogg(stream: IO[bytes]) -> list[OggSound]:
+    """The sound of each recording that is chained in an Ogg file: one, as a rule. Raises MediaError unless the file is
+    whole."""
+    links = [_Link(True)]
+    for page in _pages(stream):
+        if links[-1].ends_before(page):
+            links.append(_Link(False))
+        links[-1].add(page)
+    return [link.sound(stream) for link in links]
 
 
 def _ended(stream: IO[bytes], last: _Page) -> IO[bytes]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import IO, TYPE_CHECKING, TypeAlias, Union
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar, Union
 
 import numpy as np
 
-from ..errors import MediaError, UsageError
+from ..errors import MediaError, MissingExtraError, UsageError
 from ..recipes import FILTERS, sound_recipe
 from ..spec import Spec
 from .audio import Audio, DoubleAudio, load_audio, warn_if_first_is_silent
+from .held import as_audio, as_pixels, unwrapped
 from .image import load_image
 from .limits import DEFAULT_LIMITS, Limits
 from .resample import resample
@@ -23,9 +24,14 @@ from .source import key_of, naming
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Decoded", "Media", "prepare", "prepare_each"]
+__all__ = ["Decoded", "Media", "prepare", "prepare_each", "try_each"]
 
-Media: TypeAlias = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image", np.ndarray, Audio]
+T = TypeVar("T")
+
+# The mapping is one of `datasets`, the pair a wave and its rate; arrays may be torch's.
+Media: TypeAlias = Union[
+    str, "os.PathLike[str]", bytes, IO[bytes], "Image", np.ndarray, Audio, Mapping[str, Any], tuple[Any, int]
+]
 Decoded: TypeAlias = Union["Image", Audio]
 
 _AHEAD = 32  # pictures that threads read and resize before they are asked for
@@ -39,6 +45,7 @@ def prepare(source: Media, spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> De
     prepared already passes unchanged. Samples are read as float32, which holds integers of up to 24 bits exactly; where
     the recipe says float64, all that follows is computed in it, and a DoubleAudio comes back. Raises MediaError.
     """
+    source = unwrapped(source)
     with naming(key_of(source)):
         return (_prepare_image if spec.is_image else _prepare_audio)(source, spec, limits)
 
@@ -50,12 +57,33 @@ def prepare_each(sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFAU
     after the one that is asked for, too.
     """
 
+
     def one(place: int) -> Decoded:
         with naming(key_of(sources[place]) or f"item {place}"):
             return prepare(sources[place], spec, limits=limits)
 
-    begun: deque[Future[Decoded] | None] = deque()  # of the items from the present one on
-    with ThreadPoolExecutor() if spec.is_image and len(sources) > 1 else nullcontext() as pool:
+    return _ahead(sources, one, spec.is_image and len(sources) > 1)
+
+
+def try_each(
+    sources: Sequence[Media], spec: Spec, *, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[Decoded | MediaError | MissingExtraError]:
+    """`prepare_each`, where an item that cannot be used gives the error that `prepare_each` would raise."""
+
+    def one(place: int) -> Decoded | MediaError | MissingExtraError:
+        try:
+            with naming(key_of(sources[place]) or f"item {place}"):
+                return prepare(sources[place], spec, limits=limits)
+        except (MediaError, MissingExtraError) as error:
+            return error
+
+    return _ahead(sources, one, spec.is_image and len(sources) > 1)
+
+
+def _ahead(sources: Sequence[Media], one: Callable[[int], T], threads: bool) -> Iterator[T]:
+    """`one` of each place, in order; in threads, for those after the one that is asked for, too."""
+    begun: deque[Future[T] | None] = deque()  # of the items from the present one on
+    with ThreadPoolExecutor() if threads else nullcontext() as pool:
         try:
             for place in range(len(sources)):
                 for ahead in range(place + len(begun), min(place + _AHEAD, len(sources))):
@@ -85,7 +113,7 @@ def _prepare_image(source: Media, spec: Spec, limits: Limits) -> Image:
         raise UsageError(f"{spec.name}: preprocessing {spec.preprocessing!r}; known: {', '.join(FILTERS)}")
     if isinstance(source, Audio):
         raise MediaError("wrong_type", f"{spec.name} takes pictures, but this is sound")
-    image = load_image(source, limits=limits)
+    image = load_image(as_pixels(source), limits=limits)
     return image.resize((spec.image_size, spec.image_size), Image.Resampling[spec.preprocessing.upper()])
 
 
@@ -93,7 +121,7 @@ def _prepare_audio(source: Media, spec: Spec, limits: Limits) -> Audio:
     mix, resampler, double = sound_recipe(spec.preprocessing)
     if spec.sample_rate is None:
         raise UsageError(f"{spec.name}: preprocessing {spec.preprocessing!r} to no sample rate: its Spec must name one")
-    audio = load_audio(source, limits=limits)
+    audio = load_audio(as_audio(source), limits=limits)
     kind = DoubleAudio if double else Audio
     wave_cs = audio.wave.astype(kind.dtype, copy=False)
     wave_cs = wave_cs if mix == "mean-after" else _mixed(mix, wave_cs)

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
+import numpy as np
+
 from ..errors import MediaError
 
-__all__ = ["joined", "key_of", "naming", "open_source", "window"]
+__all__ = ["joined", "key_of", "naming", "open_source", "plain_array", "window"]
 
 
 def key_of(source: Any) -> str | None:
@@ -137,3 +139,12 @@ def _read_all(source: Any, max_bytes: int) -> bytes:
         pieces.append(piece)
         size += len(piece)
     return b"".join(pieces)
+
+
+def plain_array(source: Any) -> np.ndarray:
+    """An array of anything that numpy takes, and of tensors on any device, with gradients, or in bfloat16."""
+    if hasattr(source, "requires_grad"):
+        source = source.detach().cpu()
+        if source.is_floating_point():
+            source = source.float()
+    return np.asarray(source)

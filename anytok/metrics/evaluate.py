@@ -71,6 +71,7 @@ def evaluate(
     be judged and pystoi is absent, and UsageError where there is nothing to evaluate.
     """
     media, modality = several(media, "[item]"), tokenizer.spec.modality
+    has_pictures = tokenizer.spec.image_size is not None
     if not media:
         raise UsageError("nothing to evaluate: give at least one picture or recording")
     if modality == "speech":
@@ -81,10 +82,10 @@ def evaluate(
         coded = tokenizer.encode(wanted)
         made = tokenizer.decode(coded)
         # Sound is judged at once, since hours of it would not fit in memory; pictures are small, and need the others.
-        return coded, (made, wanted) if modality == "image" else _sound_row(made, wanted, modality)
+        return coded, (made, wanted) if has_pictures else _sound_row(made, wanted, modality)
 
     found = list(_each(there_and_back, media, done, refused))
-    rows = _picture_rows([pair for _, pair in found]) if modality == "image" else [row for _, row in found]
+    rows = _picture_rows([pair for _, pair in found]) if has_pictures else [row for _, row in found]
     coded = [one for one, _ in found]
     known = {key: [value for row in rows if (value := row[key]) is not None] for key in (rows[0] if rows else ())}
     return Evaluation(

@@ -61,7 +61,7 @@ class Contract:
     def test_batches_are_lists_or_what_can_be_listed(
         self, tokenizer: Tokenizer, media: list[Any], singles: list[Codes]
     ) -> None:
-        assert tokenizer.encode_batch(iter(media[:2])) == singles[:2]  # type: ignore[arg-type]
+        assert tokenizer.encode_batch(iter(media[:2])) == singles[:2]  # type: ignore[call-overload]
         one: Any
         for one in (media[0], None, "a.wav", Path("a.wav"), b"RIFF", io.BytesIO(b"RIFF")):
             with pytest.raises(UsageError, match="expected a list; for one item there is `encode`"):

@@ -11,23 +11,23 @@ from typing import Any
 
 from ..errors import UsageError
 from .config import CodecConfig, VoiceConfig, read_config
-from .settings import ChangedSettings
 from .stopping import Stopped
 
-__all__ = ["ChangedSettings", "Stopped", "train"]
+__all__ = ["Stopped", "train"]
 
 
 def train(config_path: str | Path, *, allow_changes: bool = False) -> Path:
     """Train the model that a TOML config describes, or go on where an earlier run stopped.
 
     Returns the folder with the weights, in the published form of its kind; beside it lie the checkpoint, the
-    losses and their plot. A run goes on only with the settings it began with, but for `steps`, `threads` and
-    `save_every`; with `allow_changes` with any. A ChangedSettings warning names those that differ.
+    losses and their plot. A run goes on only with the settings and the data it began with, but for `steps`, `threads`
+    and `save_every`; with `allow_changes` with any. A logged warning names those that differ.
 
-    Raises UsageError for a config that does not hold together, changed settings, or data that are not there, MediaError
+    Raises UsageError for a config that does not hold together, changed settings or data, or none there, MediaError
     for a picture that cannot be read, and Stopped, a KeyboardInterrupt, after Ctrl-C or SIGTERM, when all is saved.
     """
     from .codec import CodecRecipe
+    from .data import hash_files
     from .export import export_encodec, export_seed, export_speech, export_unclip, export_vae, export_voice
     from .image import ImageConfig, ImageRecipe
     from .loop import optimize
@@ -50,6 +50,7 @@ def train(config_path: str | Path, *, allow_changes: bool = False) -> Path:
         raise UsageError(f"{config_path}: out={config.out!r} is a file: expected a folder, or a name that is free")
     recipe = recipe_class(config)
     settings = {key: value for key, value in asdict(config).items() if key not in ("name", "out")}
-    optimize(recipe, config.run, folder, settings=settings, allow_changes=allow_changes)
+    data = hash_files(recipe.data_files)
+    optimize(recipe, config.run, folder, settings=settings, data=data, allow_changes=allow_changes)
     export(recipe, folder / "weights")
     return folder / "weights"

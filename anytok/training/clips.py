@@ -36,7 +36,7 @@ class Clips:
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
         if not (folder / "clips.json").is_file():
-            raise UsageError(f"{folder}: no clips.json; {_MAKE}")
+            raise UsageError(f"{folder}: no clips.json; put recordings in the folder above it, or {_MAKE}")
         try:
             index = json.loads((folder / "clips.json").read_text("utf-8"))
             self.hop = whole("hop", index["hop"], 1, 1 << 20)
@@ -47,8 +47,17 @@ class Clips:
         frames = max((item["start"] + item["frames"] for item in self.items), default=0)
         if not frames:
             raise UsageError(f"{folder / 'clips.json'}: there is no sound in it; {_MAKE}")
+        self.files = [folder / name for name in ("clips.json", "wave.npy", "labels.npy")]
         self.wave = _array(folder / "wave.npy", np.int16, frames * self.hop)
         self.labels = _array(folder / "labels.npy", np.int8, frames)
+
+    @classmethod
+    def of(cls, clips: list[Clip], sample_rate: int, hop: int) -> Clips:
+        """The same of clips in memory; each is cut to whole frames."""
+        made = cls.__new__(cls)
+        made.hop, made.sample_rate = hop, sample_rate
+        made.wave, made.labels, made.items = _packed(clips, hop)
+        return made
 
     def __len__(self) -> int:
         return len(self.items)
@@ -137,6 +146,15 @@ def write_clips(folder: Path, clips: list[Clip], sample_rate: int, hop: int) -> 
         raise UsageError(f"{folder}: no sound to write: ask for more clips")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "clips.json").unlink(missing_ok=True)
+    wave, labels, items = _packed(clips, hop)
+    np.save(folder / "wave.npy", wave)
+    np.save(folder / "labels.npy", labels)
+    index = {"sample_rate": sample_rate, "hop": hop, "clips": items}
+    (folder / "clips.json").write_text(json.dumps(index), "utf-8")
+
+
+def _packed(clips: list[Clip], hop: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    """Samples int16 and labels int8 of all clips, end to end, and where each begins, in frames."""
     waves, labels, items, start = [], [], [], 0
     for clip in clips:
         frames = len(clip.wave) // hop
@@ -144,7 +162,4 @@ def write_clips(folder: Path, clips: list[Clip], sample_rate: int, hop: int) -> 
         labels.append(np.full(frames, -1, np.int8) if clip.labels is None else clip.labels[:frames].astype(np.int8))
         items.append({"source": clip.source, "name": clip.name, "start": start, "frames": frames})
         start += frames
-    np.save(folder / "wave.npy", np.concatenate(waves))
-    np.save(folder / "labels.npy", np.concatenate(labels))
-    index = {"sample_rate": sample_rate, "hop": hop, "clips": items}
-    (folder / "clips.json").write_text(json.dumps(index), "utf-8")
+    return np.concatenate(waves), np.concatenate(labels), items

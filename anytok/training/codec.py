@@ -27,6 +27,7 @@ from .config import CodecConfig, TrainConfig
 from .losses import MelSpectra, relative_error
 from .phones import PHONES
 from .quantizer import LearnedQuantizer
+from .recordings import read_clips
 
 __all__ = ["CodecRecipe"]
 
@@ -39,7 +40,8 @@ class CodecRecipe:
     def __init__(self, config: TrainConfig) -> None:
         model: CodecConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
-        self.clips = Clips(f"{config.data}/train")
+        self.clips = read_clips(config.data, config.kind, math.prod(model.ratios))
+        self.data_files = self.clips.files
         _check_data(self.clips, config)
         sizes = {
             "dimension": model.dimension, "num_filters": model.num_filters, "ratios": model.ratios,

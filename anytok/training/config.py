@@ -92,7 +92,8 @@ def read_config(path: str | Path, kinds: dict[str, type]) -> TrainConfig:
     try:
         table = tomllib.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # also bytes that are no UTF-8, and lists without end
-        raise UsageError(f"{path}: {error}; expected a training config, such as those in configs/train") from error
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise UsageError(f"{path}: {why}; expected a training config, such as those in configs/train") from error
     kind = table.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise UsageError(f"{path}: kind is {kind!r}; expected one of {', '.join(kinds)}")

@@ -52,6 +52,7 @@ class ImageRecipe:
         self.descriptor = Descriptor(model.num_luma, model.num_colour)
         self.sizes = {**asdict(model.sizes), "embedding_dim": self.descriptor.width}
         self.pictures = Pictures(config.data, self.sizes["image_size"], model.drawn)
+        self.data_files = self.pictures.files
         torch.manual_seed(config.run.seed)
         self.seed = Seed(**self.sizes)
         self.quantizer = LearnedQuantizer(1, self.sizes["codebook_size"], self.sizes["codebook_dim"])

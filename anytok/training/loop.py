@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..atomic import replacing, sweep
 from ..errors import CheckpointError, DiskError, UsageError, first_line
 from .config import RunConfig
+from .data import check_data
 from .settings import check_settings, flat
 from .stopping import Stopped, held_signals
 
@@ -62,13 +63,15 @@ def optimize(
     folder: Path,
     *,
     settings: Mapping[str, Any] | None = None,
+    data: Mapping[str, str] | None = None,
     allow_changes: bool = False,
 ) -> None:
     """Train to `run.steps`, resuming from `folder/checkpoint.pt` if it is there.
 
     The checkpoint is written after the first step, then every `run.save_every` steps, every 10 seconds (or 20 times as
     long as writing takes), and when SIGINT, SIGTERM or SIGHUP comes; then Stopped is raised. It records `settings`
-    (those of the run, if None). Where they have changed, resuming raises UsageError, or warns with `allow_changes`.
+    (those of the run, if None), and the hashes of the `data` by file, if given. Where they have changed, resuming
+    raises UsageError, or with `allow_changes` is logged.
 
     Raises UsageError where training has run away, CheckpointError for a checkpoint that it cannot go on from, DiskError
     for one that cannot be written.
@@ -81,7 +84,7 @@ def optimize(
     parameters = [p for p in recipe.state.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, run.learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
     recorded = flat({"run": asdict(run)} if settings is None else settings)
-    checkpoint = _Checkpoint(folder / "checkpoint.pt", recipe.state, optimizer, recorded)
+    checkpoint = _Checkpoint(folder / "checkpoint.pt", recipe.state, optimizer, recorded, data)
     first = checkpoint.resume(run.steps, allow_changes)
     if first == 0:
         torch.manual_seed(run.seed)
@@ -136,12 +139,18 @@ def _step(
 
 
 class _Checkpoint:
-    """`checkpoint.pt`: weights, the optimizer's state, how many steps are done, and with which settings."""
+    """`checkpoint.pt`: weights, the optimizer's state, how many steps are done, with which settings and data."""
 
     def __init__(
-        self, path: Path, state: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+        self,
+        path: Path,
+        state: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        settings: dict[str, Any],
+        data: Mapping[str, str] | None,
     ) -> None:
         self.path, self._state, self._optimizer, self._settings = path, state, optimizer, settings
+        self._data = None if data is None else dict(data)
         self._due = time.monotonic() + _SAVE_SECONDS
 
     def is_due(self, done: int, run: RunConfig) -> bool:
@@ -149,10 +158,14 @@ class _Checkpoint:
         return done in (1, run.steps) or done % run.save_every == 0 or time.monotonic() >= self._due
 
     def save(self, done: int) -> None:
-        started, weights, moments = time.monotonic(), self._state.state_dict(), self._optimizer.state_dict()
+        started = time.monotonic()
+        package = {
+            "state": self._state.state_dict(), "optimizer": self._optimizer.state_dict(), "step": done,
+            "settings": self._settings, "data": self._data,
+        }  # fmt: skip
         try:
             with replacing(self.path) as aside:
-                torch.save({"state": weights, "optimizer": moments, "step": done, "settings": self._settings}, aside)
+                torch.save(package, aside)
         except (OSError, RuntimeError) as error:  # torch's own where the disk is full
             raise DiskError(
                 f"{self.path}: cannot be written at step {done} ({first_line(error)}). Make room, and give the "
@@ -167,10 +180,12 @@ class _Checkpoint:
             return 0
         with self._readable():
             package = torch.load(self.path, weights_only=True)
-            done, settings = int(package["step"]), package.get("settings")
+            done, settings, data = int(package["step"]), package.get("settings"), package.get("data")
         if done > steps:
             raise UsageError(f"{self.path}: {done} steps are done, and steps = {steps}: expected {done} or more")
         check_settings(self.path, settings, self._settings, allow_changes)
+        if self._data is not None:
+            check_data(self.path, data, self._data, allow_changes)
         with self._readable():
             self._state.load_state_dict(package["state"])
             self._optimizer.load_state_dict(package["optimizer"])

@@ -24,7 +24,7 @@ from ..models.seed import Seed, normalize
 from .config import TrainConfig
 from .pictures import Pictures, photographs
 
-__all__ = ["load_vae", "read_or_make_pairs"]
+__all__ = ["files_of", "load_vae", "read_or_make_pairs"]
 
 _FINISHED = {
     "tokenizer": ("image_mini.toml", ("seed_quantizer.safetensors", "config.json")),
@@ -73,15 +73,21 @@ def _how_to_make(key: str) -> str:
     return f"make it: anytok train configs/train/{recipe}, or set `{key}` to the weights of that run"
 
 
-def _origin(config: TrainConfig) -> str:
-    """A hash of all that pairs depend on; raises UsageError for a finished run's file that is not there."""
-    model, files = config.model, photographs(config.data)
+def files_of(config: TrainConfig) -> list[Path]:
+    """The files that pairs are made from; raises UsageError for a finished run's file that is not there."""
+    files = photographs(config.data)
     for key, (_, names) in _FINISHED.items():
-        folder = Path(getattr(model, key))
+        folder = Path(getattr(config.model, key))
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise UsageError(f"{folder}: no {missing[0]} here; {_how_to_make(key)}")
         files = [*files, *(folder / name for name in names)]
+    return files
+
+
+def _origin(config: TrainConfig) -> str:
+    """A hash of all that pairs depend on."""
+    model, files = config.model, files_of(config)
     digest = hashlib.sha256(repr((model.num_pairs, model.drawn, config.run.seed)).encode())
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes() if file.is_file() else b"").digest())

@@ -44,8 +44,8 @@ class Pictures:
 
     def __init__(self, folder: str | Path, side: int, drawn: float) -> None:
         self.side, self.drawn = side, drawn
-        paths = photographs(folder)
-        self.photographs = [_read(path) for i, path in enumerate(paths) if i % _HOLD_EVERY]
+        self.files = photographs(folder)  # those held out, too: they say which the others are
+        self.photographs = [_read(path) for i, path in enumerate(self.files) if i % _HOLD_EVERY]
         if not self.photographs and drawn < 1:
             raise UsageError(
                 f"{folder}: one picture only, and the first of every {_HOLD_EVERY} is held out; "

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import warnings
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
 
-__all__ = ["ChangedSettings", "check_settings", "flat"]
+__all__ = ["check_settings", "flat"]
+
+_logger = logging.getLogger(__name__)
 
 # How long a run is, and how it is computed and saved; not what a step does.
 _FREE = {"run.steps", "run.threads", "run.save_every"}
-
-
-class ChangedSettings(UserWarning):
-    """Training goes on with other settings than it began with, or it cannot be told."""
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -29,14 +27,12 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def check_settings(checkpoint: Path, before: Mapping[str, Any] | None, now: Mapping[str, Any], allow: bool) -> None:
-    """Raise UsageError naming the settings that differ; warn of them instead if they only change how long a run is, or
-    with `allow`."""
+    """Raise UsageError naming the settings that differ; log a warning of them instead if they only change how long a
+    run is, or with `allow`."""
     if before is None:
-        warnings.warn(
-            f"{checkpoint} is of an earlier version, which did not record settings: that they are the same is not "
-            f"checked",
-            ChangedSettings,
-            stacklevel=4,
+        _logger.warning(
+            "%s is of an earlier version, which did not record settings: that they are the same is not checked",
+            checkpoint,
         )
         return
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
@@ -48,4 +44,4 @@ def check_settings(checkpoint: Path, before: Mapping[str, Any] | None, now: Mapp
             f"{checkpoint} was trained with other settings: {said}. Set them back, give `out` another folder to begin "
             f"anew, or go on with the new ones by --allow-changes (train(…, allow_changes=True))"
         )
-    warnings.warn(f"{checkpoint}: training goes on with other settings: {said}", ChangedSettings, stacklevel=4)
+    _logger.warning("%s: training goes on with other settings: %s", checkpoint, said)

@@ -23,7 +23,7 @@ from ..errors import UsageError
 from ..models.unclip import waves
 from ..records import AT_LEAST_ONE, Layers, Share, Size, Text, Within, multiple, same_length
 from .config import TrainConfig
-from .pairs import read_or_make_pairs
+from .pairs import files_of, read_or_make_pairs
 
 __all__ = ["NOISING", "SAMPLING", "UnclipConfig", "UnclipRecipe", "UnetSizes"]
 
@@ -84,6 +84,7 @@ class UnclipRecipe:
             import diffusers
         model: UnclipConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
+        self.data_files = files_of(config)
         pairs = read_or_make_pairs(config)
         self.embeddings_ne, latents_nchw = pairs["embeddings"], pairs["latents"]
         self.scaling = 1 / float(latents_nchw.std())

@@ -62,6 +62,7 @@ class VaeRecipe:
         model: VaeConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
         self.pictures = Pictures(config.data, model.sizes.sample_size, model.drawn)
+        self.data_files = self.pictures.files
         torch.manual_seed(config.run.seed)
         self.vae: Any = AutoencoderKL(**asdict(model.sizes))
         average_pyramid(self.vae)

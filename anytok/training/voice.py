@@ -12,6 +12,7 @@ width of the tokenizer's codebooks.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from ..models.soundstorm import SoundStorm
 from ..registry import load_tokenizer
 from .clips import Clips
 from .config import TrainConfig, VoiceConfig
+from .data import hash_files
 
 __all__ = ["VoiceRecipe", "codes_of", "cut"]
 
@@ -41,6 +43,7 @@ class VoiceRecipe:
         model: VoiceConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
         self.clips = Clips(f"{config.data}/train")
+        self.data_files = self.clips.files
         self.codes_lt = codes_of(self.clips, Path(config.data, "train"), model.tokenizer)
         if model.kept_levels is not None and model.kept_levels > model.num_levels:
             raise UsageError(
@@ -165,9 +168,10 @@ def start_from(state: SoundStorm, codebooks_lke: Tensor) -> None:
 
 def codes_of(clips: Clips, folder: Path, tokenizer: str) -> np.ndarray:
     """The codes of all clips, int16 [layers, frames], frame by frame beside them; made once, and kept in `folder` under
-    the id of the tokenizer. Raises UsageError where its frames are not those of the clips."""
+    the id of the tokenizer and a hash of the clips. Raises UsageError where its frames are not those of the clips."""
     speech = load_tokenizer(tokenizer)
-    path, shape = folder / f"codes-{speech.spec.id}.npy", (speech.spec.num_codebooks, len(clips.labels))
+    sound = hashlib.sha256("".join(hash_files(clips.files).values()).encode()).hexdigest()[:12]
+    path, shape = folder / f"codes-{speech.spec.id}-{sound}.npy", (speech.spec.num_codebooks, len(clips.labels))
     if (speech.spec.sample_rate, speech.spec.hop_length) != (clips.sample_rate, clips.hop):
         raise UsageError(
             f"{folder}: {clips.sample_rate} Hz in frames of {clips.hop} samples, and {tokenizer} takes "

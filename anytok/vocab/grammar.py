@@ -33,6 +33,8 @@ def legal(
     if segment.pattern == "frame-major" or layers == 1:
         low = length % layers
         return low, low + (length < layers * max_frames), (low == 0) & (length >= layers * min_frames)
+    if segment.pattern == "flat-delay":
+        return _legal_delayed(layers, length, num_first, min_frames, max_frames)
     # Layer-major: while all codes are of layer 0 the run may grow, or turn to layer 1: then T = num_first.
     open_ended = (length == num_first) * 1
     low_open, high_open = (num_first >= max_frames) * 1, 1 + (num_first >= min_frames)
@@ -40,6 +42,32 @@ def legal(
     low = open_ended * low_open + (1 - open_ended) * layer
     high = open_ended * high_open + (1 - open_ended) * (layer + (layer < layers))
     return low, high, (length == layers * num_first) & (num_first >= min_frames)
+
+
+def _legal_delayed(layers: int, length: Any, num_first: Any, min_frames: Any, max_frames: Any) -> tuple[Any, Any, Any]:
+    """`legal` for flat-delay: step s of T frames holds layers max(0, s - T + 1) … min(s, K - 1). Behind a whole step
+    the run may go on with layer 0, or begin to close with layer 1: then T = num_first."""
+    before, opening = (_opening(layers, num_first - (num_first > 0) * 1), _opening(layers, num_first))
+    whole, closing = (length == opening) * 1, (length > opening) * 1
+    within = length - before  # the layer that comes next in a step that is under way
+    low = (1 - whole) * within + whole * (num_first >= max_frames)
+    high = (1 - whole) * (within + 1) + whole * (1 + (num_first >= min_frames))
+    layer, start = 0 * length, opening
+    for step in range(1, layers):
+        width = layers - step
+        width = width - (width - num_first) * (width > num_first)
+        layer = layer + (length >= start) * (length < start + width) * (step + length - start)
+        start = start + width
+    low = (1 - closing) * low + closing * layer
+    high = (1 - closing) * high + closing * (layer + (length < start))
+    return low, high, (length == layers * num_first) & (num_first >= min_frames)
+
+
+def _opening(layers: int, num_steps: Any) -> Any:
+    """Codes of the first steps of flat-delay that begin with layer 0: 1, 2, …, K, K, …"""
+    beyond = (num_steps - layers) * (num_steps > layers)
+    growing = num_steps - beyond
+    return growing * (growing + 1) // 2 + beyond * layers
 
 
 class Grammar:
@@ -77,6 +105,12 @@ class Grammar:
         known = (line >= 0) & (line < self.layout.total)
         return np.where(known, line, self.unknown).astype(np.int64)
 
+    def open_run(self, symbols: np.ndarray) -> int:
+        """Where in a line of symbols `[N]` a run begins that is not closed yet; N where there is none."""
+        others = np.flatnonzero(self.kind[symbols] != CODE)
+        is_open = len(others) and self.kind[symbols[others[-1]]] == START
+        return int(others[-1]) if is_open else len(symbols)
+
     def spell(self, symbol: int) -> str:
         """A symbol in words, for messages."""
         if symbol == self.unknown:
@@ -86,6 +120,10 @@ class Grammar:
         segment = self.layout.segments[self.family[symbol]]
         markers = {segment.start_id: segment.start, segment.end_id: segment.end}
         return markers.get(symbol) or segment.text_of(symbol - segment.first_id)
+
+    def unknown_id(self, ids: Any, place: int) -> str:
+        """The id at a place of a line, which the vocabulary does not have, in words."""
+        return f"the unknown id {np.asarray(ids)[place]} ({self.layout.name} has 0 to {self.layout.total - 1})"
 
     def expected(self, segment: Segment, length: int, num_first: int) -> str:
         """What may come next in a run, in words."""

@@ -5,6 +5,9 @@ Imports transformers' `tokenizers` on use only.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +16,10 @@ import numpy as np
 from ..errors import MissingExtraError, VocabularyError
 from .layout import Layout, Segment
 
-__all__ = ["ByteTokenizer", "byte_ids", "check_ids", "decode_text", "encode_text", "extend", "look_up"]
+__all__ = [
+    "ByteTokenizer", "byte_ids", "check_ids", "decode_text", "encode_text", "encode_texts", "extend", "hash_text",
+    "look_up",
+]  # fmt: skip
 
 
 class ByteTokenizer:
@@ -89,6 +95,25 @@ def check_ids(tokenizer: Any, layout: Layout) -> None:
             )
 
 
+def hash_text(tokenizer: Any, layout: Layout) -> str:
+    """SHA-256 of the text tokens and their ids, 64 hex digits; "" where the tokenizer has no table of its tokens, or
+    fewer than the layout has text ids. Raises VocabularyError if the layout's text ids are known to be others.
+
+    Tokenizers of LLaMA and Mistral have 32,000 ids each, and share few of them.
+    """
+    if not hasattr(tokenizer, "get_vocab") or len(tokenizer) < layout.text_size:
+        return ""
+    text = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number < layout.text_size)
+    found = hashlib.sha256(json.dumps(text, separators=(",", ":")).encode()).hexdigest()
+    if layout.text_hash not in ("", found):
+        raise VocabularyError(
+            f"the text tokenizer has other tokens than the one that {layout.name} was made with, at the same "
+            f"{layout.text_size} text ids (SHA-256 {found[:12]}, not {layout.text_hash[:12]}): give it its own, or "
+            f"that one extended"
+        )
+    return found
+
+
 def look_up(tokenizer: Any, wanted: Layout) -> Layout:
     """The layout that a tokenizer really has; see `Vocabulary.from_tokenizer`.
 
@@ -153,6 +178,25 @@ def encode_text(tokenizer: Any, layout: Layout, text: str) -> np.ndarray:
     Raises VocabularyError where the tokenizer does not split such a token: it does not split ordinary added ones.
     """
     ids = np.array(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"], np.int64)
+    return _checked_words(tokenizer, layout, ids)
+
+
+def encode_texts(tokenizer: Any, layout: Layout, texts: Sequence[str]) -> list[np.ndarray | VocabularyError]:
+    """`encode_text` of each text, or what it raises, in one call of a fast tokenizer."""
+    if not getattr(tokenizer, "is_fast", False) or not texts:
+        return [_or_error(encode_text, tokenizer, layout, text) for text in texts]
+    lines = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return [_or_error(_checked_words, tokenizer, layout, np.array(line, np.int64)) for line in lines]
+
+
+def _or_error(encode: Callable[..., np.ndarray], *arguments: Any) -> np.ndarray | VocabularyError:
+    try:
+        return encode(*arguments)
+    except VocabularyError as error:
+        return error
+
+
+def _checked_words(tokenizer: Any, layout: Layout, ids: np.ndarray) -> np.ndarray:
     beyond = ids[ids >= layout.text_size]
     if len(beyond):
         raise VocabularyError(

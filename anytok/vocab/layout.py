@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ from ..spec import Codes, Spec
 from .checks import MAX_IDS, check_layout
 from .patterns import FLAT, flat_cells
 
-__all__ = ["Layout", "Segment", "build_layout", "segment_of"]
+__all__ = ["Layout", "Segment", "build_layout", "rewritten", "segment_of"]
 
 
 _Number = Annotated[int, Within(1, MAX_IDS)]
@@ -71,7 +71,7 @@ class Segment:
         """Ids of codes, markers not counted."""
         return self.num_codebooks * self.codebook_size
 
-    @property
+    @cached_property
     def spec(self) -> Spec:
         """The Spec that codes read from this segment carry."""
         return Spec(
@@ -158,13 +158,17 @@ def segment_of(spec: Spec, *, num_codebooks: int | None = None, pattern: str = "
 
 @dataclass(frozen=True)
 class Layout:
-    """Ids 0 … text_size - 1 are text; every id from there to total is of one special token or segment."""
+    """Ids 0 … text_size - 1 are text; every id from there to total is of one special token or segment.
+
+    `text_hash` tells which text tokenizer has these text ids, where one was given: see `vocab.hf.hash_text`.
+    """
 
     name: str
     text_size: int
     specials: tuple[tuple[str, int], ...]
     segments: tuple[Segment, ...]
     total: int
+    text_hash: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check(self, VocabularyError)
@@ -198,8 +202,11 @@ class Layout:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the canonical JSON, 64 hex digits: two layouts are one when their hashes are."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        """SHA-256 of the canonical JSON, 64 hex digits: two layouts are one when their hashes are.
+
+        Without `text_hash`: a published layout is the same before and after its text tokenizer is at hand."""
+        record = {key: value for key, value in self.to_dict().items() if key != "text_hash"}
+        canonical = json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
@@ -210,6 +217,7 @@ class Layout:
             "specials": [list(pair) for pair in self.specials],
             "segments": [{**asdict(segment), "aliases": list(segment.aliases)} for segment in self.segments],
             "total": self.total,
+            **({"text_hash": self.text_hash} if self.text_hash else {}),
         }
 
     @classmethod
@@ -237,3 +245,28 @@ def build_layout(name: str, text_size: int, items: Sequence[str | Segment], rese
             segments.append(replace(item, first_id=next_id, start_id=end, end_id=end + 1))
             next_id = end + 2
     return Layout(name, text_size, tuple(specials), tuple(segments), next_id)
+
+
+def rewritten(layout: Layout, modality: str, num_codebooks: int | None = None, pattern: str | None = None) -> Layout:
+    """The layout with the same ids and texts, but runs of `modality` with the first `num_codebooks` layers alone, or
+    in another `pattern`; None keeps what is there.
+
+    Tokens of the layers left out become special ones, so that text tokenizers that have them still fit. Raises
+    VocabularyError where the layout has no such modality, or fewer layers.
+    """
+    if modality not in (known := {segment.modality for segment in layout.segments}):
+        raise VocabularyError(f"the vocabulary {layout.name} has no {modality}; it has {', '.join(sorted(known))}")
+    specials, segments = list(layout.specials), []
+    for segment in layout.segments:
+        if segment.modality != modality:
+            segments.append(segment)
+            continue
+        count = segment.num_codebooks if num_codebooks is None else num_codebooks
+        if not 1 <= count <= segment.num_codebooks:
+            raise VocabularyError(
+                f"{count} codebooks of {segment.tokenizer} asked for: {layout.name} has ids for {segment.num_codebooks}"
+            )
+        segments.append(replace(segment, num_codebooks=count, pattern=pattern or segment.pattern))
+        left_out = range(count * segment.codebook_size, segment.num_ids)
+        specials += [(segment.text_of(number), segment.first_id + number) for number in left_out]
+    return replace(layout, specials=tuple(specials), segments=tuple(segments))

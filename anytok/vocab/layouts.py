@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..arguments import did_you_mean
 from ..errors import UsageError
 from .layout import Layout, Segment, build_layout
 
@@ -89,5 +90,5 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
 def find_layout(name: str) -> Layout:
     """A published layout by name; raises UsageError listing the known names."""
     if name not in LAYOUTS:
-        raise UsageError(f"no vocabulary is called {name!r}; known: {', '.join(LAYOUTS)}")
+        raise UsageError(f"no vocabulary is called {name!r}; known: {', '.join(LAYOUTS)}{did_you_mean(name, LAYOUTS)}")
     return LAYOUTS[name]()

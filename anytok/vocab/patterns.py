@@ -11,6 +11,7 @@ there, or -1 where nothing does. Applying it is indexing, inverting it is indexi
 | layer-major | 1    | layer 0 of all frames, layer 1 of all frames, …          | MIO (speech)           |
 | parallel    | K    | step s holds frame s of every layer                      | Moshi                  |
 | delay       | K    | layer k lags k steps: step s holds its frame s - k       | MusicGen (2306.05284)  |
+| flat-delay  | 1    | the steps of delay one after the other, gaps left out    | the same, as one line  |
 
 Fewer layers need no pattern of their own: pass `values[:k]`.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -50,6 +52,11 @@ def _delayed(num_codebooks: int, num_frames: int) -> np.ndarray:
     return cells
 
 
+def _delayed_flat(num_codebooks: int, num_frames: int) -> np.ndarray:
+    steps = _delayed(num_codebooks, num_frames).T.reshape(-1)
+    return steps[steps >= 0].reshape(1, -1)
+
+
 def _divide(num_codebooks: int, num_steps: int) -> int:
     return num_steps // num_codebooks if num_steps % num_codebooks == 0 else -1
 
@@ -60,9 +67,11 @@ PATTERNS = {
     "layer-major": Pattern(lambda k, t: _grid(k, t).reshape(1, -1), _divide, lambda k, s: s if k == 1 else 0),
     "parallel": Pattern(_grid, lambda k, s: s, lambda k, s: s),
     "delay": Pattern(_delayed, lambda k, s: s - k + 1, lambda k, s: max(0, s - k + 1)),
+    # Whether a step without layer 0 has begun to close the item depends on what follows.
+    "flat-delay": Pattern(_delayed_flat, _divide, lambda k, s: s if k == 1 else 0),
 }
 
-FLAT = ("frame-major", "layer-major")  # one row: what a run of ids can hold
+FLAT = ("frame-major", "layer-major", "flat-delay")  # one row: what a run of ids can hold
 
 
 def _pattern(name: str) -> Pattern:
@@ -71,9 +80,12 @@ def _pattern(name: str) -> Pattern:
     return PATTERNS[name]
 
 
+@lru_cache(maxsize=64)  # items of a corpus share their lengths
 def flat_cells(name: str, num_codebooks: int, num_frames: int) -> np.ndarray:
-    """The cells of a flat pattern in order, int64 `[K·T]`; see `FLAT`."""
-    return _pattern(name).cells(num_codebooks, num_frames)[0]
+    """The cells of a flat pattern in order, int64 `[K·T]`, read only; see `FLAT`."""
+    cells = _pattern(name).cells(num_codebooks, num_frames)[0]
+    cells.setflags(write=False)
+    return cells
 
 
 def apply(name: str, values: np.ndarray, empty: int = -1) -> np.ndarray:

@@ -108,15 +108,21 @@ class Parts(list[Any]):
 
 
 def read_symbols(
-    grammar: Grammar, symbols: np.ndarray, policy: str, where: Callable[[int], int], unit: str
+    grammar: Grammar,
+    symbols: np.ndarray,
+    policy: str,
+    where: Callable[[int], int],
+    unit: str,
+    unknown: Callable[[int], str] | None = None,
 ) -> tuple[list[slice | Codes | None], Report]:
     """Text stretches (as slices of `symbols`) and Codes, None where a run was dropped; and the report.
 
-    `where` turns a place among the symbols into the caller's, counted in `unit`s ("id", "character").
+    `where` turns a place among the symbols into the caller's, counted in `unit`s ("id", "character"); `unknown` says
+    what the unknown token at a place among the symbols is.
     """
     if policy not in POLICIES:
         raise UsageError(f"no policy is called {policy!r}; choose from {', '.join(POLICIES)}")
-    reader = _Reader(grammar, symbols, policy, where, unit)
+    reader = _Reader(grammar, symbols, policy, where, unit, unknown)
     return reader.read(), reader.report
 
 
@@ -135,9 +141,16 @@ def legal_length(grammar: Grammar, run: np.ndarray) -> tuple[int, int]:
 
 class _Reader:
     def __init__(
-        self, grammar: Grammar, symbols: np.ndarray, policy: str, where: Callable[[int], int], unit: str
+        self,
+        grammar: Grammar,
+        symbols: np.ndarray,
+        policy: str,
+        where: Callable[[int], int],
+        unit: str,
+        unknown: Callable[[int], str] | None,
     ) -> None:
         self.grammar, self.symbols, self.policy, self.where, self.unit = grammar, symbols, policy, where, unit
+        self.unknown = unknown
         self.report = Report()
 
     def read(self) -> list[slice | Codes | None]:
@@ -162,7 +175,7 @@ class _Reader:
                         place += 1
                 pieces.append(self._run(first, end))
             else:
-                self._fault(first, f"{self.grammar.spell(int(self.symbols[first]))} outside a run", "dropped")
+                self._fault(first, f"{self._spell(first)} outside a run", "dropped")
         return pieces
 
     def _run(self, start: int, stop: int) -> Codes | None:
@@ -178,7 +191,7 @@ class _Reader:
             report.num_whole += 1
             return Codes(codes_grid(segment, body), segment.spec)
         at = start + 1 + length
-        came = grammar.spell(int(self.symbols[at])) if at < len(self.symbols) else "nothing"
+        came = self._spell(at) if at < len(self.symbols) else "nothing"
         wanted = grammar.expected(segment, length, num_first)
         problem = f"a run of {segment.modality} has {came} after {length} codes; expected {wanted}"
         codes, action = self._settle(segment, body[:length], len(body))
@@ -186,6 +199,10 @@ class _Reader:
         report.num_repaired += codes is not None
         report.num_dropped += codes is None
         return codes
+
+    def _spell(self, place: int) -> str:
+        symbol = int(self.symbols[place])
+        return self.unknown(place) if self.unknown and symbol == self.grammar.unknown else self.grammar.spell(symbol)
 
     def _settle(self, segment: Segment, kept: np.ndarray, length: int) -> tuple[Codes | None, str]:
         """What the policy makes of a faulty run whose first codes are right."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Stream:
         self.report = Report()
         self._grammar, self._policy = grammar, policy
         self._held = np.empty(0, np.int64)  # a run that is under way, from its start marker on; or stray codes
+        self._held_ids = self._held  # the same as they came
         self._given = 0  # frames of it that are out
         self._settled = 0  # ids before it
         self._words = _Words(decode, byte_ids)
@@ -58,6 +60,7 @@ class Stream:
     def push(self, ids: Any) -> list[str | TextIds | Frames]:
         """Take ids `[n]`, return the pieces that became sure."""
         symbols = np.concatenate([self._held, self._grammar.symbols(ids)])
+        self._held_ids = np.concatenate([self._held_ids, np.asarray(ids).astype(np.int64)])
         kind = self._grammar.kind[symbols]
         markers = np.flatnonzero(kind != CODE)
         # Everything is settled but a run whose start marker is the last symbol that is no code, and codes outside of
@@ -66,7 +69,7 @@ class Stream:
         under_way = last >= 0 and kind[last] == START
         cut = last if under_way else len(symbols) if self._policy == "strict" else last + 1
         pieces = self._settle(symbols[:cut])
-        self._held = symbols[cut:]
+        self._held, self._held_ids = symbols[cut:], self._held_ids[cut:]
         if len(self._held):
             pieces += self._words.flush()
         return [*pieces, *self._grow()] if under_way else pieces
@@ -74,14 +77,15 @@ class Stream:
     def finish(self) -> list[str | TextIds | Frames]:
         """The line ends here: return what was still held."""
         pieces = self._settle(self._held)
-        self._held = self._held[:0]
+        self._held, self._held_ids = self._held[:0], self._held_ids[:0]
         return [*pieces, *self._words.flush()]
 
     def _settle(self, symbols: np.ndarray) -> list[str | TextIds | Frames]:
         if not len(symbols):
             return []
         start = self._settled
-        pieces, report = read_symbols(self._grammar, symbols, self._policy, lambda place: start + place, "id")
+        names = partial(self._grammar.unknown_id, self._held_ids)
+        pieces, report = read_symbols(self._grammar, symbols, self._policy, lambda place: start + place, "id", names)
         self.report.add(report)
         self._settled += len(symbols)
         out: list[str | TextIds | Frames] = []

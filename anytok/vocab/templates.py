@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..arguments import did_you_mean
 from ..errors import UsageError
 from .runs import Special
 
-__all__ = ["TEMPLATES", "Message", "Template", "find_template"]
+__all__ = ["TEMPLATES", "Message", "Template", "common_length", "find_template", "merged"]
 
 # Who speaks ("user" or "assistant") and what: words, or parts in order. They take turns; the user begins.
 Message: TypeAlias = tuple[str, Any]
@@ -55,7 +56,7 @@ class Template:
             parts += self._fixed(after)
         if len(messages) % 2 == 0:
             parts += self._fixed(self.closing)
-        return _merged(parts)
+        return merged(parts)
 
     def learned(
         self, messages: Sequence[Message], to_ids: Callable[[list[Any]], np.ndarray], *, bos: bool = True
@@ -66,7 +67,7 @@ class Template:
         mask = np.zeros(len(ids), bool)
         for place in range(1, len(messages), 2):
             # Where words run together, their ids may too; what the prompt alone also has is not learned.
-            start, end = (_common(ids, to_ids(self.render(messages[:n], bos=bos))) for n in (place, place + 1))
+            start, end = (common_length(ids, to_ids(self.render(messages[:n], bos=bos))) for n in (place, place + 1))
             mask[start:end] = True
         return ids, mask
 
@@ -99,22 +100,24 @@ TEMPLATES = {
 def find_template(name: str) -> Template:
     """A published template by name; raises UsageError listing the known names."""
     if name not in TEMPLATES:
-        raise UsageError(f"no template is called {name!r}; known: {', '.join(TEMPLATES)}")
+        raise UsageError(
+            f"no template is called {name!r}; known: {', '.join(TEMPLATES)}{did_you_mean(name, TEMPLATES)}"
+        )
     return TEMPLATES[name]
 
 
-def _merged(parts: list[Any]) -> list[Any]:
+def merged(parts: list[Any]) -> list[Any]:
     """Neighbouring strings joined: text tokenizers see words in context. Empty ones are left out."""
-    merged: list[Any] = []
+    joined: list[Any] = []
     for part in parts:
-        if isinstance(part, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += part
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
         elif part != "":
-            merged.append(part)
-    return merged
+            joined.append(part)
+    return joined
 
 
-def _common(one: np.ndarray, other: np.ndarray) -> int:
+def common_length(one: np.ndarray, other: np.ndarray) -> int:
     """How many ids two lines have in common from the start."""
     length = min(len(one), len(other))
     differing = np.flatnonzero(one[:length] != other[:length])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,19 @@ import numpy as np
 from ..errors import UsageError, VocabularyError
 from ..spec import Codes, Spec
 from .grammar import Grammar
-from .hf import ByteTokenizer, byte_ids, decode_text, encode_text, extend, look_up
-from .layout import Layout, Segment, build_layout, segment_of
-from .layouts import find_layout
+from .hf import (
+    ByteTokenizer,
+    byte_ids,
+    check_ids,
+    decode_text,
+    encode_text,
+    encode_texts,
+    extend,
+    hash_text,
+    look_up,
+)  # fmt: skip
+from .layout import Layout, Segment, build_layout, rewritten, segment_of
+from .layouts import LAYOUTS, find_layout
 from .runs import Part, Parts, Special, TextIds, read_symbols
 from .stream import Stream
 from .text import Lexer, print_codes
@@ -26,6 +37,9 @@ __all__ = ["Vocabulary", "build_vocabulary", "load_vocabulary"]
 
 class Vocabulary:
     """A layout at work. With a text tokenizer, text stretches of ids are read and written as str.
+
+    The layout keeps a hash of the text tokenizer's tokens, once there is one; from then on, in its file, too, another
+    one is refused by a VocabularyError, even if it has as many.
 
     >>> vocab = load_vocabulary("seed-llama")
     >>> [codes] = vocab.from_text("<img>" + "".join(f"<img_{n:05d}>" for n in range(32)) + "</img>")
@@ -39,6 +53,17 @@ class Vocabulary:
         self._grammar = Grammar(layout)
 
     @property
+    def text_tokenizer(self) -> Any:
+        """The Hugging Face tokenizer of the text ids, or None."""
+        return self._text
+
+    @text_tokenizer.setter
+    def text_tokenizer(self, tokenizer: Any) -> None:
+        if found := hash_text(tokenizer, self.layout):
+            self.layout = replace(self.layout, text_hash=found)
+        self._text = tokenizer
+
+    @property
     def name(self) -> str:
         return self.layout.name
 
@@ -47,7 +72,7 @@ class Vocabulary:
         """SHA-256 of the layout; shards carry it, so a reader can refuse ids of another vocabulary."""
         return self.layout.hash
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
         """The narrowest unsigned integer type that holds every id: uint16 up to 65,536 ids, then uint32."""
         return np.min_scalar_type(self.layout.total - 1)
@@ -62,6 +87,11 @@ class Vocabulary:
         length.
         """
         return np.concatenate([np.empty(0, self.dtype), *(self._ids_of(part) for part in _listed(parts))])
+
+    def text_ids(self, texts: Sequence[str]) -> list[TextIds | VocabularyError]:
+        """Each text as `to_ids` reads it, or what it raises: many texts in one call of the text tokenizer."""
+        found = encode_texts(self._text_tokenizer(), self.layout, texts)
+        return [one if isinstance(one, VocabularyError) else TextIds(one) for one in found]
 
     def to_text(self, parts: Part | Sequence[Part]) -> str:
         """The text of Codes (markers included), or of a list of parts: "<sosp><🗣️12>…<eosp>".
@@ -84,7 +114,8 @@ class Vocabulary:
         integers `[N]`.
         """
         symbols = self._grammar.symbols(ids)
-        pieces, report = read_symbols(self._grammar, symbols, policy, lambda place: place, "id")
+        names = partial(self._grammar.unknown_id, ids)
+        pieces, report = read_symbols(self._grammar, symbols, policy, lambda place: place, "id", names)
         kept = [piece for piece in pieces if piece is not None]
         return Parts([self._text_part(symbols[p]) if isinstance(p, slice) else p for p in kept], report)
 
@@ -96,9 +127,18 @@ class Vocabulary:
         if not isinstance(text, str):
             raise VocabularyError(f"from_text got {type(text).__name__}: expected str")
         symbols, starts = self._lexer.scan(text)
-        pieces, report = read_symbols(self._grammar, symbols, policy, starts.__getitem__, "character")
+
+        def name(place: int) -> str:
+            token = text[starts[place] : starts[place + 1]]
+            return f"the unknown token {token if len(token) <= 40 else f'{token[:40]}…'}"
+
+        pieces, report = read_symbols(self._grammar, symbols, policy, starts.__getitem__, "character", name)
         kept = [piece for piece in pieces if piece is not None]
         return Parts([text[starts[p.start] : starts[p.stop]] if isinstance(p, slice) else p for p in kept], report)
+
+    def open_run(self, ids: Any) -> int:
+        """Where in ids `[N]` a run of media begins that is not closed yet; N where there is none."""
+        return self._grammar.open_run(self._grammar.symbols(ids))
 
     def stream(self, policy: str = "strict") -> Stream:
         """A parser for ids that arrive piece by piece; see `Stream`."""
@@ -110,8 +150,10 @@ class Vocabulary:
         """Add every token of the layout to a Hugging Face tokenizer and prove that the ids are the layout's.
 
         Returns how many were added (0 if all were there). The tokenizer becomes this vocabulary's. Raises
-        VocabularyError, before anything is added, if its size is not the layout's `text_size`.
+        VocabularyError, before anything is added, if its size is not the layout's `text_size`, or its tokens are not
+        those of the text tokenizer before it.
         """
+        hash_text(text_tokenizer, self.layout)
         added = extend(text_tokenizer, self.layout)
         self.text_tokenizer = text_tokenizer
         return added
@@ -139,10 +181,31 @@ class Vocabulary:
         if layout.hash != stated:
             raise VocabularyError(f"{path} was changed since it was written: its hash is {layout.hash}, not {stated}")
         if text_tokenizer is not None:
-            from .hf import check_ids
-
             check_ids(text_tokenizer, layout)
         return cls(layout, text_tokenizer)
+
+    def with_text(self, text_tokenizer: Any) -> Vocabulary:
+        """This vocabulary with a text tokenizer: the plain base that it is laid out for, or one that has the media
+        tokens, whose own ids then win over the table. Raises VocabularyError where it is neither."""
+        layout = self.layout
+        if len(text_tokenizer) == layout.text_size:
+            return Vocabulary(layout, text_tokenizer)
+        if not set(text_tokenizer.get_vocab()).intersection(layout.tokens()):
+            raise VocabularyError(
+                f"the text tokenizer has {len(text_tokenizer)} ids and no token of {layout.name}, which is laid out "
+                f"behind {layout.text_size} text ids: give it the text tokenizer that it is for, or lay out a "
+                f"vocabulary behind this one: `anytok vocab build`, anytok.vocab.build_vocabulary"
+            )
+        return self.from_tokenizer(text_tokenizer, layout)
+
+    def with_runs(self, modality: str, *, num_codebooks: int | None = None, pattern: str | None = None) -> Vocabulary:
+        """This vocabulary with the same ids, but runs of `modality` with fewer layers or in another codebook pattern:
+        "frame-major", "layer-major" or "flat-delay". Raises VocabularyError on what it does not have.
+
+        >>> load_vocabulary("anygpt").with_runs("music", num_codebooks=2, pattern="flat-delay").layout.total
+        49418
+        """
+        return Vocabulary(rewritten(self.layout, modality, num_codebooks, pattern), self.text_tokenizer)
 
     def save(self, path: str | Path) -> None:
         """Write the layout and its hash as JSON; the same layout always gives the same bytes."""
@@ -187,6 +250,10 @@ class Vocabulary:
     def _lexer(self) -> Lexer:
         return Lexer(self._grammar)
 
+    @cached_property
+    def _specials(self) -> dict[str, int]:
+        return dict(self.layout.specials) | self._lexer.markers
+
     def _segment(self, codes: Codes) -> Segment:
         return self.layout.segment(codes.spec.name)
 
@@ -201,10 +268,15 @@ class Vocabulary:
             part = TextIds(encode_text(self._text_tokenizer(), self.layout, part))
         if not isinstance(part, TextIds):
             raise UsageError(f"to_ids got {type(part).__name__}: expected Codes, str, Special, TextIds or a list")
+        if len(part.ids) and part.ids.min() >= 0 and part.ids.max() < self.layout.text_size:
+            return part.ids.astype(self.dtype)  # text alone, as nearly always
         beyond = part.ids[(part.ids < 0) | (part.ids >= self.layout.total)]
         media = part.ids[self._grammar.family[np.clip(part.ids, 0, self.layout.total)] >= 0]
         if len(beyond) or len(media):
-            raise VocabularyError(f"text with id {[*beyond, *media][0]}: that is no text id of {self.name}")
+            raise VocabularyError(
+                f"text with id {[*beyond, *media][0]}: that is no text id of {self.name}, which has text ids 0 to "
+                f"{self.layout.text_size - 1}, and special tokens"
+            )
         return part.ids.astype(self.dtype)
 
     def _is_media(self, part: Part) -> bool:
@@ -224,10 +296,10 @@ class Vocabulary:
 
     def _special_id(self, token: str) -> int:
         """A special token of the layout, a marker, or a special token of the text tokenizer."""
-        known = dict(self.layout.specials) | self._lexer.markers
+        known = self._specials
         if token not in known and self.text_tokenizer is not None:
             own = self.text_tokenizer
-            known |= dict(zip(own.all_special_tokens, own.all_special_ids, strict=True))
+            known = known | dict(zip(own.all_special_tokens, own.all_special_ids, strict=True))
         if token not in known:
             raise VocabularyError(f"no special token is spelled {token!r}; known: {', '.join(known)}")
         return known[token]
@@ -249,10 +321,23 @@ class Vocabulary:
         return f"<Vocabulary {self.name}, {self.layout.total} ids, {self.hash[:12]}>"
 
 
-def load_vocabulary(name: str) -> Vocabulary:
-    """A published vocabulary by name: "anygpt", "anygpt-chat", "seed-llama", "mio", and "mini", that of the small
-    models, whose text ids are bytes."""
-    return Vocabulary(find_layout(name), ByteTokenizer() if name == "mini" else None)
+def load_vocabulary(source: str | Path) -> Vocabulary:
+    """A published vocabulary by name, or one's own from the file that `anytok vocab build` or `Vocabulary.save` wrote.
+
+    The names are "anygpt", "anygpt-chat", "seed-llama", "mio", and "mini", that of the small models, whose text ids are
+    bytes. A name wins over a file that is called like it. Raises UsageError where there is neither, VocabularyError on
+    files that cannot be used.
+    """
+    if not isinstance(source, str | Path) or not str(source):
+        raise UsageError(f"vocabulary {source!r}: expected a name ({', '.join(LAYOUTS)}) or a file")
+    path = Path(source).expanduser()
+    is_name = isinstance(source, str) and not path.suffix and len(path.parts) == 1
+    if is_name and (source in LAYOUTS or not path.exists()):
+        return Vocabulary(find_layout(str(source)), ByteTokenizer() if source == "mini" else None)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise UsageError(f"vocabulary {str(source)!r}: {found}; expected a file that `anytok vocab build` wrote")
+    return Vocabulary.from_file(path)
 
 
 def build_vocabulary(name: str, text: Any, items: Sequence[str | Spec | Segment], *, reserved: int = 0) -> Vocabulary:

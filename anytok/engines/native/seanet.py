@@ -22,7 +22,7 @@ from ...checkpoints.codec_card import codec_card
 from ...checkpoints.codec_sizes import CodecSizes
 from ...checkpoints.report import LoadReport, load_state
 from ...checkpoints.seanet import CodecFiles, model_state, read_codec
-from ...errors import UsageError
+from ...errors import CheckpointError, UsageError
 from ...media import Audio, Decoded, Media, prepare
 from ...models.codec import Codec
 from ...models.quantize import Quantized
@@ -104,6 +104,14 @@ class SeanetCodec(Tokenizer):
         malloc_trim()  # packing leaves up to 170 MB of holes between the weights
         kind = SeanetCodec if files.sizes.norm else StreamingCodec
         return kind(cls.identified(card, files.state, dtype), fast, files.sizes, report, products_of(dtype))
+
+    @classmethod
+    def read_codebooks(cls, spec: Spec, checkpoint: str | Path | None = None) -> np.ndarray:
+        """The rows of the residual quantizer's codebooks, float32 `[K, N, D]`; see `Tokenizer.read_codebooks`."""
+        state = model_state(read_codec(published(spec.name, checkpoint)).state)
+        if "quantizer.codebooks_knd" not in state:
+            raise CheckpointError(f"{checkpoint or spec.name}: its codebooks differ in size, or are not there")
+        return state["quantizer.codebooks_knd"].float().numpy()
 
     def _encode(self, prepared: Iterable[Decoded], *, margins: bool = False) -> list[Codes]:
         """`margins`: give each code's margin, too (`models.quantize.margins_of`)."""

@@ -96,6 +96,11 @@ class SeedTokenizer(Tokenizer):
         spec = cls.identified(files.card(spec, interpolation=interpolation), files.identity(), dtype)
         return cls(spec, model.freeze(), report, painter, batch_size=batch_size, precision=products_of(dtype))
 
+    @classmethod
+    def read_codebooks(cls, spec: Spec, checkpoint: str | Path | None = None) -> np.ndarray:
+        """The codebook's rows, float32 `[1, N, D]`; see `Tokenizer.read_codebooks`."""
+        return read_seed(spec.name, checkpoint).state["quantize.embedding.weight"].float().numpy()[None]
+
     def _encode(self, prepared: Iterable[Decoded], *, margins: bool = False) -> list[Codes]:
         """`margins`: give each code's margin, too (`models.quantize.margins_of`)."""
         if self._model.visual_encoder is None:

@@ -1,16 +1,17 @@
-"""What a job can write. A sink is a function that writes one shard to one file, or a few, with equal bytes for
-equal rows; `SINKS` names them, and `views` lays out the finished shards as their readers expect."""
+"""What a job can write. A sink is a function that writes one Shard, or SequenceShard, to one file, or a few, with equal
+bytes for equal rows; `SINKS` names them, and `views` lays out the finished shards as their readers expect."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...errors import JobError
-from ..shard import Shard
 from ..values import reason_of
 from .archives import keys_anygpt, keys_webdataset, write_anygpt, write_webdataset
+from .lhotse import keys_lhotse, name_lhotse, write_lhotse
 from .packed import count_litdata, count_megatron, index_litdata, write_litdata, write_megatron
 from .tables import index_hf, keys_parquet, write_hf, write_parquet
 
@@ -22,11 +23,12 @@ class Sink:
     """`write(stem, shard)` writes `stem` + each of `suffixes`, `read_keys(stem)` reads back the keys of its rows (or
     their number, where the format has no place for keys), `index(folder, stems)` writes what ties shards together."""
 
-    write: Callable[[Path, Shard], None]
+    write: Callable[[Path, Any], None]
     read_keys: Callable[[Path], list[str] | int]
     suffixes: tuple[str, ...]
     folder: str = ""  # of the shards, within OUT/<kind>
     index: Callable[[Path, Sequence[Path]], None] | None = None
+    name: Callable[[int, str], str] = "{:06d}{}".format  # of a file, by its shard and suffix
 
     def keys(self, stem: Path) -> list[str] | int:
         """`read_keys`; raises JobError where the file is damaged."""
@@ -38,7 +40,7 @@ class Sink:
     def views(self, root: Path, stem: Path, shard: int) -> Iterator[tuple[Path, Path]]:
         """Where a shard's files belong below `root` (OUT/<kind>), each with the file itself."""
         for suffix in self.suffixes:
-            yield root / self.folder / f"{shard:06d}{suffix}", stem.with_suffix(suffix)
+            yield root / self.folder / self.name(shard, suffix), stem.with_suffix(suffix)
 
 
 SINKS: Mapping[str, Sink] = {
@@ -47,5 +49,6 @@ SINKS: Mapping[str, Sink] = {
     "webdataset": Sink(write_webdataset, keys_webdataset, (".tar",)),
     "megatron": Sink(write_megatron, count_megatron, (".bin", ".idx")),
     "litdata": Sink(write_litdata, count_litdata, (".bin",), "", index_litdata),
+    "lhotse": Sink(write_lhotse, keys_lhotse, (".cuts.jsonl", ".codes.tar"), name=name_lhotse),
     "anygpt": Sink(write_anygpt, keys_anygpt, (".jsonl",)),
 }

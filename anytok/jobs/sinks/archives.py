@@ -15,7 +15,7 @@ from ..shard import Shard
 from ..values import to_json
 from .tables import meta_json
 
-__all__ = ["keys_anygpt", "keys_webdataset", "write_anygpt", "write_webdataset"]
+__all__ = ["add_member", "keys_anygpt", "keys_webdataset", "npy", "write_anygpt", "write_webdataset"]
 
 
 def write_webdataset(stem: Path, shard: Shard) -> None:
@@ -30,12 +30,12 @@ def write_webdataset(stem: Path, shard: Shard) -> None:
             record |= {"num_samples": codes.num_samples, "meta": json.loads(meta_json(row.item))}
             if codes.scales is not None:
                 record["scales"] = [float(scale) for scale in codes.scales]
-            _add(tar, f"{name}.json", to_json(record, ascii_only=True).encode())
-            _add(tar, f"{name}.codes.npy", _npy(row.values.astype(shard.code_dtype)))
+            add_member(tar, f"{name}.json", to_json(record, ascii_only=True).encode())
+            add_member(tar, f"{name}.codes.npy", npy(row.values.astype(shard.code_dtype)))
             if shard.ids is not None:
-                _add(tar, f"{name}.ids.npy", _npy(shard.ids[number]))
+                add_member(tar, f"{name}.ids.npy", npy(shard.ids[number]))
             if row.item.text is not None:
-                _add(tar, f"{name}.txt", valid_text(row.item.text).encode())
+                add_member(tar, f"{name}.txt", valid_text(row.item.text).encode())
 
 
 def keys_webdataset(stem: Path) -> list[str]:
@@ -45,13 +45,15 @@ def keys_webdataset(stem: Path) -> list[str]:
         return [json.load(record)["key"] for record in records if record]
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Add a file with these bytes."""
     member = tarfile.TarInfo(name)  # its time is 0 and its owner nobody, so equal runs write equal bytes
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
 
 
-def _npy(values: np.ndarray) -> bytes:
+def npy(values: np.ndarray) -> bytes:
+    """An array as numpy's files hold it."""
     stream = io.BytesIO()
     np.save(stream, values)
     return stream.getvalue()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..commit import write_aside
+from ..sequences import SequenceShard
 from ..shard import Shard
 from .tables import check_total
 
@@ -21,7 +22,7 @@ MEGATRON_TYPES = {"uint16": 8, "int32": 4}
 LITDATA_TYPES = {"uint16": "no_header_numpy:5", "int32": "no_header_numpy:2"}
 
 
-def write_megatron(stem: Path, shard: Shard) -> None:
+def write_megatron(stem: Path, shard: Shard | SequenceShard) -> None:
     """`.bin`: all ids; `.idx` (Megatron-LM, IndexedDataset version 1): a document of one sequence for each row."""
     ids, dtype = _ids(shard)
     lengths = np.array([len(one) for one in ids], np.int32)
@@ -41,7 +42,7 @@ def count_megatron(stem: Path) -> int:
     return count
 
 
-def write_litdata(stem: Path, shard: Shard) -> None:
+def write_litdata(stem: Path, shard: Shard | SequenceShard) -> None:
     """`.bin`: a chunk for litdata's TokensLoader (number of rows, their offsets, their ids). `.json`: its line in
     the index."""
     ids, dtype = _ids(shard)
@@ -80,7 +81,7 @@ def index_litdata(folder: Path, stems: Sequence[Path]) -> None:
     write_aside(folder, "index.json", [text.encode()])
 
 
-def _ids(shard: Shard) -> tuple[list[np.ndarray], np.dtype]:
+def _ids(shard: Shard | SequenceShard) -> tuple[list[np.ndarray], np.dtype]:
     """Ids and the type to write: uint16 while the vocabulary fits, else int32, which every reader knows."""
     assert shard.vocabulary is not None, "checked when the job was read"
     assert shard.ids is not None

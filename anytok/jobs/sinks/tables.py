@@ -1,4 +1,7 @@
-"""Parquet with a checksum on every page, for any reader of tables, and as a Hugging Face dataset."""
+"""Parquet with a checksum on every page, for any reader of tables, and as a Hugging Face dataset.
+
+A row is an item with its codes; of composed sequences, a sequence.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +14,41 @@ import numpy as np
 from ...errors import JobError
 from ..commit import write_aside
 from ..items import Item, valid_text
+from ..sequences import SequenceShard
 from ..shard import Shard
 from ..values import plain, to_json
 
 __all__ = ["check_total", "index_hf", "keys_parquet", "meta_json", "write_hf", "write_parquet"]
 
 
-def write_parquet(stem: Path, shard: Shard) -> None:
+def write_parquet(stem: Path, shard: Shard | SequenceShard) -> None:
     """Columns: key, modality, tokenizer (its id), codes [K][T], ids (with a vocabulary), num_samples, scales,
-    least_margin (where the job keeps margins), text, meta (JSON). The provenance lies in the schema's
-    metadata under "anytok"."""
+    least_margin (where the job keeps margins), text, meta (JSON). Of sequences: input_ids, labels, position_ids,
+    cu_seqlens, and, by document, documents (their keys) and offsets (where in it the sequence begins). The provenance
+    lies in the schema's metadata under "anytok".
+    """
     _write(stem, shard, "ids")
 
 
-def write_hf(stem: Path, shard: Shard) -> None:
+def write_hf(stem: Path, shard: Shard | SequenceShard) -> None:
     """The same with `input_ids`, as trainers call them."""
     _write(stem, shard, "input_ids")
 
 
 def keys_parquet(stem: Path) -> list[str]:
-    """Keys of the rows; every page is read, and its checksum compared."""
+    """Keys of the rows, or of the documents that begin in them; every page is read, and its checksum compared."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(stem.with_suffix(".parquet"), page_checksum_verification=True) as table:
-        return [key for batch in table.iter_batches() for key in batch.column("key").to_pylist()]
+        if "documents" not in table.schema_arrow.names:
+            return [key for batch in table.iter_batches() for key in batch.column("key").to_pylist()]
+        pairs = [
+            (key, offset)
+            for batch in table.iter_batches()
+            for key, offset in zip(*(batch.column(name).flatten().to_pylist() for name in ("documents", "offsets")),
+                                   strict=True)
+        ]  # fmt: skip
+        return [key for key, offset in pairs if offset == 0]
 
 
 def index_hf(folder: Path, stems: Sequence[Path]) -> None:
@@ -43,9 +57,28 @@ def index_hf(folder: Path, stems: Sequence[Path]) -> None:
     write_aside(folder, "README.md", [f"---\n{head}---\nMedia as tokens, made with anytok.\n".encode()])
 
 
-def _write(stem: Path, shard: Shard, ids_name: str) -> None:
+def _write(stem: Path, shard: Shard | SequenceShard, ids_name: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    columns = _columns_of_items(shard, ids_name) if isinstance(shard, Shard) else _columns_of_sequences(shard)
+    table = pa.table(columns).replace_schema_metadata({"anytok": shard.provenance})
+    pq.write_table(table, stem.with_suffix(".parquet"), compression="zstd", write_page_checksum=True)
+
+
+def _columns_of_sequences(shard: SequenceShard) -> dict[str, Any]:
+    import pyarrow as pa
+
+    names = ("input_ids", "labels", "position_ids", "cu_seqlens")
+    columns = {name: _lists([getattr(one, name) for one in shard.sequences], np.dtype(np.int32)) for name in names}
+    keys = [[document.key for document in one.documents] for one in shard.sequences]
+    columns["documents"] = pa.array(keys, pa.list_(pa.string()))
+    offsets = [[document.offset for document in one.documents] for one in shard.sequences]
+    return {**columns, "offsets": pa.array(offsets, pa.list_(pa.int32()))}
+
+
+def _columns_of_items(shard: Shard, ids_name: str) -> dict[str, Any]:
+    import pyarrow as pa
 
     items, codes = [row.item for row in shard.rows], [row.codes for row in shard.rows]
     columns: dict[str, Any] = {
@@ -63,8 +96,7 @@ def _write(stem: Path, shard: Shard, ids_name: str) -> None:
         columns["least_margin"] = pa.array([row.least_margin for row in shard.rows], pa.float32())
     columns["text"] = pa.array([item.text and valid_text(item.text) for item in items], pa.string())
     columns["meta"] = pa.array([meta_json(item) for item in items], pa.string())
-    table = pa.table(columns).replace_schema_metadata({"anytok": shard.provenance})
-    pq.write_table(table, stem.with_suffix(".parquet"), compression="zstd", write_page_checksum=True)
+    return columns
 
 
 def meta_json(item: Item) -> str:

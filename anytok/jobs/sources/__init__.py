@@ -12,17 +12,18 @@ from ..config import JobConfig
 from ..urls import is_url
 from ..values import reason_of
 from .archive import TarSource
+from .codes import CodesSource
 from .dataset import DatasetSource
 from .folder import FolderSource, GlobSource
 from .manifest import ManifestSource
-from .source import Choice, Source
+from .source import Choice, Source, check_there
 from .tables import ParquetSource
 
 __all__ = ["Source", "listed", "look_at_sources", "no_media", "open_sources", "passed_over", "sidecars"]
 
 _KINDS: dict[str, type[Source]] = {
     "folder": FolderSource, "glob": GlobSource, "manifest": ManifestSource,
-    "tar": TarSource, "parquet": ParquetSource, "hf": DatasetSource,
+    "tar": TarSource, "parquet": ParquetSource, "hf": DatasetSource, "codes": CodesSource,
 }  # fmt: skip
 
 
@@ -32,9 +33,13 @@ def open_sources(config: JobConfig) -> list[tuple[str, Source]]:
     kinds = {modality: "picture" if spec.is_image else "sound" for modality, spec in specs.items()}
     opened = []
     for number, one in enumerate(config.sources):
+        check_there(one.path)
         prefix = f"{one.name or number}/" if len(config.sources) > 1 else ""
         kind = GlobSource if one.kind == "folder" and is_url(one.path) else _KINDS[one.kind]
-        opened.append((prefix, kind(one, Choice(one.modality, kinds))))
+        source = kind(one, Choice(one.modality, kinds))
+        if isinstance(source, CodesSource) and config.compose:
+            source.document = config.compose.documents.document
+        opened.append((prefix, source))
     if len({prefix for prefix, _ in opened}) < len(opened):
         raise UsageError("two sources have one name: each needs its own")
     return opened
@@ -51,7 +56,9 @@ def look_at_sources(config: JobConfig) -> None:
 def no_media(config: JobConfig, sources: list[Source]) -> UsageError:
     """What to say where listing these sources has given nothing."""
     names, wanted = ", ".join(source.config.path for source in sources), ", ".join(config.tokenizers)
-    return UsageError(f"sources {names} hold no media for {wanted}; passed over: {passed_over(sources) or 'nothing'}")
+    what = "codes" if config.compose else f"media for {wanted}"
+    rest = ", ".join(f"{count} {reason}" for reason, count in passed_over(sources).items()) or "nothing"
+    return UsageError(f"sources {names} hold no {what}; passed over: {rest}")
 
 
 def passed_over(sources: list[Source]) -> dict[str, int]:

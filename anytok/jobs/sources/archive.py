@@ -9,7 +9,7 @@ from typing import IO, Any, NamedTuple
 
 from ...errors import AnytokError, JobError
 from ..items import Input, Item, valid_text
-from ..urls import list_files, open_url
+from ..urls import list_files, local_path, open_parts, read_error
 from ..values import MAX_TEXT, ValueRefused, caption, load_json, plain, reason_of
 from .source import Source
 from .tables import Container, containers
@@ -34,17 +34,19 @@ class TarSource(Source):
         count = 0
         for container in containers(self):
             try:
-                with open_url(container.path) as stream:
+                with open_parts(container.path) as stream:
                     for item in self._items(stream, container):
                         count += 1
                         yield item
             except AnytokError:
                 raise
             except TarDamage as error:
+                if isinstance(error.__cause__, OSError | ValueError) and local_path(container.path) is None:
+                    raise read_error(container.path, "cannot be read", error.__cause__) from error
                 what = f"{container.path} is no readable tar ({error})"
                 raise JobError(f"{what}: it must be whole, and not compressed") from error
             except Exception as error:
-                raise JobError(f"{container.path} cannot be read ({reason_of(error)})") from error
+                raise read_error(container.path, "cannot be read", error) from error
         self.check_texts(count)
 
     def _items(self, stream: IO[bytes], container: Container) -> Iterator[Item]:

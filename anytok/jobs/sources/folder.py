@@ -7,15 +7,18 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from ...errors import UsageError
+from ...media.formats import kind_of
 from ..config import SourceConfig
 from ..folders import walk
 from ..items import Input, Item, valid_text
-from ..urls import is_url, list_files, local_path, open_url, size_and_stamp
+from ..urls import is_url, list_files, local_path, open_url, size_and_stamp, tail_of
 from ..values import MAX_TEXT, caption, reason_of
 from .manifest import file_item
 from .source import Choice, Source
 
 __all__ = ["FolderSource", "GlobSource", "captions"]
+
+_COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
 
 
 class FolderSource(Source):
@@ -26,7 +29,7 @@ class FolderSource(Source):
     def __init__(self, config: SourceConfig, choice: Choice) -> None:
         super().__init__(config, choice)
         if not os.path.isdir(config.path):
-            raise UsageError(f"source {config.path!r} is no folder: give a folder, a pattern, a manifest or an archive")
+            raise UsageError(f"source {config.path!r} is no folder: {_advice(config.path)}")
 
     def inputs(self) -> Iterator[Input]:
         for _, path, _, _ in self._media():
@@ -75,7 +78,9 @@ class GlobSource(Source):
 
     def items(self) -> Iterator[Item]:
         self.begin()
-        files = list_files(self.config.path, self.ignored)
+        tail = tail_of(self.config.path)
+        found = list_files(self.config.path, self.ignored)
+        files = [(path.removesuffix(tail), num_bytes, stamp) for path, num_bytes, stamp in found]
         modalities = {path: self.choice.by_suffix(os.path.splitext(path)[1]) for path, _, _ in files}
         media = [path for path, modality in modalities.items() if modality]
         beside = captions(media, self._neighbours(media, modalities), self.config.text_suffix)
@@ -84,8 +89,8 @@ class GlobSource(Source):
             self.pass_over(path)
         for path, num_bytes, stamp in files:
             if modality := modalities[path]:
-                text, problem = self._text(path, beside.get(path))
-                item = Item(valid_text(path), modality, path, num_bytes, stamp, text=text)
+                text, problem = self._text(path, beside.get(path), tail)
+                item = Item(valid_text(path + tail), modality, path + tail, num_bytes, stamp, text=text)
                 yield item.unusable("bad_text", problem)
         self.check_texts(len(media))
 
@@ -97,17 +102,27 @@ class GlobSource(Source):
                 names.update(f"{folder}/{name}" for name in os.listdir(local))
         return names
 
-    def _text(self, path: str, beside: str | None) -> tuple[str | None, str]:
+    def _text(self, path: str, beside: str | None, tail: str) -> tuple[str | None, str]:
         if beside or not self.config.text_suffix or local_path(path) is not None:
-            return read_caption(beside) if beside else (None, "")
+            return read_caption(beside + tail) if beside else (None, "")
         suffix = self.config.text_suffix  # a server that was not asked for a listing: try
         stem, own = os.path.splitext(path)
         for name in [stem + suffix.upper(), stem + suffix] if own.isupper() else [stem + suffix]:
-            text, problem = read_caption(name, missing_is_none=True)
+            text, problem = read_caption(name + tail, missing_is_none=True)
             if text is not None or problem:
                 self.take_texts(1)
                 return text, problem
         return None, ""
+
+
+def _advice(path: str) -> str:
+    """What to give instead of a file that is no source."""
+    suffix = os.path.splitext(path)[1].lower()
+    if kind_of(suffix):
+        return f"for single files there is `anytok encode`; else give their folder, or a pattern such as '*{suffix}'"
+    if suffix in _COMPRESSED:
+        return f"{suffix} files are not read as they are: unpack it, and give the folder, the .tar or the table in it"
+    return "give a folder, a pattern, a table (.csv, .tsv, .jsonl, .parquet), a .tar, or say which kind the file is"
 
 
 def captions(media: Iterable[str], names: Iterable[str], suffix: str) -> dict[str, str]:

@@ -12,8 +12,8 @@ from typing import IO, Any
 from ...errors import JobError
 from ..config import SourceConfig
 from ..items import Input, Item, valid_text
-from ..urls import input_of, is_url, open_url, size_and_stamp
-from ..values import load_json, reason_of
+from ..urls import input_of, is_url, open_url, read_error, size_and_stamp, tail_of, unreachable
+from ..values import load_json
 from .rows import Rows
 from .source import Choice, Source, named
 from .tables import check_columns, open_table, plain_rows
@@ -53,8 +53,12 @@ class ManifestSource(Source):
         path = facts.path
         if not path:
             column = self._rows.names.get("path", "")
-            raise JobError(f"{where}: no {column!r}; columns = {{path = …}} names the column of paths")
-        modality = self.choice.by_name(facts.modality, os.path.splitext(path)[1], where)
+            there = ", ".join(map(repr, row)) or "none"
+            parted = "; put commas between fields, or tabs in a .tsv" if len(row) == 1 and ";" in there else ""
+            raise JobError(
+                f"{where}: no {column!r}; columns = {{path = …}} names the column of paths; there are {there}{parted}"
+            )
+        modality = self.choice.by_name(facts.modality, os.path.splitext(path.removesuffix(tail_of(path)))[1], where)
         key = facts.key_or(path)
         path = path if is_url(path) else os.path.join(folder, path)
         if is_url(path):
@@ -76,14 +80,19 @@ class ManifestSource(Source):
         read = self._json_rows if suffix == ".jsonl" else self._table_rows
         try:
             with open_url(path) as data:
-                if data.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                head = data.read(1024)
+                if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     raise JobError(f"{path} is written in UTF-16: save it as UTF-8")
+                if b"\0" in head:
+                    raise JobError(f"{path} is no text, or written in UTF-16 or UTF-32: save it as UTF-8")
                 data.seek(0)
                 # Bytes that are no UTF-8 concern the cell they are in: `text_of` refuses what they become.
                 with io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
                     yield from read(stream, suffix)
+        except FileNotFoundError as error:
+            raise unreachable(path, error) from error
         except OSError as error:
-            raise JobError(f"cannot read the manifest {path}: {reason_of(error)}") from error
+            raise read_error(path, "is a manifest that cannot be read", error) from error
 
     def _json_rows(self, stream: IO[str], _: str) -> Iterator[Mapping[str, Any]]:
         """Objects, one a line; of a column that the job names, one row at least must know."""
@@ -95,7 +104,8 @@ class ManifestSource(Source):
             try:
                 row = load_json(line)
             except ValueError as error:
-                raise JobError(f"{where}: {error}") from error
+                cut = "" if line.endswith("\n") else ". It is the last line, and has no end: is the file cut?"
+                raise JobError(f"{where}: {error}{cut}") from error
             if not isinstance(row, dict):
                 raise JobError(f"{where}: expected an object, got {type(row).__name__}")
             seen.update(dict.fromkeys(row))
@@ -122,7 +132,9 @@ class ManifestSource(Source):
                     raise JobError(f"{path}, row {number}: {more} fields than the header has")
                 yield {name: value or None for name, value in zip(header, row, strict=True)}
         except csv.Error as error:
+            cut = "is the file cut? Else " if "end of data" in str(error) else ""
             advice = (
+                f"{cut}"
                 'double the quotes in a field and put quotes around it ("""so"" he said"); or, where they are text in '
                 "all of the table, give its [[sources]] quotes = false"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
@@ -10,8 +11,11 @@ from ...errors import JobError, UsageError
 from ...media import formats
 from ..config import SourceConfig
 from ..items import Input, Item
+from ..urls import is_pattern, local_path
 
-__all__ = ["Choice", "Source", "named"]
+__all__ = ["Choice", "Source", "check_there", "named"]
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 class Source:
@@ -65,6 +69,21 @@ class Source:
                 f"source {self.config.path!r}: text_suffix = {self.config.text_suffix!r}, but none of its {num_media} "
                 f"media has such a file beside it (there is {there}): mend the suffix, or leave it out"
             )
+
+
+def check_there(path: str) -> None:
+    """Raise UsageError where a local path names nothing."""
+    local = local_path(path)
+    if local is None or is_pattern(local) or os.path.lexists(local):
+        return
+    hint = ""
+    if _HUB_NAME.fullmatch(path):
+        hint = (
+            f'. If it is a dataset of the Hugging Face hub: datasets.load_dataset("{path}", split="train")'
+            '.save_to_disk("data"), and then data as a source of kind "hf"; or give the URL of its files, '
+            f"hf://datasets/{path}/**/*.parquet"
+        )
+    raise UsageError(f"source {path!r}: there is no such file or folder{hint}")
 
 
 class Choice:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ...errors import AnytokError, JobError
 from ..config import SourceConfig
 from ..items import Input, Item, version
-from ..urls import list_files, open_url
+from ..urls import list_files, open_parts, read_error
 from ..values import Unreadable, reason_of
 from .rows import Rows
 from .source import Choice, Source
@@ -89,12 +89,12 @@ def open_table(path: str) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        with open_url(path) as stream, pq.ParquetFile(stream) as table:
+        with open_parts(path) as stream, pq.ParquetFile(stream) as table:
             yield table
     except AnytokError:
         raise
     except Exception as error:  # on damaged files pyarrow raises many classes, MemoryError among them
-        raise JobError(f"{path} is no readable parquet file ({reason_of(error)})") from error
+        raise read_error(path, "is no readable parquet file; is it cut, or of another kind?", error) from error
 
 
 def table_rows(table: Any, group: int, num_rows: int, columns: Collection[str]) -> Iterator[dict[str, Any]]:

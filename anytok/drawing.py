@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..media import Audio
-
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+class Sound(Protocol):
+    """What is read of `anytok.Audio`."""
+
+    @property
+    def wave(self) -> np.ndarray: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
 
 __all__ = ["audio_uri", "draw_codes", "draw_spectrogram", "image_uri"]
 
@@ -25,7 +34,7 @@ def colour(levels: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(levels, places, _COLOURS[:, c]) for c in range(3)], axis=-1).astype(np.uint8)
 
 
-def draw_spectrogram(audio: Audio, width: int = 640, height: int = 150, floor_db: float = -75.0) -> Image:
+def draw_spectrogram(audio: Sound, width: int = 640, height: int = 150, floor_db: float = -75.0) -> Image:
     """Loudness over time (across) and pitch (upwards, from 50 Hz to half the rate, an octave always as high)."""
     from PIL import Image
 
@@ -58,7 +67,7 @@ def image_uri(image: Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def audio_uri(audio: Audio) -> str:
+def audio_uri(audio: Sound) -> str:
     """Sound as a data URI, 16-bit wav, which every browser plays."""
     import soundfile
 

@@ -1,0 +1,110 @@
+"""One kind of work: media → codes, through the job's tokenizers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..cache import cached
+from ..errors import UsageError
+from ..media import Audio
+from ..registry import load_tokenizer
+from ..spec import Codes
+from .batches import Encoder, Window, num_frames
+from .config import JobConfig
+from .failures import Failure
+from .items import Item
+from .reading import Readers, Reading
+from .shard import Row, Shard
+from .vocabulary import load_job_vocabulary
+from .work import Results, Watch
+
+__all__ = ["Encoding"]
+
+Batch = list[tuple[int, Any]]  # (index, medium)
+
+
+class Encoding:
+    """Holds the tokenizers, and the processes that read media for them."""
+
+    def __init__(self, config: JobConfig, number: int) -> None:
+        self.config = config
+        self.encoders = {modality: _load(config, modality, number) for modality in config.tokenizers}
+        self.specs = {modality: encoder.tokenizer.spec for modality, encoder in self.encoders.items()}
+        self.vocabulary = load_job_vocabulary(config, map(_probe, self.encoders.values()))
+        self.readers = Readers(self.specs, config.run.readers, config.run.item_seconds)
+
+    def begin(self, wanted: Sequence[tuple[int, Item]]) -> Reading:
+        return self.readers.start(wanted)
+
+    def results(
+        self, begun: Reading, items: Sequence[Item], suspects: frozenset[int], watch: Watch
+    ) -> Iterator[Results]:
+        windows = {modality: Window(spec, self.config.run.batch_items) for modality, spec in self.specs.items()}
+        warned: dict[int, tuple[str, ...]] = {}
+        for index, prepared in begun:
+            if isinstance(prepared, Failure):
+                yield {index: prepared}
+                continue
+            modality, warned[index] = items[index].modality, prepared.warnings
+            if index in suspects:
+                yield self._encode(items, modality, [(index, prepared.medium)], warned, watch)
+                continue
+            window = windows[modality]
+            window.add(index, prepared.medium)
+            if window.is_full(self.encoders[modality].max_frames):
+                for batch in window.take(self.encoders[modality].max_frames):
+                    yield self._encode(items, modality, batch, warned, watch)
+        for modality, window in windows.items():
+            for batch in window.take(self.encoders[modality].max_frames, last=True):
+                yield self._encode(items, modality, batch, warned, watch)
+
+    def _encode(
+        self, items: Sequence[Item], modality: str, batch: Batch, warned: Mapping[int, tuple[str, ...]], watch: Watch
+    ) -> Results:
+        frames = sum(num_frames(medium, self.specs[modality]) for _, medium in batch)
+        with watch([index for index, _ in batch], frames / self.config.run.batch_frames):
+            encoded = self.encoders[modality].encode([medium for _, medium in batch])
+        return {
+            index: codes if isinstance(codes, Failure) else Row(items[index], codes, warned[index])
+            for (index, _), codes in zip(batch, encoded, strict=True)
+        }
+
+    def shard(self, number: int, rows: list[Row], plan_hash: str) -> Shard:
+        return Shard(number, rows, self.specs, plan_hash, self.vocabulary)
+
+    def close(self) -> None:
+        self.readers.close()
+
+
+def _load(config: JobConfig, modality: str, number: int) -> Encoder:
+    one = config.tokenizers[modality]
+    device = _device(number) if one.device == "cuda" else one.device
+    tokenizer = load_tokenizer(
+        one.name, engine=one.engine, checkpoint=one.checkpoint, device=device, dtype=one.dtype, **one.options
+    )
+    if tokenizer.spec.modality != modality:
+        raise UsageError(f"[tokenizers.{modality}]: {one.name} is for {tokenizer.spec.modality}")
+    if config.run.cache:
+        tokenizer = cached(tokenizer, config.run.cache)
+    if config.margins and "margins" not in tokenizer.options("encode"):
+        what = "a cache keeps" if config.run.cache else f"{one.name} ({one.engine}) gives"
+        raise UsageError(f"[tokenizers.{modality}]: {what} no margins: leave out one or the other")
+    return Encoder(tokenizer, config.run.batch_frames, config.margins)
+
+
+def _device(number: int) -> str:
+    """The GPU of the worker of this number, where several share a machine."""
+    import torch
+
+    return f"cuda:{number % max(1, torch.cuda.device_count())}"
+
+
+def _probe(encoder: Encoder) -> Codes:
+    """Codes such as this tokenizer's. Those of segments may carry loudness, which only it can say."""
+    spec = encoder.tokenizer.spec
+    if spec.segment_samples is None or spec.sample_rate is None:
+        return Codes(np.zeros((spec.num_codebooks, spec.num_frames or 1), np.int64), spec)
+    return encoder.tokenizer.encode(Audio(np.zeros((spec.channels or 1, 1), np.float32), spec.sample_rate))
