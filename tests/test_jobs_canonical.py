@@ -93,6 +93,13 @@ def test_what_cannot_be_checked_is_said(made: tuple[Path, Path], tmp_path: Path,
         canonical._check_weights(other, canonical.Worker(job))
 
 
+def test_a_cache_keeps_no_margins(made: tuple[Path, Path], tmp_path: Path) -> None:
+    kept = {"margins": True, "cache": str(tmp_path / "kept")}
+    job = JobConfig.simple(str(made[0]), str(tmp_path / "out"), "speech-mini", **kept)
+    with pytest.raises(UsageError, match="a cache keeps no margins: leave out one or the other"):
+        run_job(job)
+
+
 @pytest.mark.reference
 def test_a_tokenizer_without_margins_is_refused(made: tuple[Path, Path], tmp_path: Path) -> None:
     job = JobConfig.simple(str(made[0]), str(tmp_path / "out"), "speech-mini", engine="reference", margins=True)

@@ -192,6 +192,8 @@ class JobConfig:
                 raise UsageError(f"source {source.path!r} has a weight of {source.weight}: only stored codes have one")
         if self.compose is None:
             return
+        if self.margins:
+            raise UsageError("[compose] takes stored codes, which have no margins: leave out margins")
         if self.tokenizers or not self.vocabulary:
             raise UsageError(
                 "[compose] makes ids of stored codes: "
