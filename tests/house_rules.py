@@ -38,6 +38,7 @@ RANK = {
     "engines.reference": 7,
     "registry": 8,
     "testing": 9,
+    "fingerprint": 9,
     "multimodal": 9,
     "metrics": 9,
     "jobs": 9,
