@@ -64,7 +64,8 @@ class Tokenizer(ABC):
     @abstractmethod
     def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
         """Codes of each item. Items are what `media.prepare` makes of the caller's: RGB images of `spec.image_size`, or
-        Audio of `spec.sample_rate` and `spec.channels`. They may be prepared only as they are asked for."""
+        Audio of `spec.sample_rate` and `spec.channels`. They may be prepared only as they are asked for. Keyword-only
+        parameters are the encode options; `margins` asks for `Codes.margins`."""
 
     @abstractmethod
     def _decode(self, codes: Sequence[Codes]) -> list[Decoded]:
@@ -73,24 +74,27 @@ class Tokenizer(ABC):
 
     # What users call
 
-    def encode(self, media: Media) -> Codes:
+    def encode(self, media: Media, **options: Any) -> Codes:
         """Codes of one item; see `encode_batch`."""
-        return self.encode_batch([media])[0]
+        return self.encode_batch([media], **options)[0]
 
-    def encode_batch(self, media: Sequence[Media]) -> list[Codes]:
+    def encode_batch(self, media: Sequence[Media], **options: Any) -> list[Codes]:
         """Codes of each item, in order; equal, item by item, to `encode`.
 
         Items are paths, file objects, bytes, PIL images, uint8 arrays `[H, W, 3]` or `anytok.Audio`, of any
-        lengths and sizes. Raises MediaError naming the first item that cannot be used.
+        lengths and sizes. With `margins=True` the native engines' codes have `Codes.margins`. Raises MediaError naming
+        the first item that cannot be used, and UsageError on options that this tokenizer does not have.
         """
         items = several(media, "encode")
+        self._check_options("encode", options)
         with self._shielded():
-            return self._counted(self._encode(prepare_each(items, self.spec)), len(items))
+            return self._counted(self._encode(prepare_each(items, self.spec), **options), len(items))
 
-    def encode_prepared(self, prepared: Sequence[Decoded]) -> list[Codes]:
+    def encode_prepared(self, prepared: Sequence[Decoded], **options: Any) -> list[Codes]:
         """`encode_batch` of what `anytok.media.prepare` has made already, maybe in another process."""
+        self._check_options("encode", options)
         with self._shielded():
-            return self._counted(self._encode(prepared), len(prepared))
+            return self._counted(self._encode(prepared, **options), len(prepared))
 
     def decode(self, codes: Codes, **options: Any) -> Decoded:
         """Media of one item; see `decode_batch`."""
@@ -102,7 +106,7 @@ class Tokenizer(ABC):
         Raises CodesError on foreign codes and UsageError on options that this tokenizer does not have.
         """
         items = several(codes, "decode")
-        self._check_options(options)
+        self._check_options("decode", options)
         for item in items:
             self.check(item)
         if not items:
@@ -141,11 +145,15 @@ class Tokenizer(ABC):
                 "keep codes.scales with the codes (scales of 1.0 give every segment unit loudness)"
             )
 
-    def _check_options(self, options: Mapping[str, Any]) -> None:
-        parameters = inspect.signature(self._decode).parameters.values()
-        known = [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    def options(self, way: str) -> list[str]:
+        """The names of the options of "encode" or "decode"."""
+        parameters = inspect.signature(self._encode if way == "encode" else self._decode).parameters.values()
+        return [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+
+    def _check_options(self, way: str, options: Mapping[str, Any]) -> None:
+        known = self.options(way)
         if unknown := sorted(set(options) - set(known)):
-            has = f"the decode options {', '.join(known)}" if known else "no decode options"
+            has = f"the {way} options {', '.join(known)}" if known else f"no {way} options"
             raise UsageError(f"{self.spec.name} has {has}; got {', '.join(unknown)}")
 
     def _counted(self, results: list[Any], count: int) -> list[Any]:

@@ -63,7 +63,8 @@ def add_loading(parser: argparse.ArgumentParser, *, checkpoint_help: str = "") -
     group.add_argument(
         "--dtype",
         default="float32",
-        help="float32, or bfloat16; on GPUs also tf32, float16 (faster; some codes differ)",
+        help="float32, float64 (the same codes everywhere), or bfloat16; on GPUs also tf32, float16 (faster; some codes "
+        "differ)",
     )
     group.add_argument(
         "--option",

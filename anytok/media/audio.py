@@ -6,7 +6,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from .decode_audio import decode_audio
 from .limits import DEFAULT_LIMITS, Limits
 from .source import key_of, naming, open_source
 
-__all__ = ["Audio", "load_audio", "warn_if_first_is_silent"]
+__all__ = ["Audio", "DoubleAudio", "load_audio", "warn_if_first_is_silent"]
 
 _SILENT = 0.001  # root mean square, 60 dB below full scale
 _FAINT = 0.01  # of the loudest channel: 40 dB below it
@@ -31,12 +31,13 @@ class Audio:
 
     wave: np.ndarray
     sample_rate: int
+    dtype: ClassVar[type[np.floating[Any]]] = np.float32
 
     def __post_init__(self) -> None:
         rate = self.sample_rate
         if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)) or rate < 1:
             raise MediaError("sample_rate", f"sample_rate={rate!r}: expected whole Hz, such as 16000")
-        object.__setattr__(self, "wave", _as_wave(self.wave))
+        object.__setattr__(self, "wave", _as_wave(self.wave, self.dtype))
         object.__setattr__(self, "sample_rate", int(rate))
 
     @property
@@ -74,6 +75,12 @@ class Audio:
 
     def __repr__(self) -> str:
         return f"Audio({self.channels} x {self.num_samples} samples at {self.sample_rate} Hz)"
+
+
+class DoubleAudio(Audio):
+    """An Audio with a float64 wave: what `prepare` makes for a tokenizer that computes in float64."""
+
+    dtype = np.float64
 
 
 def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
@@ -159,7 +166,7 @@ def _peak(wave_ct: np.ndarray) -> np.float32:
     return np.maximum(wave_ct.max(), -wave_ct.min())  # NaN, if one sample is
 
 
-def _as_wave(wave: Any) -> np.ndarray:
+def _as_wave(wave: Any, dtype: type[np.floating[Any]]) -> np.ndarray:
     try:
         array = np.asarray(wave)
     except Exception as error:  # a tensor on a GPU, or one with gradients
@@ -175,7 +182,7 @@ def _as_wave(wave: Any) -> np.ndarray:
         raise MediaError("shape", f"a wave of shape {list(array.shape)}: expected [channels, samples]")
     if array.shape[0] > DEFAULT_LIMITS.max_channels and array.shape[0] > array.shape[1]:
         raise MediaError("shape", f"a wave of shape {list(array.shape)}: expected [channels, samples]; pass wave.T")
-    array = np.ascontiguousarray(array, np.float32)
+    array = np.ascontiguousarray(array, dtype)
     return array if array.flags.writeable else array.copy()  # torch warns about arrays it may not write to
 
 

@@ -25,6 +25,7 @@ from ...checkpoints.seanet import CodecFiles, model_state, read_codec
 from ...errors import CheckpointError, UsageError
 from ...media import Audio, Decoded, Media, prepare
 from ...models.codec import Codec
+from ...models.quantize import Quantized
 from ...models.segments import normalize, overlap_add
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
@@ -45,7 +46,7 @@ Fast: TypeAlias = FastCodec | SegmentCodec | TiledCodec
 class SeanetCodec(Tokenizer):
     """The native engine for SpeechTokenizer and EnCodec checkpoints in any published form."""
 
-    dtypes = ("float32", "mixed", "bfloat16", "tf32", "float16")
+    dtypes = ("float32", "float64", "mixed", "bfloat16", "tf32", "float16")
 
     def __init__(self, spec: Spec, codec: Fast, sizes: CodecSizes, load_report: LoadReport, precision: str) -> None:
         self.spec, self.load_report, self.float32_precision = spec, load_report, precision
@@ -69,8 +70,9 @@ class SeanetCodec(Tokenizer):
     ) -> SeanetCodec:
         """Load the published files in `checkpoint` (fetched once if None).
 
-        `dtype` "float32" gives the originals' codes; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs, "tf32"
-        (products of inputs rounded to 11 bits) and "float16" are faster and change some. `compile` (GPUs) compiles the
+        `dtype` "float32" gives the originals' codes; "float64" those that are the same on every machine, on GPUs
+        without `batch_size` and `compile`; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs, "tf32" (products of
+        inputs rounded to 11 bits) and "float16" are faster and change some. `compile` (GPUs) compiles the
         convolutions on first use. On a GPU all that is computed has one shape: `batch_size` tiles of two seconds
         (default 32), and twice as many clips in the LSTMs; of EnCodec at 48 kHz, segments of one second (default 16).
         So a lone clip takes as long as many; with a smaller batch_size less is computed for it. In less than float32
@@ -83,16 +85,20 @@ class SeanetCodec(Tokenizer):
         on_cpu, for_gpus = torch.device(device).type == "cpu", "compile" if compile else "batch_size"
         if on_cpu and (compile or batch_size is not None):
             raise UsageError(f"{for_gpus} is for GPUs; on a CPU products are packed already, and shapes vary")
+        if dtype == "float64" and (compile or batch_size is not None):
+            raise UsageError(f"{for_gpus} is for other dtypes: in float64 shapes vary on GPUs, too")
         dtypes, files = codec_dtypes(dtype, device), read_codec(published(spec.name, checkpoint))
         recipe = {"resampler": resampler, "channels": channels}
-        card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, **recipe)
+        card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, dtype=dtype, **recipe)
         is_whole = files.sizes.norm and not files.sizes.segment_samples
         if (files.sizes.norm and compile) or (is_whole and batch_size is not None):
             raise UsageError(f"{spec.name} has norms over what is of any length: there is no {for_gpus} for it")
         usual = SEGMENTS if files.sizes.norm else TILES
         batch_size = whole("batch_size", usual if batch_size is None else batch_size, 1)
         plain, report = _plain(files, device)
-        if on_cpu or is_whole:
+        if dtype == "float64":
+            plain = plain.double()
+        if on_cpu or is_whole or dtype == "float64":
             fast: Fast = FastCodec(plain, files.sizes.hop_length, *dtypes)
         elif files.sizes.norm and files.sizes.segment_samples:
             fast = SegmentCodec(plain, files.sizes.hop_length, *dtypes, files.sizes.segment_samples, batch_size)
@@ -112,7 +118,8 @@ class SeanetCodec(Tokenizer):
             raise CheckpointError(f"{checkpoint or spec.name}: its codebooks differ in size, or are not there")
         return state["quantizer.codebooks_knd"].float().numpy()
 
-    def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
+    def _encode(self, prepared: Iterable[Decoded], *, margins: bool = False) -> list[Codes]:
+        """`margins`: give each code's margin, too (`models.quantize.margins_of`)."""
         sounds = cast(list[Audio], list(prepared))
         scales: list[list[float | None]] = [[] for _ in sounds]
 
@@ -122,7 +129,7 @@ class SeanetCodec(Tokenizer):
                     scales_of_it.append(scale)
                     yield segment_cs
 
-        encoded = iter(self._codec.encode(segments(), self.spec.num_codebooks))
+        encoded = iter(self._codec.encode(segments(), self.spec.num_codebooks, margins))
         return [
             self._codes([next(encoded) for _ in scales_of_it], scales_of_it, audio.wave.shape[1])
             for audio, scales_of_it in zip(sounds, scales, strict=True)
@@ -136,7 +143,7 @@ class SeanetCodec(Tokenizer):
         return [self._sound(islice(decoded, len(of)), item) for of, item in zip(segments, codes, strict=True)]
 
     def latents(self, media: Media) -> np.ndarray:
-        """The encoder's continuous output before quantization, float32 [dimension, frames]."""
+        """The encoder's continuous output before quantization, float32 or float64 [dimension, frames]."""
         sound = cast(Audio, prepare(media, self.spec))
         with self._shielded():
             segments = [self._codec.latents(segment_cs) for segment_cs, _ in self._segments(sound.wave)]
@@ -148,9 +155,12 @@ class SeanetCodec(Tokenizer):
             segment_cs = torch.from_numpy(wave_cs[:, start:end])  # no copy of what may be hours: nothing writes to it
             yield normalize(segment_cs) if self._sizes.normalize else (segment_cs, None)
 
-    def _codes(self, pieces: list[Tensor], scales: list[float | None], num_samples: int) -> Codes:
-        values = torch.cat(pieces, dim=1).cpu().numpy()
-        return Codes(values, self.spec, num_samples, scales=np.array(scales) if self._sizes.normalize else None)
+    def _codes(self, pieces: list[Quantized], scales: list[float | None], num_samples: int) -> Codes:
+        values, margins = (
+            None if parts[0] is None else torch.cat(parts, dim=1).cpu().numpy() for parts in zip(*pieces, strict=True)
+        )
+        loudness = np.array(scales) if self._sizes.normalize else None
+        return Codes(values, self.spec, num_samples, scales=loudness, margins=margins)
 
     def _sound(self, waves: Iterator[Tensor], codes: Codes) -> Audio:
         if codes.scales is not None:
