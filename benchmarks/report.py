@@ -37,6 +37,7 @@ EXTRAS = {  # of pyproject.toml, each with what it is for
     "hf": "Hugging Face text tokenizers and language models",
     "ray": "dataset jobs on a Ray cluster",
     "memory": "a memory that keeps media as codes, on mem0",
+    "export": "tokenizers as ONNX files",
     "eval": "STOI, a measure of how intelligible speech is",
     "reference": "the original packages, as a second engine to compare with",
     "test": "all of these, and the tools of the tests",

@@ -40,6 +40,7 @@ RANK = {
     "generation": 10,
     "demo": 10,
     "memory": 10,
+    "export": 10,
     "cli": 11,
     "__main__": 12,
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import AnytokError, CheckpointError, DiskError, FetchError, JobError, MissingExtraError, UsageError
-from . import decode, demo, encode, jobs, measure, show, train, vocab
+from . import decode, demo, encode, export, jobs, measure, show, train, vocab
 
 __all__ = ["build_parser", "main"]
 
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    for module in (demo, show, encode, decode, jobs, measure, train, vocab):
+    for module in (demo, show, encode, decode, export, jobs, measure, train, vocab):
         module.register(add)
     return parser
 

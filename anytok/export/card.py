@@ -8,7 +8,7 @@ from typing import Any
 
 from ..recipes import described
 from ..spec import Spec
-from ..vocab import find_layout, list_vocabularies
+from ..vocab.layouts import LAYOUTS
 from .runtime import Agreement
 
 __all__ = ["card", "facts_of"]
@@ -28,7 +28,7 @@ def card(spec: Spec, dtype: str, found: Sequence[Agreement]) -> dict[str, Any]:
         "preprocessing": described(spec.preprocessing),
         "encoder": _encoder(spec),
         "decoder": _decoder(spec),
-        "vocabularies": {name: place for name in list_vocabularies() if (place := _place(name, spec))},
+        "vocabularies": {name: place for name in LAYOUTS if (place := _place(name, spec))},
         "tried": [asdict(one) for one in found],
     }
 
@@ -53,10 +53,10 @@ def _decoder(spec: Spec) -> str:
 def _place(vocabulary: str, spec: Spec) -> dict[str, Any] | None:
     """Where a published vocabulary has this tokenizer's codes: code c of layer k is `first_id + k * codebook_size + c`,
     frame by frame."""
-    for segment in find_layout(vocabulary).segments:
+    for segment in LAYOUTS[vocabulary]().segments:
         if segment.tokenizer == spec.name:
             return {
                 "first_id": segment.first_id, "num_codebooks": segment.num_codebooks, "start": segment.start,
-                "end": segment.end, "spelling": segment.template, "pattern": segment.pattern,
+                "end": segment.end, "spelling": segment.code, "pattern": segment.pattern,
             }  # fmt: skip
     return None

@@ -158,11 +158,12 @@ def _quantized(graph: Graph, codebooks_knd: np.ndarray, latents_bdt: str) -> str
     residual_btd = graph.add("Transpose", graph.cast(latents_bdt, np.float32), perm=[0, 2, 1])
     codes = []
     for codebook_nd in codebooks_knd:
-        products = graph.add("MatMul", residual_btd, graph.constant(codebook_nd.T))
+        rows = graph.constant(codebook_nd)
+        products = graph.add("MatMul", residual_btd, graph.add("Transpose", rows, perm=[1, 0]))
         scores_btn = graph.add("Sub", products, graph.constant(0.5 * np.square(codebook_nd).sum(1)))
         codes_bt = graph.add("ArgMax", scores_btn, axis=2, keepdims=0)
         codes.append(graph.add("Unsqueeze", codes_bt, graph.integers(1)))
-        residual_btd = graph.add("Sub", residual_btd, graph.add("Gather", graph.constant(codebook_nd), codes_bt))
+        residual_btd = graph.add("Sub", residual_btd, graph.add("Gather", rows, codes_bt))
     return graph.add("Concat", *codes, axis=1)
 
 

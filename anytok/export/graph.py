@@ -39,7 +39,7 @@ class Graph:
         from onnx import numpy_helper
 
         name = f"constant_{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self._constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def weight(self, values: np.ndarray) -> str:

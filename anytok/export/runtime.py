@@ -19,15 +19,15 @@ __all__ = ["Agreement", "Exported", "agreement"]
 
 @dataclass(frozen=True)
 class Agreement:
-    """How exported files do on one item: `equal` of `codes` are the tokenizer's own, and where the others differ first
-    in a frame, the relative margins there, (second - best) / best of the squared distances, the smallest first; the
-    largest difference of what is decoded, as a share of its largest value."""
+    """How exported files do on one item: `equal` of `codes` are the tokenizer's own. `margins` (see `Codes.margins`) are
+    those of the codes that differ first in each frame. `decode_error` is the largest difference of what both decode from
+    the tokenizer's codes, as a share of its largest value."""
 
     item: str
     codes: int
     equal: int
     margins: tuple[float, ...]
-    decode_error: float | None
+    decode_error: float
 
 
 class Exported:
@@ -69,13 +69,12 @@ class Exported:
 def agreement(tokenizer: Tokenizer, folder: Path, prepared: Decoded) -> Agreement:
     """Encode and decode one prepared item with the files in `folder` and with the tokenizer."""
     exported = Exported(folder, tokenizer.spec)
-    (ours,), theirs = tokenizer.encode_prepared([prepared]), exported.encode(prepared)
+    (ours,), theirs = tokenizer.encode_prepared([prepared], margins=True), exported.encode(prepared)
     differing = ours.values != theirs.values
-    margins = _margins(tokenizer, prepared, ours, differing) if differing.any() else ()
     wanted, made = _decoded(tokenizer, ours), exported.decode(ours)
     error = float(np.abs(made - wanted).max() / max(np.abs(wanted).max(), 1e-9))
     item = f"{prepared.num_samples} samples" if isinstance(prepared, Audio) else "a picture"
-    return Agreement(item, ours.values.size, int((~differing).sum()), margins, error)
+    return Agreement(item, ours.values.size, int((~differing).sum()), _margins(ours, differing), error)
 
 
 def _decoded(tokenizer: Tokenizer, codes: Codes) -> np.ndarray:
@@ -84,18 +83,11 @@ def _decoded(tokenizer: Tokenizer, codes: Codes) -> np.ndarray:
     return cast(Audio, tokenizer.decode(codes)).wave
 
 
-def _margins(tokenizer: Any, prepared: Decoded, codes: Codes, differing_kt: np.ndarray) -> tuple[float, ...]:
-    """At the first layer that differs in each frame; later layers follow from it."""
-    books_knd = type(tokenizer).read_codebooks(tokenizer.spec, tokenizer.checkpoint).astype(np.float64)
-    latents_td = tokenizer.latents(prepared).T.astype(np.float64)
-    margins = []
-    for frame in np.flatnonzero(differing_kt.any(axis=0)):
-        layer, residual_d = int(differing_kt[:, frame].argmax()), latents_td[frame]
-        for earlier in range(layer):
-            residual_d = residual_d - books_knd[earlier][codes.values[earlier, frame]]
-        best, second = np.sort(np.square(books_knd[layer] - residual_d).sum(1))[:2]
-        margins.append(float((second - best) / best))
-    return tuple(sorted(margins))
+def _margins(codes: Codes, differing_kt: np.ndarray) -> tuple[float, ...]:
+    """Of the first layer that differs in each frame, since later ones follow from it; the smallest first."""
+    assert codes.margins is not None
+    frames = np.flatnonzero(differing_kt.any(axis=0))
+    return tuple(sorted(codes.margins[differing_kt[:, frames].argmax(axis=0), frames].tolist()))
 
 
 def _session(path: Path) -> Any:
