@@ -1,4 +1,4 @@
-"""Exported files give the tokenizer's codes in ONNX Runtime, at lengths from one sample on, in batches and in halves."""
+"""Exported files give the tokenizer's codes in ONNX Runtime, at lengths from one sample on and in batches."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def test_a_wrong_graph_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_half_precision_is_half_the_size_and_says_what_differs(tmp_path: Path) -> None:
     clip = sound(anytok.load_tokenizer("speech-mini").spec, 32000)
-    whole, half = (export_onnx("speech-mini", tmp_path / dtype, [clip], dtype=dtype) for dtype in ("float32", "float16"))
+    kinds = ("float32", "float16")
+    whole, half = (export_onnx("speech-mini", tmp_path / dtype, [clip], dtype=dtype) for dtype in kinds)
     sizes = [sum(path.stat().st_size for path in one.folder.glob("*.onnx")) for one in (whole, half)]
     assert sizes[1] < 0.65 * sizes[0]  # codebooks stay float32
     (found,) = half.samples

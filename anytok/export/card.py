@@ -1,4 +1,4 @@
-"""What lies beside exported files, for whoever runs them without anytok: sizes, preprocessing, places in vocabularies."""
+"""What lies beside exported files for whoever runs them: sizes, preprocessing, places in vocabularies."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def encoder_model(codec: Codec, sizes: CodecSizes, count: int, dtype: type, fact
     Where the codec divides each segment by its loudness (EnCodec at 48 kHz), `wave` is one segment, and `scale`,
     float32 [b], is that loudness.
     """
-    graph, outputs = Graph(dtype), {}
+    graph, outputs = Graph(dtype), dict[str, Any]()
     signal = "wave"
     if sizes.normalize:
         signal, scale = _normalized(graph, signal)
@@ -38,7 +38,7 @@ def encoder_model(codec: Codec, sizes: CodecSizes, count: int, dtype: type, fact
         outputs["scale"] = (np.float32, ["batch"])
     latents_bdt = _layers(graph, codec.encoder, graph.cast(signal, dtype))
     graph.output("codes", _quantized(graph, _numpy(codec.quantizer.codebooks_knd)[:count], latents_bdt))
-    inputs = {"wave": (np.float32, ["batch", sizes.channels, "samples"])}
+    inputs: dict[str, Any] = {"wave": (np.float32, ["batch", sizes.channels, "samples"])}
     return graph.model(inputs, {"codes": (np.int64, ["batch", count, "frames"])} | outputs, facts)
 
 
@@ -110,7 +110,7 @@ def _group_norm(graph: Graph, norm: nn.GroupNorm, signal_bct: str) -> str:
     axes, signal_bct = graph.integers(1, 2), graph.cast(signal_bct, np.float32)
     centred = graph.add("Sub", signal_bct, graph.add("ReduceMean", signal_bct, axes))
     variance = graph.add("ReduceMean", graph.add("Mul", centred, centred), axes)
-    deviation = graph.add("Sqrt", graph.add("Add", variance, graph.constant(np.float32([norm.eps]))))
+    deviation = graph.add("Sqrt", graph.add("Add", variance, graph.constant(np.array([norm.eps], np.float32))))
     scaled = graph.add("Mul", graph.add("Div", centred, deviation), graph.constant(_numpy(norm.weight)[:, None]))
     return graph.cast(graph.add("Add", scaled, graph.constant(_numpy(norm.bias)[:, None])), graph.dtype)
 
@@ -148,7 +148,7 @@ def _lstm(graph: Graph, module: Lstm, signal_bct: str) -> str:
 
 
 def _gates(lstm: nn.LSTM, name: str) -> np.ndarray:
-    """A parameter with its gates in ONNX's order: input, output, forget, cell; torch has input, forget, cell, output."""
+    """A parameter with its gates in ONNX's order: input, output, forget, cell. torch has the output gate last."""
     first, forget, cell, output = np.split(_numpy(getattr(lstm, name)), 4)
     return np.concatenate([first, output, forget, cell])
 
@@ -181,7 +181,7 @@ def _normalized(graph: Graph, wave_bcs: str) -> tuple[str, str]:
     """A segment divided by its loudness, and that loudness [b]; see `models.segments.normalize`."""
     mono = graph.add("ReduceMean", wave_bcs, graph.integers(1))
     power = graph.add("ReduceMean", graph.add("Mul", mono, mono), graph.integers(1, 2))
-    scale = graph.add("Add", graph.add("Sqrt", power), graph.constant(np.float32([1e-8])))
+    scale = graph.add("Add", graph.add("Sqrt", power), graph.constant(np.array([1e-8], np.float32)))
     return graph.add("Div", wave_bcs, scale), graph.add("Squeeze", scale, graph.integers(1, 2))
 
 

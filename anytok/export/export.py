@@ -21,7 +21,6 @@ from ..media import Media, prepare
 from ..models.codec import Codec
 from ..registry import load_tokenizer
 from ..spec import Spec
-from ..tokenizer import Tokenizer
 from ..torch_settings import skeleton
 from .card import card, facts_of
 from .codec import decoder_model, encoder_model

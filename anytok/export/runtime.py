@@ -19,9 +19,9 @@ __all__ = ["Agreement", "Exported", "agreement"]
 
 @dataclass(frozen=True)
 class Agreement:
-    """How exported files do on one item: `equal` of `codes` are the tokenizer's own. `margins` (see `Codes.margins`) are
-    those of the codes that differ first in each frame. `decode_error` is the largest difference of what both decode from
-    the tokenizer's codes, as a share of its largest value."""
+    """How exported files do on one item: `equal` of `codes` are the tokenizer's own. `margins` (see `Codes.margins`)
+    are those of the codes that differ first in each frame. `decode_error` is the largest difference of what both decode
+    from the tokenizer's codes, as a share of its largest value."""
 
     item: str
     codes: int
@@ -57,13 +57,15 @@ class Exported:
         segments = np.split(codes.values, np.cumsum(lengths)[:-1], axis=1)
         inputs = [{"codes": segment[None]} for segment in segments]
         if codes.scales is not None:
-            inputs = [one | {"scale": np.float32([scale])} for one, scale in zip(inputs, codes.scales, strict=True)]
+            for one, scale in zip(inputs, codes.scales, strict=True):
+                one["scale"] = np.array([scale], np.float32)
         decoded = [cast(Any, self._decoder).run(None, one)[0][0] for one in inputs]
         if len(decoded) == 1:
             return decoded[0][..., : codes.num_samples]
         stride = self.spec.segment_stride or 0
         total = max(stride * place + piece.shape[1] for place, piece in enumerate(decoded))
-        return overlap_add((torch.from_numpy(piece) for piece in decoded), stride, total).numpy()[:, : codes.num_samples]
+        wave_cs = overlap_add((torch.from_numpy(piece) for piece in decoded), stride, total).numpy()
+        return wave_cs[:, : codes.num_samples]
 
 
 def agreement(tokenizer: Tokenizer, folder: Path, prepared: Decoded) -> Agreement:

@@ -44,8 +44,8 @@ class _Decoder(nn.Module):
 
 
 def write_seed(files: SeedFiles, image_size: int, dtype: torch.dtype, folder: Path, facts: Mapping[str, str]) -> None:
-    """Write `encoder.onnx`, if the files hold the ViT, and `decoder.onnx`. `dtype` is that of ViT and Q-Former; the rest
-    is float32, as in the native engine. Weights of more than 1 GB lie beside the graph, in `encoder.onnx.data`."""
+    """Write `encoder.onnx`, if the files hold the ViT, and `decoder.onnx`. `dtype` is that of ViT and Q-Former; the
+    rest is float32, as in the native engine. More than 1 GB of weights lie beside the graph, in `encoder.onnx.data`."""
     with skeleton():
         model = Seed(**files.sizes, vision=files.has_vision, vision_dtype=dtype)
     load_state(model, fuse(files.state), files.source, published_name=published_name)
