@@ -29,8 +29,8 @@ class Card:
     files: tuple[RemoteFile, ...]
     licence: str
     note: str = ""
-    activation: str = ""  # where it tells two tokenizers of the same sizes apart
     mirrors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # repository -> others to try in order
+    activation: str = ""  # where it tells two tokenizers of the same sizes apart
 
 
 _SEED = "AILab-CVC/seed-tokenizer-2"
