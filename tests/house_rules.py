@@ -47,6 +47,7 @@ RANK = {
     "data": 10,
     "demo": 11,
     "memory": 10,
+    "export": 10,
     "cli": 12,
     "__main__": 13,
 }
