@@ -29,9 +29,9 @@ def remember(speaker: Multimodal, exhibits: Sequence[Exhibit]) -> list[Found]:
             memory.add([exhibit.codes, exhibit.title])
         among = len(memory.get_all())
         for asked in queries:
-            [best] = memory.search(asked if isinstance(asked, str) else Image(asked), 1)
-            medium, words = speaker.to_media(best.parts)
-            answers.append(Found(asked, str(words), best.score, medium, among))  # type: ignore[arg-type]
+            for best in memory.search(asked if isinstance(asked, str) else Image(asked), 1):  # none: no word in a title
+                medium, words = speaker.to_media(best.parts)
+                answers.append(Found(asked, str(words), best.score, medium, among))  # type: ignore[arg-type]
     return answers
 
 
