@@ -62,8 +62,8 @@ def test_the_page_shows_what_a_memory_finds(tmp_path: Path) -> None:
     asked, found = re.findall('src="(data:[^"]*)" alt="picture"', panel)
     assert [uri in cards for uri in (asked, found)] == [False, True], "shown as what came back from its ids"
     speech = anytok.load_tokenizer("speech-mini")
-    [heard] = re.findall('<audio controls src="([^"]*)"', panel)
-    same = heard == audio_uri(speech.decode(speech.encode(tmp_path / "voice <i>.wav")))
+    [sound] = re.findall('<audio controls src="([^"]*)"', panel)
+    same = sound == audio_uri(speech.decode(speech.encode(tmp_path / "voice <i>.wav")))
     assert same, "the voice is decoded from the codes that it was remembered as"
 
 

@@ -16,7 +16,7 @@ from ..jobs.items import valid_text
 from ..media import Audio, Media, prepare
 from ..multimodal import Multimodal, load_multimodal
 from ..spec import Codes
-from .page import Exhibit, Recall, is_page, render
+from .page import Exhibit, Found, is_page, render
 
 if TYPE_CHECKING:
     from ..metrics.evaluate import Refused
@@ -68,12 +68,12 @@ def run_demo(
     return DemoResult(page, [exhibit.facts for exhibit in exhibits])
 
 
-def _remembered(speaker: Multimodal, exhibits: Sequence[Exhibit]) -> tuple[list[Recall], str]:
+def _remembered(speaker: Multimodal, exhibits: Sequence[Exhibit]) -> tuple[list[Found], str]:
     """What a memory of the exhibits finds; or nothing, and why."""
-    from .recall import recall
+    from .remember import remember
 
     try:
-        return recall(speaker, exhibits), ""
+        return remember(speaker, exhibits), ""
     except AnytokError as error:
         return [], f"No memory on this page: {error}"
 

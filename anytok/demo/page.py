@@ -17,7 +17,7 @@ from ..spec import Codes
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Exhibit", "Recall", "is_page", "render"]
+__all__ = ["Exhibit", "Found", "is_page", "render"]
 
 _SHOWN = 24  # ids and tokens that are written out
 
@@ -48,7 +48,7 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
-class Recall:
+class Found:
     """A search of a memory that holds `among` items: what was asked, and the best answer's words, score and medium."""
 
     asked: Image | str
@@ -58,11 +58,11 @@ class Recall:
     among: int
 
 
-def render(exhibits: Sequence[Exhibit], note: str, recalled: Sequence[Recall] = (), absent: str = "") -> str:
-    """The page as text; `absent` says why nothing is `recalled`."""
+def render(exhibits: Sequence[Exhibit], note: str, found: Sequence[Found] = (), absent: str = "") -> str:
+    """The page as text; `absent` says why nothing is `found`."""
     cards = "\n".join(map(_card, exhibits))
-    if recalled:
-        cards += _MEMORY.format(among=_count(recalled[0].among, "item"), answers="".join(map(_answer, recalled)))
+    if found:
+        cards += _MEMORY.format(among=_count(found[0].among, "item"), answers="".join(map(_answer, found)))
     if absent:
         cards += f'<p class="soft">{escape(absent)}</p>'
     warning = f'<p class="note">{escape(note)}</p>' if note else ""
@@ -89,7 +89,7 @@ def _card(exhibit: Exhibit) -> str:
     )
 
 
-def _answer(found: Recall) -> str:
+def _answer(found: Found) -> str:
     what = "words" if isinstance(found.asked, str) else "a crop of nine tenths"
     return _ANSWER.format(
         what=what, asked=f"<p>“{escape(found.asked)}”</p>" if isinstance(found.asked, str) else _media(found.asked),

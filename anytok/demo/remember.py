@@ -7,15 +7,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ..multimodal import Image, Multimodal
-from .page import Exhibit, Recall
+from .page import Exhibit, Found
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-__all__ = ["recall"]
+__all__ = ["remember"]
 
 
-def recall(speaker: Multimodal, exhibits: Sequence[Exhibit]) -> list[Recall]:
+def remember(speaker: Multimodal, exhibits: Sequence[Exhibit]) -> list[Found]:
     """Remember all exhibits in a folder of the moment, then search by nine tenths of the first picture and by the title
     of the first voice, where there are any. Raises MissingExtraError without the extra `memory`."""
     from ..memory import load_memory
@@ -23,16 +23,16 @@ def recall(speaker: Multimodal, exhibits: Sequence[Exhibit]) -> list[Recall]:
     first = {exhibit.codes.spec.modality: exhibit for exhibit in reversed(exhibits)}
     queries: list[Picture | str] = [cropped(first["image"].original)] if "image" in first else []
     queries += [first["speech"].title] if "speech" in first else []
-    found = []
+    answers = []
     with TemporaryDirectory() as folder, load_memory(folder, speaker, user="demo") as memory:
         for exhibit in exhibits:
             memory.add([exhibit.codes, exhibit.title])
         among = len(memory.get_all())
         for asked in queries:
-            [best] = memory.search(asked if isinstance(asked, str) else Image(asked), 1)
-            medium, words = speaker.to_media(best.parts)
-            found.append(Recall(asked, str(words), best.score, medium, among))  # type: ignore[arg-type]
-    return found
+            for best in memory.search(asked if isinstance(asked, str) else Image(asked), 1):  # none: no word in a title
+                medium, words = speaker.to_media(best.parts)
+                answers.append(Found(asked, str(words), best.score, medium, among))  # type: ignore[arg-type]
+    return answers
 
 
 def cropped(picture: Any, share: float = 0.9) -> Picture:
