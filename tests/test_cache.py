@@ -193,6 +193,14 @@ def test_it_has_what_its_tokenizer_has(tmp_path):
     assert not hasattr(tokenizer, "embed") and hasattr(cached(anytok.load_tokenizer("seed-mini"), tmp_path), "embed")
 
 
+def test_it_decodes_with_all_options_and_encodes_with_none(tmp_path):
+    tokenizer = cached(anytok.load_tokenizer("seed-mini"), tmp_path)
+    assert tokenizer.options("decode") == ["seeds", "negative"] and tokenizer.options("encode") == []
+    speech = cached(anytok.load_tokenizer("speech-mini"), tmp_path)
+    with pytest.raises(UsageError, match="no encode options; got margins"):
+        speech.encode(sound(0), margins=True)  # which a folder of codes does not keep
+
+
 def test_pickled_it_opens_the_same_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tokenizer = cached(anytok.load_tokenizer("speech-mini"), "codes", limit=1 << 20)

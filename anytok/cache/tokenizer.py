@@ -76,6 +76,10 @@ class CachedTokenizer(Tokenizer):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.spec.id} in {self.folder}>"
 
+    def options(self, way: str) -> list[str]:
+        """Those of its tokenizer to decode; none to encode, since the folder keeps codes alone, no margins."""
+        return self._inner.options(way) if way == "decode" else []
+
     def check(self, codes: Codes) -> None:
         self._inner.check(codes)
 
