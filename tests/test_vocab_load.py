@@ -11,7 +11,6 @@ from llama import llama_tokenizer
 
 from anytok import CheckpointError, UsageError, VocabularyError, load_multimodal, load_vocabulary, multimodal
 from anytok.cli import main
-from anytok.jobs.worker import load_job_vocabulary
 from anytok.vocab import LAYOUTS
 
 
@@ -27,8 +26,6 @@ def test_a_name_or_a_file(saved: Path, capsys: pytest.CaptureFixture[str], monke
     (saved.parent / "plain").write_bytes(saved.read_bytes())
     for source in (saved, str(saved), "mine.json", "plain", Path("plain")):
         assert load_vocabulary(source).hash == load_multimodal(source).vocabulary.hash == wanted
-        job = load_job_vocabulary(str(source))
-        assert job is not None and job.hash == wanted
         assert main(["vocab", "show", str(source)]) == 0
         assert wanted in capsys.readouterr().out
 

@@ -6,6 +6,8 @@ from .layout import Segment as Segment
 from .layout import build_layout as build_layout
 from .layout import segment_of as segment_of
 from .layouts import LAYOUTS as LAYOUTS
+from .loading import build_vocabulary as build_vocabulary
+from .loading import load_vocabulary as load_vocabulary
 from .runs import Fault as Fault
 from .runs import Part as Part
 from .runs import Parts as Parts
@@ -18,5 +20,3 @@ from .templates import TEMPLATES as TEMPLATES
 from .templates import Message as Message
 from .templates import Template as Template
 from .vocabulary import Vocabulary as Vocabulary
-from .vocabulary import build_vocabulary as build_vocabulary
-from .vocabulary import load_vocabulary as load_vocabulary

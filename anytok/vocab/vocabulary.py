@@ -13,26 +13,17 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError, VocabularyError
-from ..spec import Codes, Spec
+from ..spec import Codes
 from .grammar import Grammar
-from .hf import (
-    ByteTokenizer,
-    byte_ids,
-    check_ids,
-    decode_text,
-    encode_text,
-    encode_texts,
-    extend,
-    hash_text,
-    look_up,
-)  # fmt: skip
-from .layout import Layout, Segment, build_layout, rewritten, segment_of
-from .layouts import LAYOUTS, find_layout
+from .hf import byte_ids, check_ids, decode_text, encode_text, encode_texts, extend, hash_text, look_up
+from .layout import Layout, Segment, rewritten
+from .layouts import find_layout
+from .provenance import hash_in, read_layout
 from .runs import Part, Parts, Special, TextIds, read_symbols
 from .stream import Stream
 from .text import Lexer, print_codes
 
-__all__ = ["Vocabulary", "build_vocabulary", "load_vocabulary"]
+__all__ = ["Vocabulary"]
 
 
 class Vocabulary:
@@ -41,7 +32,7 @@ class Vocabulary:
     The layout keeps a hash of the text tokenizer's tokens, once there is one; from then on, in its file, too, another
     one is refused by a VocabularyError, even if it has as many.
 
-    >>> vocab = load_vocabulary("seed-llama")
+    >>> vocab = Vocabulary(find_layout("seed-llama"))
     >>> [codes] = vocab.from_text("<img>" + "".join(f"<img_{n:05d}>" for n in range(32)) + "</img>")
     >>> vocab.to_ids(codes)[:4].tolist()
     [40192, 32000, 32001, 32002]
@@ -172,14 +163,7 @@ class Vocabulary:
     def from_file(cls, path: str | Path, text_tokenizer: Any = None) -> Vocabulary:
         """A Vocabulary that `save` wrote; raises VocabularyError if the file was changed since, or if the text
         tokenizer is neither the base that it was laid out for, nor that one extended."""
-        try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
-            stated = record.pop("hash")
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise VocabularyError(f"{path} is no file of Vocabulary.save ({error})") from error
-        layout = Layout.from_dict(record)
-        if layout.hash != stated:
-            raise VocabularyError(f"{path} was changed since it was written: its hash is {layout.hash}, not {stated}")
+        layout = read_layout(path)
         if text_tokenizer is not None:
             check_ids(text_tokenizer, layout)
         return cls(layout, text_tokenizer)
@@ -202,7 +186,7 @@ class Vocabulary:
         """This vocabulary with the same ids, but runs of `modality` with fewer layers or in another codebook pattern:
         "frame-major", "layer-major" or "flat-delay". Raises VocabularyError on what it does not have.
 
-        >>> load_vocabulary("anygpt").with_runs("music", num_codebooks=2, pattern="flat-delay").layout.total
+        >>> Vocabulary(find_layout("anygpt")).with_runs("music", num_codebooks=2, pattern="flat-delay").layout.total
         49418
         """
         return Vocabulary(rewritten(self.layout, modality, num_codebooks, pattern), self.text_tokenizer)
@@ -222,14 +206,7 @@ class Vocabulary:
         `provenance` is the JSON, or the dict, that stands in the head of a job's shards (under "anytok"), or that of
         its plan.json.
         """
-        try:
-            record = json.loads(provenance) if isinstance(provenance, (str, bytes)) else provenance
-            stated = record["vocabulary"]
-            stated = stated if isinstance(stated, str) else stated["hash"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise VocabularyError(
-                f"nothing here says with which vocabulary ids were written ({error!r}): expected the head of a shard"
-            ) from error
+        stated = hash_in(provenance)
         if stated != self.hash:
             raise VocabularyError(
                 f"ids of the vocabulary with the hash {str(stated)[:12] or 'none'}; that of {self.name} is "
@@ -319,50 +296,6 @@ class Vocabulary:
 
     def __repr__(self) -> str:
         return f"<Vocabulary {self.name}, {self.layout.total} ids, {self.hash[:12]}>"
-
-
-def load_vocabulary(source: str | Path) -> Vocabulary:
-    """A published vocabulary by name, or one's own from the file that `anytok vocab build` or `Vocabulary.save` wrote.
-
-    The names are "anygpt", "anygpt-chat", "seed-llama", "mio", and "mini", that of the small models, whose text ids are
-    bytes. A name wins over a file that is called like it. Raises UsageError where there is neither, VocabularyError on
-    files that cannot be used.
-    """
-    if not isinstance(source, str | Path) or not str(source):
-        raise UsageError(f"vocabulary {source!r}: expected a name ({', '.join(LAYOUTS)}) or a file")
-    path = Path(source).expanduser()
-    is_name = isinstance(source, str) and not path.suffix and len(path.parts) == 1
-    if is_name and (source in LAYOUTS or not path.exists()):
-        return Vocabulary(find_layout(str(source)), ByteTokenizer() if source == "mini" else None)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise UsageError(f"vocabulary {str(source)!r}: {found}; expected a file that `anytok vocab build` wrote")
-    return Vocabulary.from_file(path)
-
-
-def build_vocabulary(name: str, text: Any, items: Sequence[str | Spec | Segment], *, reserved: int = 0) -> Vocabulary:
-    """One's own vocabulary: behind the text ids, special tokens (str) and tokenizers, in the order of their ids.
-
-    `text` is a text tokenizer, or how many ids it has. A tokenizer is given by its Spec (all layers, frame by
-    frame), or by `segment_of(spec, num_codebooks=1, …)` for other choices; a Spec's id pins its weights. `reserved`
-    ids stay free for later. Raises VocabularyError where two tokens are spelled alike, or so that media tokens cannot
-    be told apart in text, where the text tokenizer has one already, and on a tokenizer given twice.
-
-    >>> build_vocabulary("mine", 32000, ["<eot>", Spec("codec", "music", 4, 1024)]).layout.total
-    36099
-    """
-    segments = [segment_of(item) if isinstance(item, Spec) else item for item in items]
-    tokenizer = None if isinstance(text, int) else text
-    layout = build_layout(name, text if isinstance(text, int) else len(text), segments, reserved)
-    if not layout.total:
-        raise VocabularyError(f"{name}: no text, no tokens, no tokenizers: a vocabulary needs at least one id")
-    taken: dict[str, int] = getattr(tokenizer, "get_vocab", dict)()
-    if doubled := [token for token in layout.tokens() if token in taken]:
-        raise VocabularyError(
-            f"the text tokenizer has {len(doubled)} of the tokens of {name} already, first {doubled[0]}: leave out "
-            f"special tokens that it has, and spell codes and markers in another way"
-        )
-    return Vocabulary(layout, tokenizer)
 
 
 def _listed(parts: Part | Sequence[Part]) -> Sequence[Part]:
