@@ -166,7 +166,7 @@ def test_codes_and_specs_draw_themselves() -> None:
 
 def test_things_say_what_they_are() -> None:
     any2any = anytok.load_multimodal("mini")
-    assert repr(Processor(any2any, template=None)) == "<Processor mini on ByteTokenizer, no template, bos=True>"
+    assert repr(Processor(any2any, template=None)) == "<Processor mini on ByteTokenizer, template=None, bos=True>"
     rules = LegalRuns(any2any.vocabulary, modalities=["image", "speech"], max_frames={"speech": 99}, max_length=500)
     assert repr(rules) == "<LegalRuns of mini: image, speech 1 to 99 frames; at most 500 ids>"
     assert repr(LegalRuns(any2any.vocabulary, modalities=[])) == "<LegalRuns of mini: text alone>"
