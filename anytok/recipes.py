@@ -1,20 +1,22 @@
 """The named recipes by which media become model input: what `Spec.preprocessing` refers to.
 
 A recipe of pictures is the filter that resizes them. A recipe of sound is "mix:resampler": how channels are mixed, and
-whether before or after resampling, which decides the last bits of the samples; and what resamples. The names are part
-of every Spec that was ever written beside codes, so they stay as they are.
+whether before or after resampling, which decides the last bits of the samples; and what resamples. With ":float64"
+behind it, both are computed in float64. The names are part of every Spec that was ever written beside codes, so they
+stay as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from .errors import UsageError
 
 __all__ = [
     "ANYGPT_MUSIC", "ANYGPT_SPEECH", "ENCODEC_MONO", "ENCODEC_STEREO", "FILTERS", "MIXES", "RESAMPLERS",
-    "described", "with_sound_options",
+    "SoundRecipe", "described", "sound_recipe", "with_sound_options",
 ]  # fmt: skip
 
 # The recipes of published pipelines.
@@ -48,9 +50,34 @@ FILTERS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def with_sound_options(name: str, *, channels: str | None = None, resampler: str | None = None) -> str:
-    """The recipe `name` with other `channels`, "first" or "mean", or another resampler; raises UsageError on others."""
-    mix, _, published = name.partition(":")
+class SoundRecipe(NamedTuple):
+    """A recipe of sound in its parts: keys of MIXES and RESAMPLERS, and whether it is computed in float64."""
+
+    mix: str
+    resampler: str
+    double: bool
+
+
+def sound_recipe(name: str) -> SoundRecipe:
+    """The parts of the recipe `name`; raises UsageError where it has others than are known."""
+    mix, _, rest = name.partition(":")
+    resampler, *precision = rest.split(":")
+    if mix not in MIXES or resampler not in RESAMPLERS or precision not in ([], ["float64"]):
+        raise UsageError(
+            f"preprocessing {name!r}: expected mix:resampler, or mix:resampler:float64; known mixes: "
+            f"{', '.join(MIXES)}; known resamplers: {', '.join(RESAMPLERS)}"
+        )
+    if resampler == "soxr" and precision:
+        raise UsageError(f"preprocessing {name!r}: soxr's HQ computes in float32; use another resampler, or float32")
+    return SoundRecipe(mix, resampler, bool(precision))
+
+
+def with_sound_options(
+    name: str, *, channels: str | None = None, resampler: str | None = None, double: bool = False
+) -> str:
+    """The recipe `name` with other `channels`, "first" or "mean", another resampler, or in float64 (`double`); raises
+    UsageError on others."""
+    mix, published, _ = sound_recipe(name)
     if resampler not in (None, *RESAMPLERS):
         raise UsageError(f"resampler {resampler!r}: expected {', '.join(map(repr, RESAMPLERS))}")
     if channels is not None:
@@ -60,12 +87,15 @@ def with_sound_options(name: str, *, channels: str | None = None, resampler: str
             raise UsageError(f"channels {channels!r}: this model takes two channels")
         mean = mix if mix.startswith("mean") else "mean-before"
         mix = mean if channels == "mean" else "first"
-    return f"{mix}:{resampler or published}"
+    made = f"{mix}:{resampler or published}{':float64' if double else ''}"
+    sound_recipe(made)  # or not with one another
+    return made
 
 
 def described(name: str) -> str:
     """A recipe in words, for people."""
     if name in FILTERS:
         return FILTERS[name]
-    mix, _, resampler = name.partition(":")
-    return f"{MIXES[mix]}; resampled {RESAMPLERS[resampler]}"
+    recipe = sound_recipe(name)
+    words = f"{MIXES[recipe.mix]}; resampled {RESAMPLERS[recipe.resampler]}"
+    return f"{words}; in float64" if recipe.double else words

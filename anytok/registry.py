@@ -119,8 +119,9 @@ def load_tokenizer(
     `checkpoint` is a folder with the published files under their published names (or one of those files);
     without it they are fetched from the hub once. `engine` is "native" (ours, or the one that another package adds) or
     "reference" (the original package). `device` is a torch.device or its name. `dtype` is "float32" (the codes of the
-    originals), "bfloat16" or "float16" (faster; some codes differ), or another that the engine knows; torch.float32
-    and the like will do. Further options are the engine's own; see its class.
+    originals), "float64" (the same codes on every machine), "bfloat16" or "float16" (faster; some codes differ), or
+    another that the engine knows; torch.float32 and the like will do. Further options are the engine's own; see its
+    class.
 
     Raises UsageError on unknown names and options, CheckpointError on weights that cannot be used.
     """

@@ -28,7 +28,7 @@ _Number = Annotated[int, Within(1, _LARGEST)]
 class Spec:
     """What a tokenizer takes, what it gives, and which weights it has.
 
-    `id` is `name@hash-of-the-weights`, with `+dtype` behind it where a lower precision changes codes.
+    `id` is `name@hash-of-the-weights`, with `+dtype` behind it where another precision than float32 changes codes.
     An id that is only the name (of a vocabulary without weights) fits every tokenizer of that name.
     `preprocessing` names the recipe by which media become model input; see `anytok.recipes`.
     Raises CodesError on numbers that are no whole ones above 0, and on other things in the place of text.
@@ -113,7 +113,9 @@ class Codes:
 
     `num_samples` (audio) lets decode cut the sound to its length. `first_codebook` is the layer that row 0
     belongs to, so a slice of layers stays decodable. `scales`, float32 `[segments]`, is there only where the
-    tokenizer normalises loudness (EnCodec 48 kHz). Raises CodesError on what does not fit together.
+    tokenizer normalises loudness (EnCodec 48 kHz). `margins`, float32 `[K, T]`, is there only where `encode` was asked
+    for it: by what share of its length the latent of each frame may be off without another code there. It says how sure
+    codes are, not what they are, so it is not compared. Raises CodesError on what does not fit together.
     """
 
     values: np.ndarray
@@ -121,6 +123,7 @@ class Codes:
     num_samples: int | None = None
     first_codebook: int = 0
     scales: np.ndarray | None = None
+    margins: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "first_codebook", whole("first_codebook", self.first_codebook, 0, error=CodesError))
@@ -133,6 +136,8 @@ class Codes:
         object.__setattr__(self, "values", values)
         if self.scales is not None:
             object.__setattr__(self, "scales", _scales(self.scales))
+        if self.margins is not None:
+            object.__setattr__(self, "margins", _margins(self.margins, values.shape))
         if self.num_samples is not None:
             object.__setattr__(self, "num_samples", whole("num_samples", self.num_samples, 1, error=CodesError))
             _check_length(self.num_samples, self.spec, values.shape[1])
@@ -152,7 +157,9 @@ class Codes:
         start, end = (whole("layers", place, 0, error=CodesError) for place in (start, end))
         if not first <= start < end <= last:
             raise CodesError(f"layers [{start}, {end}) asked for, but these codes hold layers [{first}, {last})")
-        return dataclasses.replace(self, values=self.values[start - first : end - first], first_codebook=start)
+        rows = slice(start - first, end - first)
+        margins = None if self.margins is None else self.margins[rows]
+        return dataclasses.replace(self, values=self.values[rows], first_codebook=start, margins=margins)
 
     def segment_frames(self) -> list[int]:
         """Frames of each separately encoded stretch (see Spec.segments); they add up to T.
@@ -201,6 +208,8 @@ class Codes:
             record["first_codebook"] = self.first_codebook
         if self.scales is not None:
             record["scales"] = [float(scale) for scale in self.scales]
+        if self.margins is not None:
+            record["margins"] = self.margins.tolist()
         return record
 
     @classmethod
@@ -209,15 +218,15 @@ class Codes:
         try:
             spec = build(Spec, record["spec"], "spec", CodesError)
             values = np.asarray(record["codes"])
-            scales = record.get("scales")
-            extra = set(record) - {"spec", "codes", "num_samples", "first_codebook", "scales"}
+            more = [record.get(name) for name in ("scales", "margins")]
+            extra = set(record) - {"spec", "codes", "num_samples", "first_codebook", "scales", "margins"}
         except (KeyError, TypeError, ValueError) as error:
             raise CodesError(f"not a codes record ({error}): expected the JSON that Codes.to_dict writes") from error
         if extra:
             raise CodesError(
                 f"a codes record with unknown fields {sorted(map(str, extra))}: was it written by a newer anytok?"
             )
-        return cls(values, spec, record.get("num_samples"), record.get("first_codebook", 0), scales)
+        return cls(values, spec, record.get("num_samples"), record.get("first_codebook", 0), *more)
 
 
 def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
@@ -239,6 +248,16 @@ def _scales(values: Any) -> np.ndarray:
     if scales.ndim != 1 or not (np.isfinite(scales) & (scales >= 0)).all():
         raise CodesError(f"scales {scales}: expected one finite loudness, 0 or more, of each segment")
     return scales
+
+
+def _margins(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        margins = np.asarray(values, np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CodesError(f"margins that are no numbers ({error})") from error
+    if margins.shape != shape or np.isnan(margins).any():
+        raise CodesError(f"margins of shape {list(margins.shape)}: expected one number for each code, {list(shape)}")
+    return margins
 
 
 def _check_length(num_samples: int, spec: Spec, num_frames: int) -> None:

@@ -69,7 +69,8 @@ class Tokenizer(ABC):
     @abstractmethod
     def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
         """Codes of each item. Items are what `media.prepare` makes of the caller's: RGB images of `spec.image_size`, or
-        Audio of `spec.sample_rate` and `spec.channels`. They may be prepared only as they are asked for."""
+        Audio of `spec.sample_rate` and `spec.channels`. They may be prepared only as they are asked for. Keyword-only
+        parameters are the encode options; `margins` asks for `Codes.margins`."""
 
     @abstractmethod
     def _decode(self, codes: Sequence[Codes]) -> list[Decoded]:
@@ -78,32 +79,37 @@ class Tokenizer(ABC):
 
     # What users call
 
-    def encode(self, media: Media) -> Codes:
+    def encode(self, media: Media, **options: Any) -> Codes:
         """Codes of one item; see `encode_batch`."""
-        return self.encode_batch([media])[0]
+        return self.encode_batch([media], **options)[0]
 
     @overload
-    def encode_batch(self, media: Sequence[Media], *, errors: Literal["raise"] = "raise") -> list[Codes]: ...
+    def encode_batch(
+        self, media: Sequence[Media], *, errors: Literal["raise"] = "raise", **options: Any
+    ) -> list[Codes]: ...
 
     @overload
-    def encode_batch(self, media: Sequence[Media], *, errors: str) -> list[Any]: ...
+    def encode_batch(self, media: Sequence[Media], *, errors: str, **options: Any) -> list[Any]: ...
 
-    def encode_batch(self, media: Sequence[Media], *, errors: str = "raise") -> list[Any]:
+    def encode_batch(self, media: Sequence[Media], *, errors: str = "raise", **options: Any) -> list[Any]:
         """Codes of each item, in order; equal, item by item, to `encode`.
 
         Items are paths, file objects, bytes, PIL images, uint8 arrays `[H, W, 3]`, `anytok.Audio`, (wave, rate) pairs,
         cells of Hugging Face datasets, or tensors, of any lengths and sizes. Raises MediaError naming the first item
         that cannot be used, or MissingExtraError where a package is missing for it. With errors="return" either stands
-        in the item's place instead, and the others have their codes.
+        in the item's place instead, and the others have their codes. With `margins=True` the native engines' codes have
+        `Codes.margins`. Raises UsageError on options that this tokenizer does not have.
         """
         items = several(media, "encode")
+        self._check_options("encode", options)
         with self._shielded():
             if choice("errors", errors, ("raise", "return")) == "return":
-                return self._encode_or_error(items)
-            return self._counted(self._encode(prepare_each(items, self.spec)), len(items))
+                return self._encode_or_error(items, options)
+            return self._counted(self._encode(prepare_each(items, self.spec), **options), len(items))
 
     def encode_iter(
-        self, media: Iterable[Media], *, batch_size: int = 16, errors: str = "raise", progress: Progress = False
+        self, media: Iterable[Media], *, batch_size: int = 16, errors: str = "raise", progress: Progress = False,
+        **options: Any,
     ) -> Iterator[Any]:
         """`encode_batch` of any iterable, `batch_size` items at a time, taken from it as they are needed: one result
         each, in order. `progress` True reports to stderr, see `anytok.progress`; or it is called with (done, total),
@@ -111,6 +117,7 @@ class Tokenizer(ABC):
         items = iterable(media, "encode")
         batch_size = whole("batch_size", batch_size, 1)
         choice("errors", errors, ("raise", "return"))
+        self._check_options("encode", options)
         kind = "none" if callable(progress) else kind_of(progress)
         total = len(items) if isinstance(items, Sized) else None
 
@@ -118,7 +125,7 @@ class Tokenizer(ABC):
             done, failed, left = 0, 0, iter(items)
             with Reporter("encode", total, kind=kind) as reporter:
                 while batch := list(islice(left, batch_size)):
-                    for one in self.encode_batch(batch, errors=errors):
+                    for one in self.encode_batch(batch, errors=errors, **options):
                         done, failed = done + 1, failed + (not isinstance(one, Codes))
                         yield one
                     reporter.update(done, failed=failed)
@@ -127,10 +134,11 @@ class Tokenizer(ABC):
 
         return results()
 
-    def encode_prepared(self, prepared: Sequence[Decoded]) -> list[Codes]:
+    def encode_prepared(self, prepared: Sequence[Decoded], **options: Any) -> list[Codes]:
         """`encode_batch` of what `anytok.media.prepare` has made already, maybe in another process."""
+        self._check_options("encode", options)
         with self._shielded():
-            return self._counted(self._encode(prepared), len(prepared))
+            return self._counted(self._encode(prepared, **options), len(prepared))
 
     def decode(self, codes: Codes, **options: Any) -> Decoded:
         """Media of one item; see `decode_batch`."""
@@ -142,7 +150,7 @@ class Tokenizer(ABC):
         Raises CodesError on foreign codes and UsageError on options that this tokenizer does not have.
         """
         items = several(codes, "decode")
-        self._check_options(options)
+        self._check_options("decode", options)
         for item in items:
             self.check(item)
         if not items:
@@ -181,32 +189,36 @@ class Tokenizer(ABC):
                 "keep codes.scales with the codes (scales of 1.0 give every segment unit loudness)"
             )
 
-    def _check_options(self, options: Mapping[str, Any]) -> None:
-        parameters = inspect.signature(self._decode).parameters.values()
-        known = [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    def options(self, way: str) -> list[str]:
+        """The names of the options of "encode" or "decode"."""
+        parameters = inspect.signature(self._encode if way == "encode" else self._decode).parameters.values()
+        return [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+
+    def _check_options(self, way: str, options: Mapping[str, Any]) -> None:
+        known = self.options(way)
         if unknown := sorted(set(options) - set(known)):
-            has = f"the decode options {', '.join(known)}" if known else "no decode options"
+            has = f"the {way} options {', '.join(known)}" if known else f"no {way} options"
             raise UsageError(f"{self.spec.name} has {has}; got {', '.join(unknown)}")
 
-    def _encode_or_error(self, items: Sequence[Media]) -> list[Any]:
+    def _encode_or_error(self, items: Sequence[Media], options: Mapping[str, Any]) -> list[Any]:
         """What `encode_batch(…, errors="return")` gives."""
         results: list[Any] = list(try_each(items, self.spec))
         places = [place for place, one in enumerate(results) if not isinstance(one, AnytokError)]
-        encoded = self._encode_each([results[place] for place in places])
+        encoded = self._encode_each([results[place] for place in places], options)
         for place, one in zip(places, encoded, strict=True):
             name = key_of(items[place]) or f"item {place}"
             results[place] = one.with_key(name) if isinstance(one, MediaError) else one
         return results
 
-    def _encode_each(self, prepared: Sequence[Decoded]) -> list[Codes | MediaError]:
+    def _encode_each(self, prepared: Sequence[Decoded], options: Mapping[str, Any]) -> list[Codes | MediaError]:
         """Codes of each medium, or why the model refuses it, which it says of a whole batch: that is halved then."""
         try:
-            return self._counted(self._encode(prepared), len(prepared))
+            return self._counted(self._encode(prepared, **options), len(prepared))
         except MediaError as error:
             if len(prepared) == 1:
                 return [error]
         half = len(prepared) // 2
-        return self._encode_each(prepared[:half]) + self._encode_each(prepared[half:])
+        return self._encode_each(prepared[:half], options) + self._encode_each(prepared[half:], options)
 
     def _counted(self, results: list[Any], count: int) -> list[Any]:
         """`results`, if there is one for each item: else they would be taken for those of other items."""

@@ -133,8 +133,10 @@ def _checked(folder: Path, items: int, limit: int | None) -> dict[str, Any]:
     number, total, most = open_store(folder / "codes").size()
     return {
         "returned": len(returned), "encoded": sum(encoded.values()),
-        "encoded again": sum(encoded.values()) - len(encoded), "lost": 0 if limit else len(absent),
-        "driven out": len(absent) if limit else 0, "unlike": unlike, "torn": tokenizer.counts.damaged + (not intact),
+        "encoded again": sum(encoded.values()) - len(encoded),
+        # Which of the two an absent item was, nobody can tell: without a limit nothing is driven out.
+        **({"lost": None, "driven out": len(absent)} if limit else {"lost": len(absent), "driven out": 0}),
+        "unlike": unlike, "torn": tokenizer.counts.damaged + (not intact),
         "held": number, "bytes": total, "limit": most, "all returned": len(returned) == items,
         "within the limit": total <= most,
     }  # fmt: skip

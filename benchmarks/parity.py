@@ -1,13 +1,16 @@
-"""Native codes against the original packages' codes, at published sizes, on real files.
+"""Native codes against the original packages' codes, and both against the codes in float64, at published sizes, on real
+files.
 
     python benchmarks/parity.py --speech FOLDER --music FOLDER --images FOLDER
 
 Each file has weights of its own, seeded and calibrated on its first half (benchmarks/seeded.py); its second half is
 compared.
 Each row gives the share of equal codes, the share of possible codes in use (a check on an idle codebook proves
-nothing), every divergence with the margin between the two nearest codes there, and the error of decoding.
+nothing), every divergence with the margin between the two nearest codes there, and the error of decoding. Under
+"float64" it says of every precision, and of the original, how many codes are not those of native float64, and the
+margins (`Codes.margins`) at the first difference of each frame: the later layers follow from it.
 The control rows get the clip one sample late, a fault as small as a wrong padding; they have to disagree.
-Takes about half an hour on two cores. Without folders, synthetic sound and pictures stand in.
+Takes about fifty minutes on two cores. Without folders, synthetic sound and pictures stand in.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import argparse
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ from sounds import real_waves, synthetic_waves
 from torch import Tensor
 
 import anytok
+from anytok.engines.native.precision import has_half_kernels
 from anytok.registry import find
 
 RESULT = Path(__file__).parent / "results" / "parity.json"
@@ -36,6 +41,7 @@ MIN_USE = 0.2  # of the codes a clip could use: the smaller of its frames and th
 NEAR_TIE = 1e-4  # (second - best) / best squared distance, below which rounding may decide
 LOST = 1e-6  # (second - best) / (|x|^2 + |e|^2), below which the originals' formula may not see the difference
 DECODE_ERROR = 1e-4  # of the largest sample, at most
+MARGINS = 20  # that are listed one by one
 MIN_FILES = 4  # clips of that much use, for each tokenizer and original
 
 
@@ -51,17 +57,39 @@ def codec_rows(name: str, folder: Path | None, seconds: float = 10.0, **sizes: A
         with tempfile.TemporaryDirectory() as place:
             checkpoint = write_checkpoint(name, Path(place), [first], **sizes)
             native = anytok.load_tokenizer(name, checkpoint=checkpoint)
+            exact = anytok.load_tokenizer(name, checkpoint=checkpoint, dtype="float64").encode(audio, margins=True)
+            lower = {kind: against(exact, codes) for kind, codes in lower_precisions(name, checkpoint, audio)}
             for package in packages:
                 options = {} if name in SPEECH else {"package": package}
                 reference = anytok.load_tokenizer(name, engine="reference", checkpoint=checkpoint, **options)
                 row = {"tokenizer": name, "original": package, "file": file}
-                rows.append(row | compare(reference, native, audio))
+                rows.append(row | compare(reference, native, audio, exact))
+                rows[-1]["float64"] |= lower
             rows.append(row | {"control": True} | control(reference, native, audio))
     return rows
 
 
-def compare(reference: Any, native: Any, audio: anytok.Audio) -> dict[str, Any]:
-    """One clip through both engines, there and back."""
+def lower_precisions(name: str, checkpoint: Path, audio: anytok.Audio) -> Iterator[tuple[str, anytok.Codes]]:
+    """Codes in the lower precisions of CPUs, where this one has them."""
+    for dtype in ("mixed", "bfloat16") if has_half_kernels() else ():
+        yield dtype, anytok.load_tokenizer(name, checkpoint=checkpoint, dtype=dtype).encode(audio)
+
+
+def against(exact: anytok.Codes, codes: anytok.Codes) -> dict[str, Any]:
+    """How many codes are not those of float64; and the margins, in float64, at the first difference of each frame: all
+    of them up to MARGINS, and their median and largest."""
+    differ_kt = codes.values != exact.values
+    frames = np.flatnonzero(differ_kt.any(axis=0))
+    assert exact.margins is not None
+    margins = np.sort(exact.margins[differ_kt.argmax(axis=0)[frames], frames]).tolist()
+    found: dict[str, Any] = {"wrong": int(differ_kt.sum()), "first": len(frames)}
+    if margins:
+        found |= {"median": margins[len(margins) // 2], "largest": margins[-1]}
+    return found | ({"margins": margins} if len(margins) <= MARGINS else {})
+
+
+def compare(reference: Any, native: Any, audio: anytok.Audio, exact: anytok.Codes) -> dict[str, Any]:
+    """One clip through both engines, there and back, and its codes in float64."""
     theirs, ours = reference.encode(audio), native.encode(audio)
     original, decoded = reference.decode(theirs).wave, native.decode(theirs).wave
     return {
@@ -70,6 +98,7 @@ def compare(reference: Any, native: Any, audio: anytok.Audio) -> dict[str, Any]:
         "least_use": round(least_use(theirs), 3),
         "divergences": divergences(native, audio, theirs, ours),
         "decode_error": float(np.abs(original - decoded).max() / np.abs(original).max()),
+        "float64": {"native": against(exact, ours), "original": against(exact, theirs)},
     }
 
 

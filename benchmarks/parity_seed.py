@@ -28,6 +28,7 @@ from torch import Tensor
 from anytok.engines.native.seed import SeedTokenizer
 from anytok.engines.reference.seed import ReferenceSeed
 from anytok.models.qformer import Layer
+from anytok.models.quantize import margins_of
 from anytok.models.seed import normalize
 from anytok.spec import Codes
 
@@ -37,11 +38,12 @@ Row = dict[str, Any]
 
 @dataclass
 class Encoded:
-    """Of p pictures with t codes each: codes [p, t], latents [p, t, d], embeddings [p, e]."""
+    """Of p pictures with t codes each: codes [p, t], latents [p, t, d], embeddings [p, e]; margins [p, t] of native."""
 
     codes_pt: np.ndarray
     latents_ptd: np.ndarray
     embeddings_pe: np.ndarray
+    margins_pt: np.ndarray | None = None
 
 
 def seed_rows(folder: Path | None = None, checkpoint: Path | None = None, **sizes: Any) -> list[Row]:
@@ -59,12 +61,14 @@ def seed_rows(folder: Path | None = None, checkpoint: Path | None = None, **size
         expected, codebook_nd = reference(checkpoint, levels_phwc)
         float32 = native(checkpoint, levels_phwc, "float32")
         bfloat16 = native(checkpoint, levels_phwc, "bfloat16")
+        float64 = native(checkpoint, levels_phwc, "float64")
         with forgotten_mask():
             wrong = native(checkpoint, levels_phwc[:2], "float32")
     rows = [
         compare(index, expected, float32, codebook_nd)
         | {"tokenizer": SPEC.name, "original": "transformers", "file": name}
         | {"equal_bfloat16": float((bfloat16.codes_pt[index] == expected.codes_pt[index]).mean())}
+        | {"float64": against_float64(index, float64, {"native": float32, "original": expected, "bfloat16": bfloat16})}
         for index, name in enumerate(named)
     ]
     equal = float((wrong.codes_pt == expected.codes_pt[: len(wrong.codes_pt)]).mean())
@@ -88,12 +92,27 @@ def reference(checkpoint: Path, levels_phwc: Tensor) -> tuple[Encoded, np.ndarra
 def native(checkpoint: Path, levels_phwc: Tensor, dtype: str) -> Encoded:
     """What the native engine gives."""
     tokenizer = SeedTokenizer.load(SPEC, checkpoint, dtype=dtype)
-    latents_ptd = torch.cat([tokenizer._model.latents(normalize(each[None])) for each in levels_phwc])
-    codes_pt = tokenizer._model.quantize(latents_ptd).numpy()
+    model = tokenizer._model
+    kind, book_1nd = model.codebook_nd.dtype, model.codebook_nd[None]
+    latents_ptd = torch.cat([model.latents(normalize(each[None], kind)) for each in levels_phwc])
+    codes = model.quantize(latents_ptd)
+    codes_pt, pairs = codes.numpy(), zip(latents_ptd, codes, strict=True)
+    margins = [margins_of(latents_td, codes_t[None], book_1nd) for latents_td, codes_t in pairs]
     embeddings_pe = tokenizer.embed([Codes(row[None], tokenizer.spec) for row in codes_pt])
-    del tokenizer
+    del tokenizer, model
     gc.collect()
-    return Encoded(codes_pt, latents_ptd.numpy(), embeddings_pe)
+    return Encoded(codes_pt, latents_ptd.numpy(), embeddings_pe, torch.cat(margins).numpy())
+
+
+def against_float64(index: int, exact: Encoded, others: dict[str, Encoded]) -> dict[str, Any]:
+    """Of picture `index`: how many codes of each other are not those of float64, and the margins there."""
+    assert exact.margins_pt is not None
+    found = {}
+    for name, one in others.items():
+        differ_t = one.codes_pt[index] != exact.codes_pt[index]
+        margins = np.sort(exact.margins_pt[index][differ_t]).tolist()
+        found[name] = {"wrong": len(margins), "first": len(margins), "margins": margins}
+    return found
 
 
 @contextmanager

@@ -38,6 +38,7 @@ EXTRAS = {  # of pyproject.toml, each with what it is for
     "hf": "Hugging Face text tokenizers and language models",
     "ray": "dataset jobs on a Ray cluster",
     "memory": "a memory that keeps media as codes, on mem0",
+    "export": "tokenizers as ONNX files",
     "eval": "STOI, a measure of how intelligible speech is",
     "lhotse": "lhotse, which reads what jobs write for it",
     "energon": "Megatron-Energon, which reads what jobs write as WebDataset",

@@ -21,8 +21,14 @@ def _told(*names: str) -> str:
     found = results("cache") or {}
     parts = [_PARTS[name](found[name]) if name in found else missing(name, "cache") for name in names]
     machines = [found[name]["machine"] for name in names if name in found]
-    made = dict.fromkeys(f"{where(machine)}, at `{machine['commit']}`" for machine in machines)
+    made = dict.fromkeys(f"{where(machine)}, at `{machine['commit']}`{_load(machine)}" for machine in machines)
     return "\n\n".join([*parts, *([f"{'; '.join(made)}."] if made else [])])
+
+
+def _load(machine: Row) -> str:
+    """A remark on times that were taken while others computed on the machine."""
+    busy = machine["load"] > 2 * machine["cores"]
+    return f" (busy with other work, load {machine['load']:.0f}: times are too long)" if busy else ""
 
 
 def _hit(part: Row) -> str:
@@ -49,11 +55,15 @@ def _kills(part: Row) -> str:
 
 
 def _killed(row: Row) -> str:
-    within = f"Within a limit of {row['limit']:,} bytes, which {row['held']:,} of them fill: " * bool(row["driven out"])
+    """A lost item and one that the limit drove out look alike, so with a limit nothing is said of lost ones."""
+    limited = bool(row["driven out"])
+    begin = f"With a limit of {row['limit']:,} bytes, {row['held']:,} items' worth: of" if limited else "Of"
+    lost = "" if limited else f", {row['lost']} lost"
+    wrong = row["wrong"] + row["unlike"]
     return (
-        f"{within}Eight processes on one folder encoded {row['items']:,} items each, and {row['kills']} times one was "
-        f"killed with SIGKILL and replaced. Of what was returned, {row['wrong'] + row['unlike']} items were wrong, "
-        f"{row['torn']} torn, {row['lost']} lost; the model was asked for {row['encoded']:,}."
+        f"{begin} eight processes on one folder that encoded {row['items']:,} items each, {row['kills']} were killed "
+        f"with SIGKILL and replaced. Of what was returned, {wrong} items were wrong, {row['torn']} torn{lost}; the "
+        f"model was asked for {row['encoded']:,}."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from report_tables import Row, Rows, labelled, measured_on, missing, notice, older, results, table, where
 
 EXACT = ("exact", "exact-zen3", "exact-amx")
+PRECISIONS = ("native", "original", "mixed", "bfloat16")  # native and original in float32
 
 
 def headline() -> str:
@@ -16,12 +17,15 @@ def headline() -> str:
     for row in sorted(_compared(measured), key=lambda row: -row["equal"]):
         each[row["tokenizer"], row["file"]] = row
     codes, equal = _codes(list(each.values()))
+    claim = f"**{equal:,} of {codes:,} codes equal the original packages'**, in float32,"
+    if all("float64" in row for row in each.values()):
+        ours, theirs = (codes - _wrong(list(each.values()), which) for which in ("native", "original"))
+        claim = f"**{ours:,} of {codes:,} codes are those of float64; the original packages': {theirs:,}**, in float32,"
     names, files = {name for name, _ in each}, {file for _, file in each}
     drawn = sum(file.startswith(("synthetic-", "drawn-")) for file in files)
     what = "real files" if not drawn else f"files, {drawn} of them synthetic"
     return " ".join([
-        f"**{equal:,} of {codes:,} codes equal the original packages'**, in float32, over {len(files)} {what} and "
-        f"{len(names)} tokenizers of the published sizes.",
+        f"{claim} over {len(files)} {what} and {len(names)} tokenizers of the published sizes.",
         "**The weights are seeded:** the published ones could not be fetched where this was measured.",
         older(measured),
     ]).strip()  # fmt: skip
@@ -36,15 +40,34 @@ def parity() -> str:
     for row in _compared(measured):
         groups.setdefault((row["tokenizer"], row["original"]), []).append(row)
     rows: Rows = []
+    columns = PRECISIONS if any("float64" in row for row in _compared(measured)) else ()
     for (name, original), members in groups.items():
         codes, equal = _codes(members)
         use = min(row["least_use"] for row in members)
         error = max(row["decode_error"] for row in members)
         share = "all" if equal == codes else f"all but {codes - equal:,}"
         label = labelled(measured, members, f"`{name}`")
-        rows.append((label, original, str(len(members)), f"{codes:,}", share, f"{use:.0%}", f"{error:.0e}"))
+        row = (label, original, str(len(members)), f"{codes:,}", share, f"{use:.0%}", f"{error:.0e}")
+        rows.append((*row, *(_beside_float64(members, which) for which in columns)))
     head = ("tokenizer", "original", "clips", "codes", "equal", "least codebook use", "decode error")
-    return f"{notice(measured)}{table(head, rows)}\n\n{measured_on(measured)}"
+    wrong = tuple(f"not float64's: {which}" for which in columns)
+    return f"{notice(measured)}{table((*head, *wrong), rows)}\n\n{measured_on(measured)}"
+
+
+def _beside_float64(rows: list[Row], which: str) -> str:
+    """How many codes are not those of float64, and the largest margin at the first difference of a frame."""
+    found = [row["float64"][which] for row in rows if which in row.get("float64", {})]
+    if len(found) < len(rows):
+        return "-"
+    margins = [margin for one in found for margin in (one.get("margins") or [one.get("largest", 0.0)])]
+    wrong, codes = sum(one["wrong"] for one in found), sum(row["codes"] for row in rows)
+    share = f"{wrong:,}" if wrong < codes / 100 else f"{wrong / codes:.1%}"
+    return share if not margins or not wrong else f"{share} (margins up to {max(margins):.0e})"
+
+
+def _wrong(rows: list[Row], which: str) -> int:
+    """Codes that are not those of float64."""
+    return sum(row["float64"][which]["wrong"] for row in rows)
 
 
 def exact() -> str:

@@ -45,7 +45,9 @@ def _speech(part: Row) -> str:
 def _size(part: Row) -> str:
     names = ("memories", "add ms", "search by words ms", "search by codes ms", "open ms", "bytes a memory")
     head = ("memories", "add, ms", "search by words, ms", "search by codes, ms", "open, ms", "bytes a memory")
-    return table(head, [tuple(f"{row[name]:,}" for name in names) for row in part["rows"]])
+    timed = {row["timed"] for row in part["rows"]}
+    shown = table(head, [tuple(f"{row[name]:,}" for name in names) for row in part["rows"]])
+    return f"{shown}\n\nMedians of {', '.join(map(str, timed))} adds, and as many searches of each kind."
 
 
 def _kills(part: Row) -> str:

@@ -38,6 +38,7 @@ RANK = {
     "engines.reference": 7,
     "registry": 8,
     "testing": 9,
+    "fingerprint": 9,
     "multimodal": 9,
     "metrics": 9,
     "jobs": 9,
@@ -46,6 +47,7 @@ RANK = {
     "data": 10,
     "demo": 11,
     "memory": 10,
+    "export": 10,
     "cli": 12,
     "__main__": 13,
 }

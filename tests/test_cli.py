@@ -74,6 +74,25 @@ def test_list_and_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["num_codebooks"] == 16
 
 
+def test_voices_are_listed_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    for name in anytok.list_voices():
+        assert f"codebook 1 of {anytok.registry.speech_of(name)} " in lines[name]
+    assert main(["list", "--json"]) == 0
+    records = {record["name"]: record for record in json.loads(capsys.readouterr().out)}
+    assert records["voice-mini"]["kind"] == "voice" and records["voice-mini"]["speech"] == "speech-mini"
+    assert set(anytok.list_voices()) | set(anytok.list_tokenizers()) == set(records)
+    assert main(["info", "soundstorm"]) == 0
+    told = capsys.readouterr().out
+    assert "speechtokenizer_soundstorm_mls.pt" in told and "anytok.load_voice('soundstorm')" in told
+    assert main(["info", "voice-mini", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == records["voice-mini"]
+    assert main(["info", "voice-mimi"]) == 2
+    assert "no tokenizer or voice is called 'voice-mimi'" in (told := capsys.readouterr().err)
+    assert "did you mean 'voice-mini'?" in told
+
+
 def test_encode_then_decode(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(ENCODE) == 0
     lines = [json.loads(line) for line in Path("codes.jsonl").read_text().splitlines()]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from anytok.engines.native.precision import has_half_kernels
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 from parity import MIN_USE, codec_rows
 
@@ -31,5 +33,10 @@ def test_seeded_codecs_give_the_originals_codes(name):
         assert row["equal"] == 1, row
         assert row["least_use"] > MIN_USE, row
         assert row["decode_error"] <= 1e-4, row
+        assert row["float64"]["native"]["wrong"] == row["float64"]["original"]["wrong"] == 0, row
+        for lower in ("mixed", "bfloat16") if has_half_kernels() else ():
+            found = row["float64"][lower]
+            assert 0 <= found["first"] <= found["wrong"] <= row["codes"] / 2, row
+            assert not found["wrong"] or 0 < found["median"] <= found["largest"] < 0.1, row
     controls = [row["equal"] for row in rows if row.get("control")]
     assert len(controls) == 4 and max(controls) < 0.9, "a clip heard one sample late must not pass"

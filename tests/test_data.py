@@ -7,6 +7,7 @@ import pickle
 import random
 import shutil
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from loader_stops import Make, check_stops
 from test_compose_jobs import MEDIA, job_of, sequences, store, write_media
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from anytok import Codes, UsageError, Vocabulary
 from anytok.compose import Form
@@ -134,14 +136,19 @@ def test_every_item_comes_once_an_epoch(root: Path, workers: int, ranks: int) ->
 
 
 def test_the_order_depends_on_seed_and_epoch_alone(root: Path) -> None:
-    def order(seed: int, epoch: int, shuffle: bool = True) -> list[str]:
-        part = EpochDataset(codes(root), seed=seed, shuffle=shuffle, shuffle_files=2)
+    def order(seed: int, epoch: int, shuffle: bool = True, shuffle_files: int = 2) -> list[str]:
+        part = EpochDataset(codes(root), seed=seed, shuffle=shuffle, shuffle_files=shuffle_files)
         part.set_epoch(epoch)
         return [str(lists(row)) for row in part]
 
     orders = [order(1, 0), order(2, 0), order(1, 1), order(1, 0, shuffle=False)]
     assert len({tuple(one) for one in orders}) == 4 and order(1, 0) == orders[0]
-    assert orders[3] == [str(row) for row in as_stored(root / "plain")]
+    stored = [str(row) for row in as_stored(root / "plain")]
+    assert orders[3] == stored
+    numbers = {row: number for number, row in enumerate(stored)}
+    visits = [[numbers[row] // 7 for row in order(1, epoch, shuffle_files=1)] for epoch in range(3)]
+    files = [[file for file, _ in groupby(one)] for one in visits]
+    assert all(sorted(one) == list(range(7)) for one in files) and len(set(map(str, files))) == 3
 
 
 @pytest.mark.parametrize("workers", [0, 2, 4])
@@ -165,6 +172,21 @@ def test_a_state_without_a_loader(root: Path) -> None:
             assert second.state_dict() == first.state_dict()
             assert begun + [lists(row) for row in second] == whole
             assert [lists(row) for row in second] == whole  # the next pass is a whole one
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_map_style_dataset_resumes_by_torchdatas_sampler(root: Path, workers: int) -> None:
+    def loader() -> StatefulDataLoader:
+        draw = torch.Generator().manual_seed(5)
+        options: dict[str, Any] = {"shuffle": True, "generator": draw, "collate_fn": Collator()}
+        return StatefulDataLoader(codes(root), batch_size=2, num_workers=workers, **options)
+
+    whole = [lists(batch) for batch in loader()]
+    first, second = loader(), loader()
+    there = iter(first)
+    begun = [lists(next(there)) for _ in range(7)]
+    second.load_state_dict(first.state_dict())
+    assert begun + [lists(batch) for batch in second] == whole and len(whole) == ITEMS // 2
 
 
 def test_a_state_goes_on_in_its_own_epoch(root: Path) -> None:
@@ -322,6 +344,8 @@ def test_what_is_no_dataset_is_refused(root: Path, tmp_path: Path, monkeypatch: 
         EpochDataset(SequenceDataset(root / "packed"), length=10)
     with pytest.raises(UsageError, match="rank=None of num_ranks=2"):
         EpochDataset(codes(root), num_ranks=2)
+    with pytest.raises(UsageError, match="shuffle_files=17: expected a whole number, 1 to 16"):
+        EpochDataset(codes(root), shuffle_files=17)  # more than stay open
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="where 2 processes run: give both"):
         EpochDataset(codes(root))

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qwen import qwen_tokenizer
 
+from anytok import Audio
 from anytok.checkpoints.around_torchaudio import around_torchaudio
 from anytok.cli import build_parser
 from anytok.cli.vocab import spelled_out
@@ -63,6 +65,8 @@ def run(code: str, page: str, names: dict[str, Any]) -> int:
 def test_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     picture(64, 64, 0).save("cat.png")
+    Audio([0.1, -0.1] * 800, 16000).save("hello.wav")
+    qwen_tokenizer().save_pretrained("tiny-qwen")
     names: dict[str, Any] = {"__name__": page}
     codes = blocks("python")[page]
     # Documents speak to people whose transformers can be imported.
@@ -108,9 +112,22 @@ def test_every_block_is_in_a_language_that_is_tested() -> None:
 
 
 def test_a_language_model_in_ten_lines() -> None:
-    [snippet] = [code for code in blocks("python")["anytok/generation/README.md"] if "Trainer(" in code]
+    [snippet, _] = [code for code in blocks("python")["anytok/generation/README.md"] if "Trainer(" in code]
     assert all(name in snippet for name in ("Processor(", "model.generate(", "batch_decode("))
     assert len(snippet.splitlines()) <= 10
+
+
+@pytest.mark.parametrize(
+    ("sign", "lines", "parts"),
+    [
+        ("MediaStreamer(", 15, ("'image'", "'audio'", "apply_chat_template(", "Trainer(", "generate(", "streamer=")),
+        ("voice_prompt", 10, ("voice='voice-mini'", "spoken.encode(", "spoken.decode(ids")),
+    ],
+)
+def test_a_chat_in_fifteen_lines_and_a_voice_in_ten(sign: str, lines: int, parts: tuple[str, ...]) -> None:
+    [snippet] = [code for code in blocks("python")["anytok/generation/README.md"] if sign in code]
+    assert not [part for part in parts if part not in snippet.replace('"', "'")]
+    assert len([line for line in snippet.splitlines() if line]) <= lines
 
 
 def check_command(line: str) -> None:

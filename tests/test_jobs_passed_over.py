@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import warnings
@@ -217,6 +218,8 @@ def test_warnings_are_one_line_each_and_not_without_end(tmp_path, monkeypatch):
     def warn(*_, **__):
         for _ in range(2):
             warnings.warn("tag 7 of <Tag at 0x7f31c0de> is cut", stacklevel=1)
+        logging.getLogger("anytok.media").warning("%d channels", 3)
+        logging.getLogger("anytok.media").info("details")
         warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
         warnings.warn("x" * 5000, RuntimeWarning, stacklevel=1)
 
@@ -225,7 +228,7 @@ def test_warnings_are_one_line_each_and_not_without_end(tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = read(listed(tmp_path)[0], load_tokenizer("fake-speech").spec)
-    assert found.warnings == ("tag 7 of <Tag> is cut", "x" * 2000 + " …")
+    assert found.warnings == ("tag 7 of <Tag> is cut", "3 channels", "x" * 2000 + " …")
     many = [Warned(f"cut at byte {number // 2}", 1, f"{number}.wav") for number in range(100)]
     counted = add_up(many)
     assert len(counted) == 21 and sum(one.items for one in counted) == 100

@@ -178,6 +178,12 @@ def test_a_model_deletes(tmp_path: Path) -> None:
         assert [item.id for item in memory.get_all()] == [new] and memory.history(cat)[-1].event == "delete"
 
 
+def test_words_that_a_rule_gives_make_no_second_of_the_same(tmp_path: Path) -> None:
+    with remember(tmp_path, rules=Rules(decide=(lambda new, similar: Decision("add", words="a fact"),))) as memory:
+        fact = memory.add("a fact")
+        assert memory.add("said otherwise") == fact and memory.get(fact).times == 2
+
+
 def test_what_only_half_of_several_decisions_did_is_told(tmp_path: Path) -> None:
     both = [Decision("add"), Decision("delete", "no-id")]
     with remember(tmp_path, rules=Rules(decide=(lambda new, similar: both,))) as memory:

@@ -25,4 +25,7 @@ def test_native_codes_are_transformers_codes() -> None:
         assert (row["codes"], row["equal"], row["divergences"]) == (32, 1.0, [])
         assert max(row["latents_error"], row["decode_error"]) < 1e-5
         assert row["least_use"] > 0.2 and row["smallest_margin"] > 0 and row["equal_bfloat16"] > 0.8
+        assert [row["float64"][which]["wrong"] for which in ("native", "original")] == [0, 0]
+        lower = row["float64"]["bfloat16"]
+        assert lower["wrong"] == len(lower["margins"]) == 32 - round(32 * row["equal_bfloat16"])
     assert control["control"] and control["equal"] < 0.9

@@ -10,6 +10,7 @@ import pytest
 import anytok
 from anytok import Audio, MediaError, UsageError
 from anytok.cli import main
+from anytok.training import train
 from anytok.training.clips import Clip, write_clips
 from anytok.training.recordings import read_clips
 
@@ -63,6 +64,16 @@ def test_the_command_trains_on_them(data: Path, capsys: pytest.CaptureFixture[st
     weights = Path(capsys.readouterr().out.strip())
     tokenizer = anytok.load_tokenizer("encodec-32khz", checkpoint=weights)
     assert tokenizer.encode(str(data / "three.wav")).num_frames == 100
+
+
+def test_recordings_that_changed_are_named_when_training_goes_on(data: Path) -> None:
+    (data / "own.toml").write_text(CONFIG.format(kind="music", data=data))
+    train(data / "own.toml")
+    train(data / "own.toml")
+    Audio(np.full(16000, 0.25, np.float32), 16000).save(data / "a" / "one.wav")
+    (data / "three.wav").unlink()
+    with pytest.raises(UsageError, match=r"other data: .*/a/one\.wav was changed; .*/three\.wav is gone\. Put"):
+        train(data / "own.toml")
 
 
 def test_what_was_written_as_a_training_set_is_one(data: Path) -> None:

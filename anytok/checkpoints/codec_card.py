@@ -23,8 +23,10 @@ def codec_card(
     bandwidth: float | None = None,
     resampler: str | None = None,
     channels: str | None = None,
+    dtype: str = "float32",
 ) -> Spec:
-    """The Spec of these weights under these options, but for the id: see `Tokenizer.identified`.
+    """The Spec of these weights under these options, but for the id: see `Tokenizer.identified`. In float64 media are
+    prepared in it, too.
 
     Raises CheckpointError where the files are of another tokenizer than `spec` names (rate, channels,
     activation), UsageError on options that the model cannot serve.
@@ -39,7 +41,9 @@ def codec_card(
         frame_rate=sizes.frame_rate,
         segment_samples=sizes.segment_samples,
         segment_stride=sizes.segment_stride,
-        preprocessing=with_sound_options(spec.preprocessing, channels=channels, resampler=resampler),
+        preprocessing=with_sound_options(
+            spec.preprocessing, channels=channels, resampler=resampler, double=dtype == "float64"
+        ),
     )
 
 

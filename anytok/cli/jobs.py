@@ -13,13 +13,15 @@ from ..errors import UsageError
 from .loading import DTYPES, add_progress, say
 
 if TYPE_CHECKING:
-    from ..jobs import JobConfig, JobStatus
+    from ..jobs import Canonical, JobConfig, JobStatus
     from ..jobs.warned import Warned
 
 __all__ = ["register"]
 
 # Options that go to the job as they are, by their name there.
-_SETTINGS = ("workers", "readers", "runner", "ray_address", "max_failure_rate", "shard_items", "vocabulary", "cache")
+_SETTINGS = (
+    "workers", "readers", "runner", "ray_address", "max_failure_rate", "shard_items", "vocabulary", "cache", "margins",
+)  # fmt: skip
 _OF_RUN = ("workers", "runner", "ray_address", "max_failure_rate", "shard_items")
 _LOADING = {
     "checkpoint": "folder with the published files; without it they are fetched once",
@@ -53,7 +55,9 @@ def register(add: Any) -> None:
         command.add_argument("output", metavar="OUT", help="the output folder of a job")
         command.add_argument("--json", action="store_true", help="one JSON object for scripts")
     verify.add_argument("--one-in", type=int, default=0, metavar="N", help="encode one item in N again and compare")
-    verify.add_argument("--device", default="", help="device for that, if not the job's own")
+    verify.add_argument("--canonical", nargs="?", type=float, const=-1.0, metavar="BOUND",
+                        help="encode in float64 the items with a code whose margin is below BOUND")  # fmt: skip
+    verify.add_argument("--device", default="", help="device for both, if not the job's own")
     stats.add_argument("--no-picture", action="store_true", help="write stats.json only, no stats.png")
 
 
@@ -138,14 +142,23 @@ def _status(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     """Check that every planned item is in the output or the ledger exactly once, and every byte as written.
 
+    With --canonical, where the job has kept margins (`anytok run … --margins`), count the items whose codes are not
+    those of float64, too.
+
     Example:
       anytok verify tokens/ --one-in 100
+      anytok verify tokens/ --canonical
     """
-    from ..jobs import verify_job
+    from ..jobs import check_canonical, verify_job
 
     found = verify_job(args.output, one_in=args.one_in, device=args.device)
+    exact = None
+    if args.canonical is not None:
+        bound = {} if args.canonical == -1 else {"bound": args.canonical}
+        exact = check_canonical(args.output, device=args.device, **bound)
+    ok = found.ok and not (exact and exact.differ + exact.failed)
     if args.json:
-        print(json.dumps({**asdict(found), "ok": found.ok}, indent=2))
+        print(json.dumps({**asdict(found), "ok": ok, "canonical": exact and asdict(exact)}, indent=2))
     else:
         print(f"items      {found.items}: {found.written} written, {found.failed} in the ledger")
         print(f"checked    {found.files} files, {found.reencoded} items encoded again")
@@ -153,7 +166,16 @@ def _verify(args: argparse.Namespace) -> int:
         print("\n".join(f"problem    {problem}" for problem in found.problems) or "all is as it should be")
         if found.repair:
             print(f"repair     {found.repair}")
-    return 0 if found.ok else 1
+        if exact:
+            _show_canonical(exact)
+    return 0 if ok else 1
+
+
+def _show_canonical(exact: Canonical) -> None:
+    below = f"{exact.recomputed} of {exact.items} items have a margin below {exact.bound:g}"
+    print(f"canonical  {below}: encoded in float64, {exact.differ} have other codes, {exact.failed} failed")
+    for key in exact.keys:
+        print(f"differs    {key}")
 
 
 def _stats(args: argparse.Namespace) -> int:
@@ -191,6 +213,8 @@ def _add_job(command: argparse.ArgumentParser) -> None:
     for name, about in _LOADING.items():
         command.add_argument(f"--{name}", metavar=name.upper(), help=f"for SOURCE OUT: {about}")
     command.add_argument("--vocabulary", metavar="NAME", help="write ids of this vocabulary, too")
+    command.add_argument("--margins", action="store_true", default=None,
+                         help="keep each item's least margin, for `verify --canonical`")  # fmt: skip
     command.add_argument("--readers", type=int, metavar="N",
                          help="processes that read and decode, for each worker (default: 1)")  # fmt: skip
     command.add_argument("--cache", metavar="FOLDER", help="look codes up there first, and keep new ones")

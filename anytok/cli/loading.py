@@ -21,8 +21,8 @@ __all__ = [
 
 
 DTYPES = (
-    "float32 (default: the codes of the originals), bfloat16; for sound also mixed (LSTMs alone in bfloat16); on GPUs "
-    "also tf32, float16. All but float32 are faster, and change some codes"
+    "float32 (default: the codes of the originals), float64 (the same codes on every machine), bfloat16; for sound "
+    "also mixed (LSTMs alone in bfloat16); on GPUs also tf32, float16. The last four are faster, and change some codes"
 )
 
 

@@ -1,4 +1,4 @@
-"""`eval`, `bench`, `doctor`: how good, how fast, and whether this machine is in order."""
+"""`eval`, `bench`, `doctor`, `fingerprint`: how good, how fast, and whether this machine is in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import whole
 from ..errors import UsageError
-from .loading import Failures, add_loading, load
+from .loading import Failures, add_loading, fetch_missing, load
 
 if TYPE_CHECKING:
     from ..metrics.evaluate import Evaluation, Speed
@@ -30,6 +30,11 @@ def register(add: Any) -> None:
     bench.add_argument("--rounds", type=int, default=5, metavar="N", help="times to measure (default: 5)")
     bench.add_argument("--against", metavar="ENGINE", help="measure this engine, too, such as reference")
     add(_doctor).add_argument("--json", action="store_true", help="one JSON object for scripts")
+    fingerprint = add(_fingerprint)
+    fingerprint.add_argument("names", nargs="*", metavar="NAME", help="tokenizers (default: the small ones)")
+    fingerprint.add_argument("--checkpoint", metavar="PATH", help="folder with the published files of the one NAME")
+    fingerprint.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
+    fingerprint.add_argument("--json", action="store_true", help="one JSON list for scripts")
 
 
 def _eval(args: argparse.Namespace) -> int:
@@ -146,3 +151,31 @@ def _doctor(args: argparse.Namespace) -> int:
         for finding in findings:
             print(f"{_MARKS[finding.ok]}  {finding.what:14} {finding.said}")
     return 3 if any(finding.ok is False for finding in findings) else 0
+
+
+def _fingerprint(args: argparse.Namespace) -> int:
+    """Print a short hash of the codes of fixed media, in float64 and in float32, to compare machines by.
+
+    In float64 the hashes of the small models are known, and have to be the same everywhere; of others, two machines'
+    can be compared. Those in float32 may differ between machines.
+
+    Example:
+      anytok fingerprint
+      anytok fingerprint speechtokenizer --device cuda
+    """
+    from ..fingerprint import fingerprints
+
+    if args.checkpoint is not None and len(args.names) != 1:
+        raise UsageError("--checkpoint holds the files of one tokenizer: name it, and no other")
+    if args.checkpoint is None:
+        for name in args.names:
+            fetch_missing(name, "--checkpoint", optional=False)
+    found = list(fingerprints(args.names, checkpoint=args.checkpoint, device=args.device))
+    if args.json:
+        print(json.dumps([asdict(one) for one in found], indent=2))
+    else:
+        for one in found:
+            known = "" if one.recorded is None else "  as everywhere" if one.ok else f"  !! expected {one.recorded}"
+            print(f"{one.hash}  {one.dtype}  {one.tokenizer}, {one.codes} codes, "
+                  f"margins from {one.least_margin:.1e}{known}")  # fmt: skip
+    return 0 if all(one.ok for one in found) else 3

@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ..arguments import whole
 from ..compose.packing import WINDOW
 from ..errors import JobError, UsageError
+from ..jobs.stored import KEPT
 from .codes import CodesDataset
 from .sharded import Row, ShardedDataset
 
@@ -29,8 +30,8 @@ class EpochDataset(IterableDataset[Row]):
     DataLoader workers; the shares of ranks, and of their workers, differ by one row at most.
 
     The rule. The files are put in an order by `seed` and epoch; of all rows in that order, each worker of each rank
-    takes an equal stretch; there, those of `shuffle_files` files in a row are put in a random order, so that no more
-    files are open. Without `shuffle`, rows come as they are stored. The epoch is 0 until `set_epoch`.
+    takes an equal stretch; there, those of `shuffle_files` files in a row, 16 at most, are put in a random order, so
+    that no more files are open. Without `shuffle`, rows come as they are stored. The epoch is 0 until `set_epoch`.
 
     With a `length`, a CodesDataset's documents are packed into sequences of at most as many ids: those of `pack_items`
     documents in a row together, as a job packs those of a shard. Then nobody knows before how many come.
@@ -59,10 +60,13 @@ class EpochDataset(IterableDataset[Row]):
             wanted = "a CodesDataset, whose documents are packed" if length else "a CodesDataset or a SequenceDataset"
             raise UsageError(f"a dataset of type {type(dataset).__name__}: expected {wanted}")
         self.dataset, self.shuffle = dataset, bool(shuffle)
-        self.seed, self.shuffle_files = whole("seed", seed, 0), whole("shuffle_files", shuffle_files, 1)
+        self.seed, self.shuffle_files = whole("seed", seed, 0), whole("shuffle_files", shuffle_files, 1, KEPT)
         self.length, self.window = whole("length", length, 0), whole("window", window, 1)
         self.pack_items = whole("pack_items", pack_items, 1)
         self.rank, self.num_ranks = _ranks(rank, num_ranks)
+        names = ("shuffle", "seed", "shuffle_files", "length", "window", "pack_items")
+        # Once: loaders ask for a state with every batch, and the text tokenizer's identity is a hash of all its words.
+        self._settings = {**{name: getattr(self, name) for name in names}, **dataset.identity}
         # Shared with persistent workers, which otherwise never learn of the next epoch (test_persistent_workers_…)
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._place: dict[str, Any] = {}
@@ -104,25 +108,20 @@ class EpochDataset(IterableDataset[Row]):
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration stands, as plain data: behind the last item that it gave."""
         start = {"epoch": self.epoch, "stream": [self.rank, self.num_ranks], "row": 0, "item": 0}
-        return {**(self._resume or self._place or start), "of": self._settings()}
+        return {**(self._resume or self._place or start), "of": dict(self._settings)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next iteration go on where the state was taken. Raises JobError where the shards were changed since,
         UsageError where it is of other settings."""
         if not isinstance(state, Mapping) or set(state) != {*_PLACE, "of"}:
             raise UsageError(f"a state with {sorted(state)}: expected what state_dict has given")
-        mine = self._settings()
-        for name in sorted({*mine, *state["of"]}):
-            was, now = state["of"].get(name), mine.get(name)
+        for name in sorted({*self._settings, *state["of"]}):
+            was, now = state["of"].get(name), self._settings.get(name)
             if was != now and name == "shards":
                 raise JobError(f"the shards were changed since the state was taken: they were {was}, and are {now}")
             if was != now:
                 raise UsageError(f"the state is of {name} = {was}, and this dataset has {now}: rows would be missed")
         self._resume = {name: state[name] for name in _PLACE}  # of an epoch of its own, which set_epoch's outlasts
-
-    def _settings(self) -> dict[str, Any]:
-        names = ("shuffle", "seed", "shuffle_files", "length", "window", "pack_items")
-        return {**{name: getattr(self, name) for name in names}, **self.dataset.identity}
 
     def _iterate(self, epoch: int, stream: list[int], row: int, item: int) -> Iterator[Row]:
         """Rows from the `item`-th of those that the rows of the stream from `row` on make together."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..multimodal import Image, Multimodal
 from .page import Exhibit, Recall
@@ -35,8 +35,8 @@ def recall(speaker: Multimodal, exhibits: Sequence[Exhibit]) -> list[Recall]:
     return found
 
 
-def cropped(picture: Picture, share: float = 0.9) -> Picture:
-    """The middle of a picture, `share` of each side."""
+def cropped(picture: Any, share: float = 0.9) -> Picture:
+    """The middle of a PIL picture, `share` of each side."""
     width, height = picture.size
     left, top = round(width * (1 - share) / 2), round(height * (1 - share) / 2)
     return picture.crop((left, top, width - left, height - top))

@@ -12,10 +12,12 @@ from ..arguments import did_you_mean
 from ..errors import MediaError, UsageError, first_line
 from ..media.limits import DEFAULT_LIMITS
 from ..multimodal import Medium, Multimodal
-from ..vocab import Vocabulary
+from ..vocab import Layout, Vocabulary
 from .special_tokens import allow_special
 
-__all__ = ["Beside", "Turn", "is_batch", "read_turns", "turns_of_codes"]
+__all__ = ["Beside", "Turn", "is_batch", "places_of", "read_turns", "turns_of_codes"]
+
+_USUAL = ("image", "speech", "music")  # have a place in every text, so that one without a tokenizer is an error
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,14 @@ class Turn:
     role: str
     parts: list[Any] | None
     more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def places_of(layout: Layout) -> dict[str, tuple[str, bool]]:
+    """What stands for a medium in a text, such as `<image>`: its modality, and whether it is one of the images."""
+    fixed = {segment.modality: segment.num_frames is not None for segment in reversed(layout.segments)}
+    modalities = dict.fromkeys((*_USUAL, *fixed))
+    places = {f"<{modality}>": (modality, fixed.get(modality, modality == "image")) for modality in modalities}
+    return places | {"<audio>": ("speech" if "speech" in fixed else "music", False)}
 
 
 def is_batch(conversation: Any) -> bool:
@@ -116,19 +126,18 @@ def _part(part: Any, place: int, vocabulary: Vocabulary, beside: Beside) -> Any:
             f"message {place} has a part {_named(kind, part)}: expected 'type' to be one of {', '.join(known)}, with "
             f"its 'text', or its 'path', 'url' or 'base64'{did_you_mean(kind, known)}"
         )
-    modality = kind if kind != "audio" else "speech" if "speech" in spoken else "music"
-    return Medium(_source(part, kind, place, beside), modality)
+    modality, is_picture = places_of(vocabulary.layout)[f"<{kind}>"]
+    return Medium(_source(part, kind, place, beside, is_picture), modality)
 
 
-def _source(part: Mapping[str, Any], kind: str, place: int, beside: Beside) -> Any:
+def _source(part: Mapping[str, Any], kind: str, place: int, beside: Beside, is_picture: bool) -> Any:
     """Where a typed part's picture or sound is: one of its keys, or the next that was given beside the messages."""
     keys = [key for key in dict.fromkeys((kind, "audio", "path", "url", "base64")) if key in part]
     if not keys:
-        is_image = kind == "image"
-        if (found := next(beside.images if is_image else beside.audio, None)) is None:
+        if (found := next(beside.images if is_picture else beside.audio, None)) is None:
             raise UsageError(
                 f"message {place} has a part {_named(kind, part)}, which is no source: give it 'path', 'url', 'base64' "
-                f"or {kind!r}, or pass {'images' if is_image else 'audio'}=[…]"
+                f"or {kind!r}, or pass {'images' if is_picture else 'audio'}=[…]"
             )
         return found
     if len(keys) > 1:

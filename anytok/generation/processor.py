@@ -12,19 +12,17 @@ import numpy as np
 
 from ..errors import UsageError, VocabularyError
 from ..multimodal import Medium, Multimodal, load_multimodal
-from ..vocab import Layout, Parts, Special
+from ..vocab import Parts, Special
 from ..vocab.templates import find_template
 from .auto import HANDED_ON, refuse, register
 from .batches import IGNORED, batch, check_rows, row_of
 from .chat_template import ChatTemplate
-from .messages import Beside, is_batch, read_turns, turns_of_codes
+from .messages import Beside, is_batch, places_of, read_turns, turns_of_codes
 from .published_form import PublishedForm
 from .saved import read_processor, write_processor
 from .special_tokens import allow_special
 
 __all__ = ["Processor"]
-
-_USUAL = ("image", "speech", "music")  # have a place in every text, so that one without a tokenizer is an error
 
 
 class Processor:
@@ -52,7 +50,7 @@ class Processor:
         if bos and self.tokenizer.bos_token is None:
             raise UsageError("the text tokenizer has no begin-of-text token: pass bos=False")
         self.padding_side = "left"
-        self._places = _places(any2any.vocabulary.layout)
+        self._places = places_of(any2any.vocabulary.layout)
         self.template_name = template
         self._template = None if template is None else find_template(template)
         register(type(self))
@@ -302,9 +300,4 @@ class Processor:
         return batch(rows, self.pad_token_id or 0, return_tensors, side, multiple)
 
 
-def _places(layout: Layout) -> dict[str, tuple[str, bool]]:
-    """What stands for a medium in a text, such as `<image>`: its modality, and whether it is one of the images."""
-    fixed = {segment.modality: segment.num_frames is not None for segment in reversed(layout.segments)}
-    modalities = dict.fromkeys((*_USUAL, *fixed))
-    places = {f"<{modality}>": (modality, fixed.get(modality, modality == "image")) for modality in modalities}
-    return places | {"<audio>": ("speech" if "speech" in fixed else "music", False)}
+register(Processor)

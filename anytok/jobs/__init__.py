@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .audit import Verification as Verification
     from .audit import verify_job as verify_job
+    from .canonical import Canonical as Canonical
+    from .canonical import check_canonical as check_canonical
     from .config import JobConfig as JobConfig
     from .config import load_config as load_config
     from .estimate import JobEstimate as JobEstimate
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     **dict.fromkeys(["Verification", "verify_job"], "audit"),
+    **dict.fromkeys(["Canonical", "check_canonical"], "canonical"),
     **dict.fromkeys(["JobConfig", "load_config"], "config"),
     **dict.fromkeys(["JobEstimate", "plan_job"], "estimate"),
     **dict.fromkeys(["JobStats", "job_stats"], "stats"),

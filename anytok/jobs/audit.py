@@ -25,7 +25,7 @@ from .status import LEDGER, ledger_lines, open_failures, open_job
 from .urls import is_url
 from .worker import Worker
 
-__all__ = ["Verification", "verify_job"]
+__all__ = ["Verification", "as_run", "job_of", "rows_of", "verify_job"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
     """
     one_in = whole("one_in", one_in, 0)
     plan, store = open_job(output)
-    job, folder = _job_of(store)
+    job, folder = job_of(store)
     audit = _Audit(plan, store, job, folder)
     audit.lists()
     audit.shards()
@@ -75,7 +75,7 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
     )  # fmt: skip
 
 
-def _job_of(store: Store) -> tuple[JobConfig, str]:
+def job_of(store: Store) -> tuple[JobConfig, str]:
     """The job as it was last run, and the folder it was run in; "", the one of today, where that is gone."""
     try:
         record = json.loads((store.folder / "job.json").read_bytes())
@@ -156,7 +156,7 @@ class _Audit:
     def encode_again(self, one_in: int, device: str) -> None:
         """Read and make about one item in `one_in`, and compare."""
         with tempfile.TemporaryDirectory() as folder:
-            config = _as_run(self._config, self._folder, device).override(output=folder, cache="")
+            config = as_run(self._config, self._folder, device).override(output=folder, cache="")
             Store.of(folder).create()
             worker = Worker(config)
             if worker.specs != self._plan.specs:
@@ -167,12 +167,10 @@ class _Audit:
 
     def _drawn(self, shard: int, one_in: int) -> Iterator[tuple[Item, int]]:
         """Items of a shard that the draw takes, with the digest of what was made of them."""
-        failed = {failure["index"] for failure in self._store.record(shard)["failures"]}
-        written = [item for index, item in enumerate(self._plan.items(shard)) if index not in failed]
-        digests = np.load(self._store.path(shard) / TALLY)["digests"].tolist()
-        for item, wanted in zip(written, digests, strict=True):
+        written, tally = rows_of(self._plan, self._store, shard, self._folder)
+        for item, wanted in zip(written, tally["digests"].tolist(), strict=True):
             if key_hash(item.key) % one_in == 0:
-                yield item.moved(partial(_join, self._folder)), wanted
+                yield item, wanted
 
     def _compare(self, worker: Worker, drawn: list[tuple[Item, int]]) -> None:
         results = worker.results_of([item for item, _ in drawn])
@@ -185,7 +183,14 @@ class _Audit:
                 self.problems.append(f"{item.key} {self._does} than it did")
 
 
-def _as_run(config: JobConfig, folder: str, device: str) -> JobConfig:
+def rows_of(plan: Plan, store: Store, shard: int, folder: str) -> tuple[list[Item], Mapping[str, np.ndarray]]:
+    """The items that a shard's rows are of, their files where they were when the job was run in `folder`; its tally."""
+    failed = {failure["index"] for failure in store.record(shard)["failures"]}
+    written = [item for index, item in enumerate(plan.items(shard)) if index not in failed]
+    return [item.moved(partial(_join, folder)) for item in written], np.load(store.path(shard) / TALLY)
+
+
+def as_run(config: JobConfig, folder: str, device: str) -> JobConfig:
     """The job with its files where they were when it was run in `folder`, on another device if one is given."""
     tokenizers = {}
     for modality, one in config.tokenizers.items():

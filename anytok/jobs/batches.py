@@ -67,15 +67,16 @@ def cut(lengths: Sequence[int], max_frames: int, max_items: int) -> Iterator[tup
 
 class Encoder:
     """A tokenizer that survives its batches. `max_frames` shrinks when memory runs out; codes do not change,
-    because a tokenizer gives an item the same codes in every batch."""
+    because a tokenizer gives an item the same codes in every batch. With `margins`, codes have them."""
 
-    def __init__(self, tokenizer: Tokenizer, max_frames: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_frames: int, margins: bool = False) -> None:
         self.tokenizer, self.max_frames = tokenizer, max_frames
+        self._options = {"margins": True} if margins else {}
 
     def encode(self, media: Sequence[Any]) -> list[Codes | Failure]:
         """Codes of each medium, or its Failure. A batch that fails is halved until the culprit is alone."""
         try:
-            codes = self.tokenizer.encode_prepared(media)
+            codes = self.tokenizer.encode_prepared(media, **self._options)
         except CacheError:  # no item is to blame
             raise
         except Exception as error:

@@ -143,7 +143,8 @@ class RunConfig:
 @dataclass(frozen=True)
 class JobConfig:
     """A whole job: media through `tokenizers`, by modality, or stored codes through `compose`. `vocabulary` is a name
-    or a layout file, "" for codes alone."""
+    or a layout file, "" for codes alone. `margins`
+    keeps each item's least margin (`Codes.margins`), by which `anytok verify --canonical` chooses."""
 
     output: Text
     sources: tuple[SourceConfig, ...]
@@ -151,6 +152,7 @@ class JobConfig:
     sinks: tuple[SinkConfig, ...] = (SinkConfig("parquet"),)
     vocabulary: str = ""
     shard_items: AtLeastOne = 1000
+    margins: bool = False
     run: RunConfig = RunConfig()
     compose: ComposeConfig | None = None
 
@@ -190,6 +192,8 @@ class JobConfig:
                 raise UsageError(f"source {source.path!r} has a weight of {source.weight}: only stored codes have one")
         if self.compose is None:
             return
+        if self.margins:
+            raise UsageError("[compose] takes stored codes, which have no margins: leave out margins")
         if self.tokenizers or not self.vocabulary:
             raise UsageError(
                 "[compose] makes ids of stored codes: "

@@ -89,9 +89,10 @@ def _load(config: JobConfig, modality: str, number: int) -> Encoder:
         raise UsageError(f"[tokenizers.{modality}]: {one.name} is for {tokenizer.spec.modality}")
     if config.run.cache:
         tokenizer = cached(tokenizer, config.run.cache)
-    if config.run.cache:
-        tokenizer = cached(tokenizer, config.run.cache)
-    return Encoder(tokenizer, config.run.batch_frames)
+    if config.margins and "margins" not in tokenizer.options("encode"):
+        what = "a cache keeps" if config.run.cache else f"{one.name} ({one.engine}) gives"
+        raise UsageError(f"[tokenizers.{modality}]: {what} no margins: leave out one or the other")
+    return Encoder(tokenizer, config.run.batch_frames, config.margins)
 
 
 def _device(number: int) -> str:

@@ -5,10 +5,12 @@ A file that crashes, hangs or bloats its decoder costs that process and that ite
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -142,20 +144,35 @@ def serve(pipe: Connection, specs: Mapping[str, Spec]) -> None:
 def read(item: Item, spec: Spec) -> Prepared | Failure:
     """The item as the model takes it, or why it cannot be had. Decoders raise anything, so anything is caught.
 
-    Warnings go with the item, since nobody sees what a reader prints: those about the data, not the ones for
-    developers, of DeprecationWarning and its kind."""
+    Warnings go with the item, since nobody sees what a reader prints."""
     from ..media import prepare
     from .fetch import fetch
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        for category in (UserWarning, RuntimeWarning):
-            warnings.simplefilter("always", category)
+    with _caught_warnings() as caught:
         try:
             medium = prepare(fetch(item), spec)
         except Exception as error:
             return Failure.in_reading(error)
-    return Prepared(medium, tuple(dict.fromkeys(stable(str(one.message)) for one in caught)))
+    return Prepared(medium, tuple(dict.fromkeys(map(stable, caught))))
+
+
+@contextmanager
+def _caught_warnings() -> Iterator[list[str]]:
+    """What anytok logs, and what decoders warn of, but for warnings to developers, such as DeprecationWarning."""
+    found: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("anytok")
+    logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for category in (UserWarning, RuntimeWarning):
+                warnings.simplefilter("always", category)
+            warnings.showwarning = lambda message, *_, **__: found.append(str(message))  # type: ignore[assignment]
+            yield found
+    finally:
+        logger.removeHandler(handler)
 
 
 def _limit_memory() -> None:

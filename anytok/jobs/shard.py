@@ -33,6 +33,7 @@ class Row:
         self.item, self.spec, self.warnings = item, codes.spec, warnings
         self.values = codes.values.astype(np.min_scalar_type(codes.spec.codebook_size - 1))
         self._more = (codes.num_samples, codes.first_codebook, codes.scales)
+        self.least_margin = None if codes.margins is None else float(codes.margins.min())
 
     @property
     def codes(self) -> Codes:
@@ -88,8 +89,11 @@ class Shard:
 
     def write_tally(self, path: Path) -> None:
         """Per modality: `frames_M` int32 and `seconds_M` float64 of each row, `usage_M` int64 [K, codebook_size], how
-        often each code occurs. For all rows in order: `digests`, uint64."""
+        often each code occurs. For all rows in order: `digests`, uint64; `margins`, float32, where the job keeps
+        them."""
         arrays: dict[str, Any] = {"digests": np.array([row.digest for row in self.rows], np.uint64)}
+        if margins := [row.least_margin for row in self.rows if row.least_margin is not None]:
+            arrays["margins"] = np.array(margins, np.float32)
         for modality in sorted({row.item.modality for row in self.rows}):
             of_one = [row for row in self.rows if row.item.modality == modality]
             arrays[f"frames_{modality}"] = np.array([row.values.shape[1] for row in of_one], np.int32)

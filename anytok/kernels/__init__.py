@@ -1,9 +1,10 @@
 """A small library of CPU kernels: products, convolutions, LSTM steps, codebook search, activations, norms.
 
 Tensors in, tensors out; nothing here knows a codec. There are several implementations of the same functions: builds of
-csrc/ for kinds of CPUs (`Compiled`), and plain torch (`Portable`). Which one serves is decided here and nowhere else:
-the best build that was compiled and that this CPU executes, or what the environment variable ANYTOK_KERNELS names.
-layers.py keeps weights packed for the implementation that served when a layer was made.
+csrc/ for kinds of CPUs (`Compiled`), and plain torch (`Portable`, and `Double` for float64). Which one serves is
+decided here and nowhere else: the best build that was compiled and that this CPU executes, or what the environment
+variable ANYTOK_KERNELS names. layers.py keeps weights packed for
+the implementation that served when a layer was made.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import torch
 
 from ..errors import UsageError
 from .compiled import Compiled
+from .double import Double
 from .portable import Portable
 
 __all__ = ["BUILDS", "Kernels", "current", "load", "serving", "using", "why_not"]
 
-Kernels: TypeAlias = Compiled | Portable
+Kernels: TypeAlias = Compiled | Portable | Double
 
 BUILDS = ("amx", "avx512bf16", "avx512", "avx2", "portable")  # the best first
 VARIABLE = "ANYTOK_KERNELS"
@@ -36,8 +38,10 @@ def current() -> Kernels:
     return _forced[-1] if _forced else load(os.environ.get(VARIABLE) or _best())
 
 
-def serving(device: torch.device) -> Kernels:
-    """What serves for tensors on that device: compiled kernels are for CPUs."""
+def serving(device: torch.device, dtype: torch.dtype = torch.float32) -> Kernels:
+    """What serves for tensors on that device, of that type: compiled kernels are for CPUs, and none is for float64."""
+    if dtype == torch.float64:
+        return Double()
     return current() if device.type == "cpu" else load("portable")
 
 

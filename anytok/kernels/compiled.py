@@ -45,6 +45,8 @@ class Compiled:
     A row of a result depends on its own inputs alone: neither on the rows beside it nor on the number of threads.
     """
 
+    wide = torch.float32  # of biases, gains and cells
+
     def __init__(self, name: str, path: Path) -> None:
         self.name, self._library = name, ctypes.CDLL(str(path))
         self.lanes, self.block = self._call("lanes"), self._call("block")  # float32 in a register; outputs in a block

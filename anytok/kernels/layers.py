@@ -22,14 +22,14 @@ _INT24_UNITS = 1024  # from so many on, a small batch waits for its weights to b
 
 
 class Linear:
-    """x W^T + b: [t, i] → [t, o], in the bias's type, float32 or bfloat16.
+    """x W^T + b: [t, i] → [t, o], in the bias's type, float32, bfloat16 or float64.
 
     float16 weights stay so in memory where the implementation multiplies float32 rows by them.
     """
 
     def __init__(self, weight_oi: Tensor, bias_o: Tensor) -> None:
-        self._kernels = serving(weight_oi.device)
-        self._weight, self._bias_o = self._kernels.pack_plain(weight_oi), bias_o.float().clone()
+        self._kernels = serving(weight_oi.device, bias_o.dtype)
+        self._weight, self._bias_o = self._kernels.pack_plain(weight_oi), bias_o.to(self._kernels.wide).clone()
 
     def __call__(self, rows_ti: Tensor) -> Tensor:
         return self._kernels.products(self._weight, self._bias_o, rows_ti)
@@ -40,8 +40,9 @@ class Conv:
     type, where span = (kernel - 1) * dilation + 1."""
 
     def __init__(self, weights: Weights, bias_o: Tensor, stride: int = 1, dilation: int = 1) -> None:
-        self._kernels = serving(bias_o.device)
-        self._weight, self._bias_o = self._kernels.pack(weights, bias_o.dtype), bias_o.float().clone()
+        self._kernels = serving(bias_o.device, bias_o.dtype)
+        self._weight = self._kernels.pack(weights, bias_o.dtype)
+        self._bias_o = bias_o.to(self._kernels.wide).clone()
         self.kernel, self.stride, self._dilation = weights.parts_oik.shape[-1], stride, dilation
         self.channels, self.span = len(bias_o), (self.kernel - 1) * dilation + 1
 
@@ -66,7 +67,7 @@ class NormedConv(Conv):
         super().__init__(weights, bias_o, stride, dilation)
         self._eps, repeats = norm.eps, self.channels // norm.num_channels
         self._gain_c, self._shift_c = (
-            torch.cat([part.detach().float()] * repeats) for part in (norm.weight, norm.bias)
+            torch.cat([part.detach().to(self._kernels.wide)] * repeats) for part in (norm.weight, norm.bias)
         )
 
     def __call__(self, signal_tc: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ class NormedConv(Conv):
 
 
 class Lstm:
-    """One LSTM layer in one direction, of the four weights of nn.LSTM, float32 or bfloat16.
+    """One LSTM layer in one direction, of the four weights of nn.LSTM, float32, bfloat16 or float64.
 
     States have `units` channels: the layer's own, `width`, padded to whole registers with units that stay zero.
     Small batches read wide float32 layers in 24 bits, where that loses nothing that counts; for larger ones the very
@@ -85,7 +86,8 @@ class Lstm:
     """
 
     def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
-        self._kernels = serving(weight_hh.device)
+        self._kernels = serving(weight_hh.device, weight_hh.dtype)
+        self.cell_dtype = self._kernels.wide
         self.width, self.dtype, self.device = weight_hh.shape[1], weight_hh.dtype, weight_hh.device
         self.units = -(-self.width // self._kernels.lanes) * self._kernels.lanes
         if missing := self.units - self.width:
@@ -100,7 +102,7 @@ class Lstm:
 
     def __call__(self, inputs_tbi: Tensor, hidden_bc: Tensor, cell_bc: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states [t, b, units] after each step, in the layer's type, and cells [b, units] after the last one,
-        float32; `hidden_bc` and `cell_bc` are those before. One product projects the inputs of all steps."""
+        in `cell_dtype`; `hidden_bc` and `cell_bc` are those before. One product projects the inputs of all steps."""
         frames, clips, _ = inputs_tbi.shape
         gates_tbg = self._input_projection(inputs_tbi.flatten(0, 1)).view(frames, clips, -1)
         hidden_tbc, cell_bc = hidden_bc.new_empty(frames + 1, clips, self.units), cell_bc.clone()
@@ -119,12 +121,12 @@ class Lstm:
 
 
 class Search:
-    """Residual vector quantization by float32 codebooks [k, n, d]."""
+    """Residual vector quantization by codebooks [k, n, d], float32 or float64."""
 
     def __init__(self, codebooks_knd: Tensor) -> None:
-        self._kernels = serving(codebooks_knd.device)
+        self._kernels = serving(codebooks_knd.device, codebooks_knd.dtype)
         self._codebooks = self._kernels.pack_codebooks(codebooks_knd)
 
     def __call__(self, latents_td: Tensor, num_codebooks: int) -> Tensor:
-        """float32 latents → codes [k, t], int64, of the first `num_codebooks`."""
+        """Latents of the codebooks' type → codes [k, t], int64, of the first `num_codebooks`."""
         return self._kernels.quantize(self._codebooks, latents_td, num_codebooks)

@@ -41,6 +41,7 @@ class Portable:
 
     name = "portable"
     lanes = 1
+    wide = torch.float32
 
     def pack(self, weights: Weights, dtype: torch.dtype) -> Tensor:
         return self.pack_plain(weights.plain().flatten(1).to(dtype))

@@ -6,7 +6,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .decode_audio import decode_audio
 from .limits import DEFAULT_LIMITS, Limits
 from .source import key_of, naming, open_source, plain_array
 
-__all__ = ["Audio", "load_audio", "warn_if_first_is_silent"]
+__all__ = ["Audio", "DoubleAudio", "load_audio", "warn_if_first_is_silent"]
 
 _PLAYED = 60  # seconds in a notebook, which keeps them as text
 _SILENT = 0.001  # root mean square, 60 dB below full scale
@@ -33,12 +33,13 @@ class Audio:
 
     wave: np.ndarray
     sample_rate: int
+    dtype: ClassVar[type[np.floating[Any]]] = np.float32
 
     def __post_init__(self) -> None:
         rate = self.sample_rate
         if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)) or rate < 1:
             raise MediaError("sample_rate", f"sample_rate={rate!r}: expected whole Hz, such as 16000")
-        object.__setattr__(self, "wave", _as_wave(self.wave))
+        object.__setattr__(self, "wave", _as_wave(self.wave, self.dtype))
         object.__setattr__(self, "sample_rate", int(rate))
 
     @property
@@ -86,6 +87,12 @@ class Audio:
             return f"<div>{facts}: nothing that can be played</div>"
         uri = audio_uri(Audio(shown, self.sample_rate))
         return f'<div><audio controls src="{uri}"></audio><br>{facts}{part}</div>'
+
+
+class DoubleAudio(Audio):
+    """An Audio with a float64 wave: what `prepare` makes for a tokenizer that computes in float64."""
+
+    dtype = np.float64
 
 
 def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
@@ -172,7 +179,7 @@ def _peak(wave_ct: np.ndarray) -> np.float32:
     return np.maximum(wave_ct.max(), -wave_ct.min())  # NaN, if one sample is
 
 
-def _as_wave(wave: Any) -> np.ndarray:
+def _as_wave(wave: Any, dtype: type[np.floating[Any]]) -> np.ndarray:
     try:
         array = plain_array(wave)
     except Exception as error:  # rows of different lengths, or anyone's __array__
@@ -188,7 +195,7 @@ def _as_wave(wave: Any) -> np.ndarray:
         raise MediaError("shape", f"a wave of shape {list(array.shape)}: expected [channels, samples]")
     if array.shape[0] > DEFAULT_LIMITS.max_channels and array.shape[0] > array.shape[1]:
         raise MediaError("shape", f"a wave of shape {list(array.shape)}: expected [channels, samples]; pass wave.T")
-    array = np.ascontiguousarray(array, np.float32)
+    array = np.ascontiguousarray(array, dtype)
     return array if array.flags.writeable else array.copy()  # torch warns about arrays it may not write to
 
 

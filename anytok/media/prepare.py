@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar, Union
 import numpy as np
 
 from ..errors import MediaError, MissingExtraError, UsageError
-from ..recipes import FILTERS, MIXES, RESAMPLERS
+from ..recipes import FILTERS, sound_recipe
 from ..spec import Spec
-from .audio import Audio, load_audio, warn_if_first_is_silent
+from .audio import Audio, DoubleAudio, load_audio, warn_if_first_is_silent
 from .held import as_audio, as_pixels, unwrapped
 from .image import load_image
 from .limits import DEFAULT_LIMITS, Limits
@@ -42,7 +42,8 @@ def prepare(source: Media, spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> De
 
     Pictures: a PIL RGB image, resized to `spec.image_size` a side without keeping its proportions. Sound: an Audio of
     `spec.sample_rate` and `spec.channels`. `spec.preprocessing` names the recipe; see `anytok.recipes`. What is
-    prepared already passes unchanged. Raises MediaError.
+    prepared already passes unchanged. Samples are read as float32, which holds integers of up to 24 bits exactly; where
+    the recipe says float64, all that follows is computed in it, and a DoubleAudio comes back. Raises MediaError.
     """
     source = unwrapped(source)
     with naming(key_of(source)):
@@ -117,21 +118,20 @@ def _prepare_image(source: Media, spec: Spec, limits: Limits) -> Image:
 
 
 def _prepare_audio(source: Media, spec: Spec, limits: Limits) -> Audio:
-    mix, _, resampler = spec.preprocessing.partition(":")
-    if mix not in MIXES or resampler not in RESAMPLERS or spec.sample_rate is None:
-        raise UsageError(
-            f"{spec.name}: preprocessing {spec.preprocessing!r} to {spec.sample_rate} Hz: expected mix:resampler; "
-            f"known mixes: {', '.join(MIXES)}; known resamplers: {', '.join(RESAMPLERS)}"
-        )
+    mix, resampler, double = sound_recipe(spec.preprocessing)
+    if spec.sample_rate is None:
+        raise UsageError(f"{spec.name}: preprocessing {spec.preprocessing!r} to no sample rate: its Spec must name one")
     audio = load_audio(as_audio(source), limits=limits)
-    wave_cs = audio.wave if mix == "mean-after" else _mixed(mix, audio.wave)
+    kind = DoubleAudio if double else Audio
+    wave_cs = audio.wave.astype(kind.dtype, copy=False)
+    wave_cs = wave_cs if mix == "mean-after" else _mixed(mix, wave_cs)
     if audio.sample_rate != spec.sample_rate:
         wave_cs = resample(wave_cs, audio.sample_rate, spec.sample_rate, resampler)
-    return Audio(_mixed(mix, wave_cs) if mix == "mean-after" else wave_cs, spec.sample_rate)
+    return kind(_mixed(mix, wave_cs) if mix == "mean-after" else wave_cs, spec.sample_rate)
 
 
 def _mixed(mix: str, wave_cs: np.ndarray) -> np.ndarray:
-    """The channels, float32 [c, s], as `recipes.MIXES` says."""
+    """The channels [c, s], as `recipes.MIXES` says."""
     if mix == "first":
         warn_if_first_is_silent(wave_cs)
         return wave_cs[:1]

@@ -30,7 +30,8 @@ _MAX_DENSE = 1 << 22  # filter values; ordinary pairs of rates need up to some 3
 
 
 def resample(wave_ct: np.ndarray, from_rate: int, to_rate: int, method: str) -> np.ndarray:
-    """`wave_ct`, float32 `[C, T]` at `from_rate` Hz → float32 `[C, ceil(T * to_rate / from_rate)]`.
+    """`wave_ct` `[C, T]` at `from_rate` Hz → `[C, ceil(T * to_rate / from_rate)]`, float32 as it is published. A
+    float64 wave stays float64, and its filters are, in which "functional" and "transform" are one.
 
     `method` is "functional" (torchaudio.functional.resample: AnyGPT's speech) or "transform"
     (torchaudio.transforms.Resample: AnyGPT's music, EnCodec), which round their filters differently; or
@@ -58,24 +59,25 @@ def _reach(o: int, n: int) -> int:
     return math.ceil(_CROSSINGS * o / (min(o, n) * _ROLLOFF))
 
 
-def _filters(offsets: torch.Tensor, phases: torch.Tensor, o: int, n: int) -> torch.Tensor:
-    """Filter values, float32, at `offsets` old samples from the frame's start, for each of `phases`."""
+def _filters(offsets: torch.Tensor, phases: torch.Tensor, o: int, n: int, dtype: torch.dtype) -> torch.Tensor:
+    """Filter values of the wave's `dtype` at `offsets` old samples from the frame's start, for each of `phases`."""
     import torch
 
     # torchaudio's two roundings: "functional" passes float32 offsets and works in float32 throughout,
     # "transform" float64 ones, so that only the quotient of the phases is rounded to float32.
     base = min(o, n) * _ROLLOFF
-    t = ((-phases.float() / n + offsets / o) * base).clamp(-_CROSSINGS, _CROSSINGS)
+    t = ((-phases.to(dtype) / n + offsets / o) * base).clamp(-_CROSSINGS, _CROSSINGS)
     window = torch.cos(t * math.pi / _CROSSINGS / 2) ** 2
     t = t * math.pi
     sinc = torch.where(t == 0, torch.ones_like(t), t.sin() / t)
-    return (sinc * (window * (base / o))).float()
+    return (sinc * (window * (base / o))).to(dtype)
 
 
-def _precision(method: str) -> torch.dtype:
+def _precision(method: str, dtype: torch.dtype) -> torch.dtype:
+    """Of the filters' offsets."""
     import torch
 
-    return torch.float32 if method == "functional" else torch.float64
+    return dtype if method == "functional" else torch.float64
 
 
 def _dense(wave_ct: np.ndarray, o: int, n: int, method: str) -> np.ndarray:
@@ -83,11 +85,11 @@ def _dense(wave_ct: np.ndarray, o: int, n: int, method: str) -> np.ndarray:
     import torch
 
     channels, num_old = wave_ct.shape
-    reach = _reach(o, n)
-    offsets = torch.arange(-reach, reach + o, dtype=_precision(method))
-    filters = _filters(offsets[None, None], torch.arange(n)[:, None, None], o, n)
+    reach, dtype = _reach(o, n), torch.from_numpy(wave_ct[:, :0]).dtype
+    offsets = torch.arange(-reach, reach + o, dtype=_precision(method, dtype))
+    filters = _filters(offsets[None, None], torch.arange(n)[:, None, None], o, n, dtype)
     num_frames = num_old // o + 1
-    out = np.empty((channels, -(-n * num_old // o)), np.float32)
+    out = np.empty((channels, -(-n * num_old // o)), wave_ct.dtype)
     # Blocks of one size only, the last one moved back over its neighbour: for another size the convolution
     # may add in another order, which would show in the last bit.
     step = min(num_frames, max(1, _BLOCK // o))
@@ -120,13 +122,14 @@ def _sparse(wave_ct: np.ndarray, o: int, n: int, method: str) -> np.ndarray:
     import torch
 
     channels, num_old = wave_ct.shape
+    dtype = torch.from_numpy(wave_ct[:, :0]).dtype
     num_new = -(-n * num_old // o)
     num_taps = 2 * _reach(o, n) + 1
     phases = torch.arange(min(n, num_new))
     centres = phases * o // n
-    offsets = (centres[:, None] + torch.arange(num_taps) - num_taps // 2).to(_precision(method))
-    filters = _filters(offsets, phases[:, None], o, n).numpy()
-    out = np.empty((channels, num_new), np.float32)
+    offsets = (centres[:, None] + torch.arange(num_taps) - num_taps // 2).to(_precision(method, dtype))
+    filters = _filters(offsets, phases[:, None], o, n, dtype).numpy()
+    out = np.empty((channels, num_new), wave_ct.dtype)
     for start in range(0, num_new, step := max(1, _BLOCK // num_taps)):
         new = np.arange(start, min(num_new, start + step))
         first = new * o // n - num_taps // 2

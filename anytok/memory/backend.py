@@ -45,7 +45,8 @@ class Backend:
             raise UsageError("mem0= takes mem0's own settings: llm, embedder, vector_store, custom_instructions")
         if words and "embedder" in config:
             raise UsageError("words= and mem0={'embedder': …} are both given: which one is it?")
-        self.folder, self.lock, self.mem0, self.is_open = folder, RLock(), None, True
+        self.folder, self.lock, self.is_open = folder, RLock(), True
+        self.mem0: Any = None
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _IMPORTING:
             _import_mem0(folder)

@@ -82,7 +82,7 @@ class Item:
     @property
     def text(self) -> str:
         """What mem0 sees: `<image 3f2a91c0d4e5> our cat Minka`. Codes are never spelled: they would be the prompt."""
-        return " ".join(filter(None, [self.codes and f"<{self.kind} {self.key[:12]}>", self.words]))
+        return " ".join([f"<{self.kind} {self.key[:12]}>"] * bool(self.codes) + [self.words] * bool(self.words))
 
     def metadata(self) -> dict[str, Any]:
         """The fixed fields that lie beside the text, as text and numbers."""
@@ -103,7 +103,7 @@ class Item:
             return cls(
                 split_mark(row["memory"])[1], codes, row["id"], kept.get("tier", "mid"), kept.get("times", 1),
                 datetime.fromisoformat(made), datetime.fromisoformat(seen), score, found_by, links,
-                kept.get("about", {}), {name: row[name] for name in SCOPES if row.get(name)}, tuple(past),
+                kept.get("about", {}), {name: row[name] for name in SCOPES if row.get(name)}, tuple(filter(None, past)),
             )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"memory {row['id']} is damaged ({error})") from error

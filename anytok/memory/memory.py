@@ -225,7 +225,9 @@ class Memory:
         """The id of what the new is part of, if of any."""
         old = self.get(decision.of) if decision.of else Item()
         if decision.what == "add":
-            return self._write(replace(new, words=decision.words or new.words))
+            new = replace(new, words=decision.words or new.words)
+            equal = self._equal(new) if decision.words else None
+            return self._again(equal, new) if equal else self._write(new)
         if decision.what == "same":
             return self._again(old, new)
         if decision.what == "update":
@@ -263,7 +265,7 @@ class Memory:
         except Exception as error:
             if old and self.get(old) != old:
                 raise StoreError(f"memory {old.id} is changed, but not its history ({error})") from error
-            if not old and (half := self._equal(new)):
+            if not old and (half := self._equal(new)) and not mem0.history(half.id):
                 mem0.vector_store.delete(half.id)
             raise
 

@@ -95,7 +95,7 @@ class QFormer(nn.Module):
 
     def forward(self, attended_1td: Tensor, image_bme: Tensor) -> Tensor:
         """Output queries [b, t, d]; `attended_1td` comes from `attend_queries`."""
-        queries_btd = self._first.attend_image(attended_1td.expand(len(image_bme), -1, -1), image_bme)
+        queries_btd = self._first.attend_image(attended_1td.expand(image_bme.shape[0], -1, -1), image_bme)
         for layer in self.layers[1:]:
             queries_btd = layer(queries_btd, image_bme)
         return queries_btd

@@ -6,14 +6,18 @@ Legend: b batch, k codebooks, t frames, d latent dimension, n codes per codebook
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ResidualQuantizer"]
+__all__ = ["Quantized", "ResidualQuantizer", "margins_of", "nearest"]
+
+Quantized: TypeAlias = tuple[Tensor, Tensor | None]  # codes [k, t], and their margins where they were asked for
 
 
 class ResidualQuantizer(nn.Module):
-    """Codebooks `codebooks_knd`, float32; nearest neighbour by squared distance, the first index winning ties."""
+    """Codebooks `codebooks_knd`, float32 or float64; nearest neighbour by squared distance, the first of equals."""
 
     codebooks_knd: Tensor
 
@@ -23,7 +27,7 @@ class ResidualQuantizer(nn.Module):
 
     def encode(self, latents_bdt: Tensor, num_codebooks: int | None = None) -> Tensor:
         """Codes, int64 [b, k, t], of the first `num_codebooks` layers (all by default); later ones cost nothing."""
-        residual_btd = latents_bdt.transpose(1, 2).float()
+        residual_btd = latents_bdt.transpose(1, 2).to(self.codebooks_knd.dtype)
         codes = []
         for codebook_nd in self.codebooks_knd[:num_codebooks]:
             codes_bt = nearest(residual_btd, codebook_nd)
@@ -46,3 +50,29 @@ def nearest(points_btd: Tensor, codebook_nd: Tensor) -> Tensor:
     """
     scores_btn = points_btd @ codebook_nd.T - 0.5 * codebook_nd.square().sum(1)
     return scores_btn.argmax(-1)
+
+
+def margins_of(latents_td: Tensor, codes_kt: Tensor, codebooks_knd: Tensor) -> Tensor:
+    """How far latents may be off without another code: float64 [k, t], as a share of their length |x|.
+
+    Of a residual r with the nearest entry e, another entry f wins beyond the plane midway between e and f, whose
+    distance from r is (|r - f|^2 - |r - e|^2) / (2 |f - e|). A margin is the least of these over all f, divided by |x|:
+    as long as the codes of the frame before it are the same, a code is the same for all latents x' with
+    |x' - x| < margin * |x|. It is below 0 where the code given is not the nearest in float64, and 0 where the entry is
+    twice in its codebook. `codes_kt` are those of the first k of the codebooks [k, n, d].
+    """
+    residual_td = latents_td.double()
+    length_t = residual_td.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+    margins = []
+    for codes_t, codebook_nd in zip(codes_kt, codebooks_knd, strict=False):
+        codebook_nd = codebook_nd.double()
+        chosen_td, square_n = codebook_nd[codes_t], codebook_nd.square().sum(1)
+        # (|r - f|^2 - |r - e|^2) / 2, and |f - e|^2
+        gap_tn = (residual_td * chosen_td).sum(1, keepdim=True) - residual_td @ codebook_nd.T
+        gap_tn += (square_n - square_n[codes_t, None]) / 2
+        apart_tn = square_n + square_n[codes_t, None] - 2 * (chosen_td @ codebook_nd.T)
+        distance_tn = gap_tn / apart_tn.clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+        distance_tn.scatter_(1, codes_t[:, None], torch.inf)
+        margins.append(distance_tn.amin(1) / length_t)
+        residual_td = residual_td - chosen_td
+    return torch.stack(margins)

@@ -24,20 +24,21 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def normalize(levels_bhwc: Tensor) -> Tensor:
-    """uint8 RGB levels [b, h, w, 3] to the float32 pixels [b, 3, h, w] that the encoder takes."""
+def normalize(levels_bhwc: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 RGB levels [b, h, w, 3] to the pixels [b, 3, h, w] that the encoder takes, float32 or float64."""
     # Made on a GPU, they would wait for all that it has still to do. Elsewhere (MPS) a copy that is not waited for may
     # read what is gone by then.
-    both = (torch.tensor(values, dtype=torch.float32, device="cpu") for values in (MEAN, STD))
+    both = (torch.tensor(values, dtype=dtype, device="cpu") for values in (MEAN, STD))
     mean_c, std_c = (values_c.to(levels_bhwc.device, non_blocking=levels_bhwc.is_cuda) for values_c in both)
-    return ((levels_bhwc.float() / 255 - mean_c) / std_c).permute(0, 3, 1, 2)
+    return ((levels_bhwc.type(dtype) / 255 - mean_c) / std_c).permute(0, 3, 1, 2)
 
 
 class Seed(nn.Module):
     """Sizes default to the published ones. `vision=False` leaves the ViT out: decoding needs none of it.
 
     `vision_dtype` is the type of the ViT and the Q-Former, which do 99.9 % of the work of encoding. Heads,
-    codebook and decoding stay float32: they take next to no time, and two codes may be almost equally near.
+    codebook and decoding stay float32: they take next to no time, and two codes may be almost equally near. In float64
+    all of it is.
     """
 
     codebook_nd: Tensor
@@ -91,6 +92,8 @@ class Seed(nn.Module):
         )  # fmt: skip
         self.distill_image_proj = nn.Linear(32 * queries, embedding_dim)
         self.register_buffer("attended_1td", None, persistent=False)
+        if vision_dtype == torch.float64:
+            self.double()
 
     def freeze(self) -> Seed:
         """For inference: no gradients, and the Q-Former's first self-attention, the same for all images, is kept."""
@@ -111,14 +114,14 @@ class Seed(nn.Module):
         return self.qformer(attended_1td, image_bme)
 
     def latents(self, pixels_bchw: Tensor) -> Tensor:
-        """Pixels to the float32 points [b, t, codebook_dim] that are quantized."""
-        return self.encode_task_layer(self.query(self.encode_image(pixels_bchw)).float())
+        """Pixels to the points [b, t, codebook_dim] that are quantized, in the codebook's type."""
+        return self.encode_task_layer(self.query(self.encode_image(pixels_bchw)).to(self.codebook_nd.dtype))
 
     def quantize(self, latents_btd: Tensor) -> Tensor:
         """Index of the nearest codebook row, int64 [b, t]; the first one wins a tie."""
         return nearest(latents_btd, self.codebook_nd)
 
     def embed(self, codes_bt: Tensor) -> Tensor:
-        """Codes to one embedding per image, float32 [b, embedding_dim]: CLIP ViT-H/14's, not normalised."""
+        """Codes to one embedding per image [b, embedding_dim], the codebook's type: CLIP ViT-H/14's, not normalised."""
         tokens_btd = self.decode_task_layer(self.codebook_nd[codes_bt]) + self.pos_embed_image
         return self.distill_image_proj(self.image_down(self.blocks_image(tokens_btd)).flatten(1))

@@ -20,7 +20,7 @@ def normalize(segment_cs: Tensor) -> tuple[Tensor, float]:
     """The segment divided by its loudness (rms of the channels' mean, plus 1e-8), and that loudness."""
     mono_s = segment_cs.sum(0) / segment_cs.shape[0]
     power = np.mean(mono_s.square().numpy())  # torch's own mean changes its last bit with the number of threads
-    scale = float(np.sqrt(power) + np.float32(1e-8))
+    scale = float(np.sqrt(power) + power.dtype.type(1e-8))
     return segment_cs / scale, scale
 
 

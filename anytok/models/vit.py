@@ -77,7 +77,7 @@ class VisionTransformer(nn.Module):
 
     def forward(self, pixels_bchw: Tensor) -> Tensor:
         patches_btd = self.patch_embed(self.cut(pixels_bchw))
-        tokens_btd = torch.cat([self.cls_token.expand(len(patches_btd), -1, -1), patches_btd], dim=1)
+        tokens_btd = torch.cat([self.cls_token.expand(patches_btd.shape[0], -1, -1), patches_btd], dim=1)
         tokens_btd = tokens_btd + self.pos_embed
         for block in self.blocks:
             tokens_btd = block(tokens_btd)

@@ -52,10 +52,10 @@ class Clips:
         self.labels = _array(folder / "labels.npy", np.int8, frames)
 
     @classmethod
-    def of(cls, clips: list[Clip], sample_rate: int, hop: int) -> Clips:
-        """The same of clips in memory; each is cut to whole frames."""
+    def of(cls, clips: list[Clip], sample_rate: int, hop: int, files: list[Path]) -> Clips:
+        """The same of clips in memory, which come from `files`; each is cut to whole frames."""
         made = cls.__new__(cls)
-        made.hop, made.sample_rate = hop, sample_rate
+        made.hop, made.sample_rate, made.files = hop, sample_rate, files
         made.wave, made.labels, made.items = _packed(clips, hop)
         return made
 

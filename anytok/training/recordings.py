@@ -30,7 +30,7 @@ def read_clips(folder: str | Path, kind: str, hop: int) -> Clips:
     clips = [_read(path, path.relative_to(folder), _RATES[kind]) for path in paths]
     if not any(len(clip.wave) >= hop for clip in clips):
         raise UsageError(f"{folder}: no recording is as long as a frame of {hop} samples")
-    return Clips.of(clips, _RATES[kind], hop)
+    return Clips.of(clips, _RATES[kind], hop, paths)
 
 
 def _sounds(folder: Path) -> list[Path]:

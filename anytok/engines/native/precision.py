@@ -8,7 +8,10 @@ from ...errors import MediaError, UsageError
 
 __all__ = ["codec_dtypes", "has_half_kernels", "overflow", "products_of", "torch_dtype"]
 
-_DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES = {
+    "float32": torch.float32, "float64": torch.float64, "tf32": torch.float32, "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}  # fmt: skip
 _FOR_GPUS = ("tf32", "float16")
 
 
@@ -28,9 +31,9 @@ def products_of(dtype: str) -> str:
 
 
 def codec_dtypes(dtype: str, device: str) -> tuple[torch.dtype, torch.dtype]:
-    """The types of a codec's convolutions and of its LSTMs; besides the three there is "mixed", which keeps the
-    convolutions in float32. The quantizer is always float32, of all bits. Raises UsageError on CPUs without kernels
-    for it."""
+    """The types of a codec's convolutions and of its LSTMs; besides `torch_dtype`'s there is "mixed", which keeps
+    the convolutions in float32. The quantizer is float32, of all bits, unless all is float64. Raises UsageError on CPUs
+    without kernels for it."""
     if dtype in ("mixed", "bfloat16") and torch.device(device).type == "cpu" and not has_half_kernels():
         raise UsageError(f"dtype {dtype!r}: this CPU has no bfloat16 kernels (AVX-512 or AVX-NE-CONVERT); use float32")
     if dtype == "mixed":

@@ -25,6 +25,7 @@ from ...checkpoints.seanet import CodecFiles, model_state, read_codec
 from ...errors import CheckpointError, UsageError
 from ...media import Audio, Decoded, Media, prepare
 from ...models.codec import Codec
+from ...models.quantize import Quantized
 from ...models.segments import normalize, overlap_add
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
@@ -45,7 +46,7 @@ Fast: TypeAlias = FastCodec | SegmentCodec | TiledCodec
 class SeanetCodec(Tokenizer):
     """The native engine for SpeechTokenizer and EnCodec checkpoints in any published form."""
 
-    dtypes = ("float32", "mixed", "bfloat16", "tf32", "float16")
+    dtypes = ("float32", "float64", "mixed", "bfloat16", "tf32", "float16")
 
     def __init__(self, spec: Spec, codec: Fast, sizes: CodecSizes, load_report: LoadReport, precision: str) -> None:
         self.spec, self.load_report, self.float32_precision = spec, load_report, precision
@@ -69,30 +70,30 @@ class SeanetCodec(Tokenizer):
     ) -> SeanetCodec:
         """Load the published files in `checkpoint` (fetched once if None).
 
-        `dtype` "float32" gives the originals' codes; "mixed" (LSTMs in bfloat16), "bfloat16" and, on GPUs, "tf32"
-        (products of inputs rounded to 11 bits) and "float16" are faster and change some. `compile` (GPUs) compiles the
-        convolutions on first use. On a GPU all that is computed has one shape: `batch_size` tiles of two seconds
-        (default 32), and twice as many clips in the LSTMs; of EnCodec at 48 kHz, segments of one second (default 16).
-        So a lone clip takes as long as many; with a smaller batch_size less is computed for it. In less than float32
-        any number of tiles but 32 is for lone clips: it takes products for convolutions, which at 32 had 0.6 to 0.95
-        of their speed, so as to get the same bits in any company. `num_codebooks` keeps the first n layers only and
-        computes no others; `bandwidth` (kbit/s, EnCodec) says the same in the field's other unit; by default all layers
-        are there. `resampler` "soxr" replaces the published pipelines' own ("functional" or "transform"), and
-        `channels` "mean" the first channel, which AnyGPT takes of speech; both change codes, too.
+        `dtype` "float32" gives the originals' codes; "float64" the same on every machine; "mixed" (LSTMs in bfloat16),
+        "bfloat16" and, on GPUs, "tf32" (products of inputs rounded to 11 bits) and "float16" are faster and change
+        some. `compile` (GPUs) compiles the convolutions on first use. But for float64, on a GPU all that is computed
+        has one shape: `batch_size` tiles of two seconds (default 32), and twice as many clips in the LSTMs; of EnCodec
+        at 48 kHz, segments of one second (default 16). So a lone clip takes as long as many; with a smaller batch_size
+        less is computed for it. In less than float32 any number of tiles but 32 is for lone clips: it takes products
+        for convolutions, which at 32 had 0.6 to 0.95 of their speed, so as to get the same bits in any company.
+        `num_codebooks` keeps the first n layers only and computes no others; `bandwidth` (kbit/s, EnCodec) says the
+        same in the field's other unit; by default all layers are there. `resampler` "soxr" replaces the published
+        pipelines' own ("functional" or "transform"), and `channels` "mean" the first channel, which AnyGPT takes of
+        speech; both change codes, too.
         """
-        on_cpu, for_gpus = torch.device(device).type == "cpu", "compile" if compile else "batch_size"
-        if on_cpu and (compile or batch_size is not None):
-            raise UsageError(f"{for_gpus} is for GPUs; on a CPU products are packed already, and shapes vary")
+        on_cpu = torch.device(device).type == "cpu"
+        for_gpus = _for_gpus(on_cpu, dtype, compile, batch_size)
         dtypes, files = codec_dtypes(dtype, device), read_codec(published(spec.name, checkpoint))
         recipe = {"resampler": resampler, "channels": channels}
-        card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, **recipe)
+        card = codec_card(spec, files, num_codebooks=num_codebooks, bandwidth=bandwidth, dtype=dtype, **recipe)
         is_whole = files.sizes.norm and not files.sizes.segment_samples
         if (files.sizes.norm and compile) or (is_whole and batch_size is not None):
             raise UsageError(f"{spec.name} has norms over what is of any length: there is no {for_gpus} for it")
         usual = SEGMENTS if files.sizes.norm else TILES
         batch_size = whole("batch_size", usual if batch_size is None else batch_size, 1)
-        plain, report = _plain(files, device)
-        if on_cpu or is_whole:
+        plain, report = _plain(files, device, dtype == "float64")
+        if on_cpu or is_whole or dtype == "float64":
             fast: Fast = FastCodec(plain, files.sizes.hop_length, *dtypes)
         elif files.sizes.norm and files.sizes.segment_samples:
             fast = SegmentCodec(plain, files.sizes.hop_length, *dtypes, files.sizes.segment_samples, batch_size)
@@ -112,7 +113,8 @@ class SeanetCodec(Tokenizer):
             raise CheckpointError(f"{checkpoint or spec.name}: its codebooks differ in size, or are not there")
         return state["quantizer.codebooks_knd"].float().numpy()
 
-    def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
+    def _encode(self, prepared: Iterable[Decoded], *, margins: bool = False) -> list[Codes]:
+        """`margins`: give each code's margin, too (`models.quantize.margins_of`)."""
         sounds = cast(list[Audio], list(prepared))
         scales: list[list[float | None]] = [[] for _ in sounds]
 
@@ -122,7 +124,7 @@ class SeanetCodec(Tokenizer):
                     scales_of_it.append(scale)
                     yield segment_cs
 
-        encoded = iter(self._codec.encode(segments(), self.spec.num_codebooks))
+        encoded = iter(self._codec.encode(segments(), self.spec.num_codebooks, margins))
         return [
             self._codes([next(encoded) for _ in scales_of_it], scales_of_it, audio.wave.shape[1])
             for audio, scales_of_it in zip(sounds, scales, strict=True)
@@ -136,7 +138,7 @@ class SeanetCodec(Tokenizer):
         return [self._sound(islice(decoded, len(of)), item) for of, item in zip(segments, codes, strict=True)]
 
     def latents(self, media: Media) -> np.ndarray:
-        """The encoder's continuous output before quantization, float32 [dimension, frames]."""
+        """The encoder's continuous output before quantization, float32 or float64 [dimension, frames]."""
         sound = cast(Audio, prepare(media, self.spec))
         with self._shielded():
             segments = [self._codec.latents(segment_cs) for segment_cs, _ in self._segments(sound.wave)]
@@ -148,9 +150,12 @@ class SeanetCodec(Tokenizer):
             segment_cs = torch.from_numpy(wave_cs[:, start:end])  # no copy of what may be hours: nothing writes to it
             yield normalize(segment_cs) if self._sizes.normalize else (segment_cs, None)
 
-    def _codes(self, pieces: list[Tensor], scales: list[float | None], num_samples: int) -> Codes:
-        values = torch.cat(pieces, dim=1).cpu().numpy()
-        return Codes(values, self.spec, num_samples, scales=np.array(scales) if self._sizes.normalize else None)
+    def _codes(self, pieces: list[Quantized], scales: list[float | None], num_samples: int) -> Codes:
+        values = torch.cat([codes_kt for codes_kt, _ in pieces], dim=1).cpu().numpy()
+        parts = [margins_kt for _, margins_kt in pieces if margins_kt is not None]
+        margins = torch.cat(parts, dim=1).cpu().numpy() if parts else None
+        loudness = np.array(scales) if self._sizes.normalize else None
+        return Codes(values, self.spec, num_samples, scales=loudness, margins=margins)
 
     def _sound(self, waves: Iterator[Tensor], codes: Codes) -> Audio:
         if codes.scales is not None:
@@ -185,10 +190,20 @@ class StreamingCodec(SeanetCodec):
         return self._codec
 
 
-def _plain(files: CodecFiles, device: str) -> tuple[Codec, LoadReport]:
-    """The model as plain modules."""
+def _for_gpus(on_cpu: bool, dtype: str, compile: bool, batch_size: int | None) -> str:
+    """The option for GPUs that was given, to name it; raises UsageError where there is none."""
+    name = "compile" if compile else "batch_size"
+    if (on_cpu or dtype == "float64") and (compile or batch_size is not None):
+        why = "on a CPU products are packed already" if on_cpu else "float64 has no kernels of one shape"
+        raise UsageError(f"{name} is for GPUs, in other precisions than float64: {why}, and shapes vary")
+    return name
+
+
+def _plain(files: CodecFiles, device: str, double: bool) -> tuple[Codec, LoadReport]:
+    """The model as plain modules, float32 or float64."""
     with skeleton():
         plain = Codec(**files.sizes.architecture())
     state = {name: tensor.to(device) for name, tensor in model_state(files.state).items()}
     report = load_state(plain, state, str(files.source), files.ignored)
-    return plain.eval().requires_grad_(False), report
+    plain = plain.eval().requires_grad_(False)
+    return plain.double() if double else plain, report

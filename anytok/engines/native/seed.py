@@ -19,6 +19,7 @@ from ...checkpoints.report import LoadReport, load_state
 from ...checkpoints.seed import SeedFiles, fuse, published_name, read_seed
 from ...errors import CheckpointError, UsageError
 from ...media import Decoded
+from ...models.quantize import margins_of
 from ...models.seed import Seed, normalize
 from ...models.unclip import Unclip
 from ...spec import Codes, Spec
@@ -35,7 +36,7 @@ __all__ = ["SeedTokenizer"]
 class SeedTokenizer(Tokenizer):
     """The native SEED engine. `load_report` says which tensors were used and which were left over."""
 
-    dtypes = ("float32", "bfloat16", "tf32", "float16")
+    dtypes = ("float32", "float64", "bfloat16", "tf32", "float16")
 
     def __init__(
         self, spec: Spec, model: Seed, load_report: LoadReport, painter: Painter, *, batch_size: int, precision: str
@@ -65,7 +66,7 @@ class SeedTokenizer(Tokenizer):
     ) -> SeedTokenizer:
         """Load `seed_quantizer.pt` and, for encoding, `eva_vit_g.pth` from `checkpoint` (fetched if None).
 
-        `interpolation`: "bicubic" is AnyGPT's, "bilinear" that of SEED's scripts; their codes differ.
+        `interpolation`, of 8 bits in float64, too: "bicubic" is AnyGPT's, "bilinear" SEED's scripts'; codes differ.
         `batch_size` pictures go through the encoder at once (default: 1 on a CPU, where more gains nothing, 32 on a
         GPU). With our own kernels it changes no bit of the latents; on GPUs it may. `compile` and the rest are for
         decoding: see `Painter`.
@@ -78,9 +79,11 @@ class SeedTokenizer(Tokenizer):
         files = read_seed(spec.name, checkpoint)
         with skeleton():
             model = Seed(**files.sizes, vision=files.has_vision, vision_dtype=kind)
-        state, as_stored = fuse(files.state), linear_weights(model) if on_cpu else set()
+        packs = on_cpu or dtype == "float64"
+        state, as_stored = fuse(files.state), linear_weights(model) if packs else set()
         report = load_state(model, state, files.source, published_name=published_name, as_stored=as_stored)
-        if on_cpu:
+        model = model.to(device)
+        if packs:
             pack_linears(model)
         painter = Painter(
             _painting(files, unclip),
@@ -90,26 +93,27 @@ class SeedTokenizer(Tokenizer):
             noise_level=noise_level, batch_size=defaults[1] if decode_batch_size is None else decode_batch_size,
             compile=compile,
         )  # fmt: skip
-        model = model.to(device).freeze()
         spec = cls.identified(files.card(spec, interpolation=interpolation), files.identity(), dtype)
-        return cls(spec, model, report, painter, batch_size=batch_size, precision=products_of(dtype))
+        return cls(spec, model.freeze(), report, painter, batch_size=batch_size, precision=products_of(dtype))
 
     @classmethod
     def read_codebooks(cls, spec: Spec, checkpoint: str | Path | None = None) -> np.ndarray:
         """The codebook's rows, float32 `[1, N, D]`; see `Tokenizer.read_codebooks`."""
         return read_seed(spec.name, checkpoint).state["quantize.embedding.weight"].float().numpy()[None]
 
-    def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
+    def _encode(self, prepared: Iterable[Decoded], *, margins: bool = False) -> list[Codes]:
+        """`margins`: give each code's margin, too (`models.quantize.margins_of`)."""
         if self._model.visual_encoder is None:
             raise CheckpointError(
                 f"{self.load_report.source}: encoding needs the ViT, eva_vit_g.pth, beside seed_quantizer.pt "
                 "(see checkpoints.md for where to get it); decoding works without"
             )
         # Kernels on a GPU run while the next pictures are prepared: nothing here waits for their results.
-        latents, images = [], iter(prepared)
+        latents, images, codebook_nd = [], iter(prepared), self._model.codebook_nd
+        dtype = codebook_nd.dtype
         while batch := list(islice(images, self._batch_size)):
             levels_bhwc = torch.from_numpy(np.stack([np.asarray(image) for image in batch]))
-            latents.append(self._run(lambda levels_bhwc: self._latents(normalize(levels_bhwc)), levels_bhwc))
+            latents.append(self._run(lambda levels_bhwc: self._latents(normalize(levels_bhwc, dtype)), levels_bhwc))
         if not latents:
             return []
         latents_btd = torch.cat(latents)
@@ -119,12 +123,17 @@ class SeedTokenizer(Tokenizer):
                 f"overflow in {self._model.query_tokens.dtype}: try dtype='float32'"
             )
         with full_float32():  # the search is, whatever the precision
-            codes_bt = self._run(self._model.quantize, latents_btd).cpu().numpy()
-        return [Codes(row[None], self.spec) for row in codes_bt]
+            codes_bt = self._run(self._model.quantize, latents_btd)
+        each: Iterable[np.ndarray | None] = [None] * len(codes_bt)
+        if margins:
+            pairs = zip(latents_btd, codes_bt, strict=True)
+            each = [margins_of(td, codes_t[None], codebook_nd[None]).cpu().numpy() for td, codes_t in pairs]
+        codes = zip(codes_bt.cpu().numpy(), each, strict=True)
+        return [Codes(row_t[None], self.spec, margins=margins_kt) for row_t, margins_kt in codes]
 
     def embed(self, codes: Sequence[Codes]) -> np.ndarray:
-        """What the painter paints from: one CLIP ViT-H/14 image embedding (not normalised) per item, float32
-        [items, 1024]. Raises CodesError on foreign codes."""
+        """What the painter paints from: one CLIP ViT-H/14 image embedding (not normalised) per item, [items, 1024],
+        float64 with that dtype, otherwise float32. Raises CodesError on foreign codes."""
         codes = several(codes, "embed([codes])")
         for item in codes:
             self.check(item)

@@ -29,11 +29,13 @@ Segment = tuple[Tensor, Tensor | None]
 
 
 class ReferenceEncodec(Tokenizer):
-    """transformers' `EncodecModel` or the `encodec` package's, one clip at a time, in float32."""
+    """transformers' `EncodecModel` or the `encodec` package's, one clip at a time."""
 
-    def __init__(self, spec: Spec, model: Any, package: str, device: str) -> None:
+    dtypes = ("float32", "float64")
+
+    def __init__(self, spec: Spec, model: Any, package: str, device: str, dtype: str) -> None:
         self.spec, self._package, self._device = spec, package, device
-        self._model = model.eval().to(device)
+        self._model = model.eval().to(device, getattr(torch, dtype))
         quantizer = model.quantizer
         self.total_codebooks = quantizer.n_q if package == "encodec" else len(quantizer.layers)
         self.normalizes_loudness = bool(model.normalize if package == "encodec" else model.config.normalize)
@@ -62,8 +64,8 @@ class ReferenceEncodec(Tokenizer):
         else:
             raise UsageError(f"package {package!r} cannot load {files.source.name}: use 'encodec'")
         options: dict[str, Any] = {"num_codebooks": num_codebooks, "bandwidth": bandwidth}
-        card = codec_card(spec, files, **options, resampler=resampler, channels=channels)
-        return cls(cls.identified(card, files.state), model, package, device)
+        card = codec_card(spec, files, **options, dtype=dtype, resampler=resampler, channels=channels)
+        return cls(cls.identified(card, files.state, dtype), model, package, device, dtype)
 
     def check(self, codes: Codes) -> None:
         """As every tokenizer's; besides, codes must begin with the first codebook."""

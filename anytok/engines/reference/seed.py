@@ -34,7 +34,7 @@ __all__ = ["ReferenceSeed"]
 class ReferenceSeed(Tokenizer):
     """One picture at a time, attention spelled out ("eager"), as SEED's own code works."""
 
-    dtypes = ("float32", "bfloat16", "float16")
+    dtypes = ("float32", "float64", "bfloat16", "float16")
 
     def __init__(self, spec: Spec, files: SeedFiles, device: str, dtype: torch.dtype, unclip: Any) -> None:
         self.spec, self._source = spec, files.source
@@ -43,7 +43,8 @@ class ReferenceSeed(Tokenizer):
         self._vision = _vision(files).to(self._device, dtype) if files.has_vision else None
         self._qformer = _qformer(files).to(self._device, dtype)
         rest = {key: value for key, value in files.state.items() if not key.startswith(("visual_", "Qformer."))}
-        rest = {key: value.to(self._device).float() for key, value in rest.items()}
+        heads = torch.float64 if dtype == torch.float64 else torch.float32
+        rest = {key: value.to(self._device, heads) for key, value in rest.items()}
         self._heads = SeedHeads(rest, files.sizes)
         self._query_tokens_1td = rest["query_tokens"].to(dtype)
 
@@ -69,7 +70,7 @@ class ReferenceSeed(Tokenizer):
 
     @property
     def codebook_nd(self) -> Tensor:
-        """The vectors that codes stand for, float32 [codes, codebook_dim]."""
+        """The vectors that codes stand for [codes, codebook_dim]."""
         return self._heads.codebook_nd
 
     def quantized(self, latents_td: Tensor) -> Codes:
@@ -79,11 +80,12 @@ class ReferenceSeed(Tokenizer):
     @torch.inference_mode()
     @shielded()
     def latents(self, levels_hwc: np.ndarray) -> Tensor:
-        """What is quantized, float32 [1, queries, codebook_dim], for one prepared uint8 picture."""
+        """What is quantized, [1, queries, codebook_dim], for one prepared uint8 picture."""
         if self._vision is None:
             raise CheckpointError(f"{self._source}: encoding needs eva_vit_g.pth beside seed_quantizer.pt")
-        pixels_hwc = torch.from_numpy(levels_hwc.astype(np.float32) / 255)
-        pixels_hwc = (pixels_hwc - torch.tensor(OPENAI_CLIP_MEAN)) / torch.tensor(OPENAI_CLIP_STD)
+        heads = self.codebook_nd.dtype
+        mean_c, std_c = (torch.tensor(values, dtype=heads) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+        pixels_hwc = (torch.from_numpy(levels_hwc).to(heads) / 255 - mean_c) / std_c
         features_1me = self._vision(pixels_hwc.permute(2, 0, 1)[None].to(self._device, self._dtype))
         # A float mask: eager attention would misread a boolean one, in silence.
         count = self._query_tokens_1td.shape[1]
@@ -93,7 +95,7 @@ class ReferenceSeed(Tokenizer):
             attention_mask=later_tt[None, None].to(self._device),
             encoder_hidden_states=features_1me.last_hidden_state,
         )
-        return self._heads.latents(queries_1td.last_hidden_state.float())
+        return self._heads.latents(queries_1td.last_hidden_state.to(heads))
 
     def embed(self, codes: Sequence[Codes]) -> np.ndarray:
         """One embedding per item, float32 [items, embedding_dim]."""

@@ -21,10 +21,12 @@ __all__ = ["ReferenceSpeechTokenizer"]
 
 
 class ReferenceSpeechTokenizer(Tokenizer):
-    """`speechtokenizer.model.SpeechTokenizer`, one clip at a time, in float32."""
+    """`speechtokenizer.model.SpeechTokenizer`, one clip at a time."""
 
-    def __init__(self, spec: Spec, model: Any, device: str) -> None:
-        self.spec, self._model, self._device = spec, model.eval().to(device), device
+    dtypes = ("float32", "float64")
+
+    def __init__(self, spec: Spec, model: Any, device: str, dtype: str) -> None:
+        self.spec, self._model, self._device = spec, model.eval().to(device, getattr(torch, dtype)), device
         self.total_codebooks = model.n_q
 
     @classmethod
@@ -43,8 +45,8 @@ class ReferenceSpeechTokenizer(Tokenizer):
         files = read_codec(published(spec.name, checkpoint))
         model = original("speechtokenizer.model").SpeechTokenizer(read_config(files.source.with_name("config.json")))
         model.load_state_dict(read_tensors(files.source))
-        card = codec_card(spec, files, num_codebooks=num_codebooks, resampler=resampler, channels=channels)
-        return cls(cls.identified(card, files.state), model, device)
+        card = codec_card(spec, files, num_codebooks=num_codebooks, resampler=resampler, channels=channels, dtype=dtype)
+        return cls(cls.identified(card, files.state, dtype), model, device, dtype)
 
     def _encode(self, prepared: Iterable[Decoded]) -> list[Codes]:
         result = []

@@ -23,8 +23,9 @@ __all__ = ["check_total", "index_hf", "keys_parquet", "meta_json", "write_hf", "
 
 def write_parquet(stem: Path, shard: Shard | SequenceShard) -> None:
     """Columns: key, modality, tokenizer (its id), codes [K][T], ids (with a vocabulary), num_samples, scales,
-    text, meta (JSON). Of sequences: input_ids, labels, position_ids, cu_seqlens, and, by document, documents (their
-    keys) and offsets (where in it the sequence begins). The provenance lies in the schema's metadata under "anytok".
+    least_margin (where the job keeps margins), text, meta (JSON). Of sequences: input_ids, labels, position_ids,
+    cu_seqlens, and, by document, documents (their keys) and offsets (where in it the sequence begins). The provenance
+    lies in the schema's metadata under "anytok".
     """
     _write(stem, shard, "ids")
 
@@ -91,6 +92,8 @@ def _columns_of_items(shard: Shard, ids_name: str) -> dict[str, Any]:
         columns[ids_name] = _lists(shard.ids, shard.vocabulary.dtype)
     columns["num_samples"] = pa.array([one.num_samples for one in codes], pa.int64())
     columns["scales"] = pa.array([one.scales for one in codes], pa.list_(pa.float32()))
+    if any(row.least_margin is not None for row in shard.rows):
+        columns["least_margin"] = pa.array([row.least_margin for row in shard.rows], pa.float32())
     columns["text"] = pa.array([item.text and valid_text(item.text) for item in items], pa.string())
     columns["meta"] = pa.array([meta_json(item) for item in items], pa.string())
     return columns

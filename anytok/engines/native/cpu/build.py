@@ -29,7 +29,7 @@ class Builder:
     """Packs the layers of a codec, and keeps nothing of them: not even a view, which would hold the plain weights."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self._kernels, self._dtype = serving(device), dtype
+        self._kernels, self._dtype = serving(device, dtype), dtype
 
     def build(self, layers: nn.Sequential) -> tuple[list[Start], nn.LSTM, list[Start]]:
         """The streams before the LSTM, the LSTM, and those behind it; each stream as a function that starts one."""

@@ -10,13 +10,15 @@ Legend: c channels, s samples, k codebooks, t frames, d latent dimension.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ....kernels.layers import Search
 from ....models.codec import Codec
+from ....models.quantize import Quantized, margins_of
 from ....torch_settings import full_float32
 from ..precision import overflow
 from .build import Builder, lstm_layers
@@ -32,10 +34,13 @@ TILE_FRAMES, HALF_TILE_FRAMES = 50, 200
 CHUNK_FRAMES = 1000  # that the LSTMs take at a time
 _ALL = 1 << 40
 
+Kept = TypeVar("Kept")
+
 
 class FastCodec:
     """Encode and decode with the weights of a plain `Codec`, which it does not keep; `dtype` is the convolutions',
-    `lstm_dtype` the LSTMs', the search is float32."""
+    `lstm_dtype` the LSTMs'. Latents and the search have the type of the codec's codebooks: float32, or float64 where
+    all of it is float64, which needs no kernels and runs on GPUs, too."""
 
     def __init__(self, codec: Codec, hop_length: int, dtype: torch.dtype, lstm_dtype: torch.dtype) -> None:
         self.hop_length, self.dtype = hop_length, dtype
@@ -52,7 +57,7 @@ class FastCodec:
 
     @property
     def tile_frames(self) -> int:
-        return _ALL if self._whole else TILE_FRAMES if self.dtype == torch.float32 else HALF_TILE_FRAMES
+        return _ALL if self._whole else HALF_TILE_FRAMES if self.dtype.itemsize == 2 else TILE_FRAMES
 
     @property
     def _chunk_frames(self) -> int:
@@ -63,31 +68,33 @@ class FastCodec:
         return self
 
     def latents(self, wave_cs: Tensor) -> Tensor:
-        """The encoder's output [t, d], float32, before quantization."""
+        """The encoder's output [t, d] before quantization, in the codebooks' type."""
         return torch.cat(next(lockstep([self._encoded(wave_cs, lambda latents_td: latents_td)])))
 
-    def encode(self, waves: Iterable[Tensor], num_codebooks: int) -> list[Tensor]:
-        """Codes [k, t] of each wave [c, s]; waves are asked for as their turn comes."""
+    def encode(self, waves: Iterable[Tensor], num_codebooks: int, margins: bool = False) -> list[Quantized]:
+        """Codes [k, t] of each wave [c, s], and their margins if asked for; waves are asked for as their turn comes."""
 
-        def quantize(latents_td: Tensor) -> Tensor:
+        def quantize(latents_td: Tensor) -> Quantized:
             if not math.isfinite(latents_td.sum()):
                 raise overflow()
             with full_float32():  # the search is, whatever the precision
-                return self._search(latents_td, num_codebooks)
+                codes_kt = self._search(latents_td, num_codebooks)
+            return codes_kt, margins_of(latents_td, codes_kt, self.codebooks_knd) if margins else None
 
-        return [torch.cat(pieces, dim=1) for pieces in lockstep(self._encoded(wave_cs, quantize) for wave_cs in waves)]
+        works = (self._encoded(wave_cs, quantize) for wave_cs in waves)
+        return [_joined(pieces) for pieces in lockstep(works)]
 
     def decode(self, items: Iterable[tuple[Tensor, int]]) -> Iterator[Tensor]:
         """Wave [c, t * hop] of each item: codes [k, t], and the codebook that row 0 belongs to."""
         return lockstep(self._decoded(*item) for item in items)
 
-    def _encoded(self, wave_cs: Tensor, keep: Callable[[Tensor], Tensor]) -> Work[list[Tensor]]:
+    def _encoded(self, wave_cs: Tensor, keep: Callable[[Tensor], Kept]) -> Work[list[Kept]]:
         """What `keep` makes of the latents [t, d], piece by piece."""
         back = Chain([start() for start in self._back])
-        kept: list[Tensor] = []
+        kept: list[Kept] = []
 
         def put(signal_tc: Tensor, last: bool) -> None:
-            latents_td = back.push(signal_tc, last).float()
+            latents_td = back.push(signal_tc, last).to(self.codebooks_knd.dtype)
             if len(latents_td):
                 kept.append(keep(latents_td))
 
@@ -155,4 +162,11 @@ class DecoderStream:
         latents_td = codec.dequantize(codes_kt.to(codec.codebooks_knd.device), self._first_codebook)
         signal_tc = yield from self._lstm.push(self._first.push(latents_td.to(codec.dtype), last))
         tiles = signal_tc.split(codec.tile_frames)
-        return torch.cat([self._up.push(tile_tc, last and tile_tc is tiles[-1]) for tile_tc in tiles]).T.float()
+        wave_sc = torch.cat([self._up.push(tile_tc, last and tile_tc is tiles[-1]) for tile_tc in tiles])
+        return wave_sc.T.to(codec.codebooks_knd.dtype)
+
+
+def _joined(pieces: Sequence[Quantized]) -> Quantized:
+    """The pieces of a clip, one after the other."""
+    margins = [margins_kt for _, margins_kt in pieces if margins_kt is not None]
+    return torch.cat([codes_kt for codes_kt, _ in pieces], dim=1), torch.cat(margins, dim=1) if margins else None

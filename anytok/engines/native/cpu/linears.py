@@ -31,8 +31,8 @@ def linear_weights(module: nn.Module) -> set[str]:
 def pack_linears(module: nn.Module) -> None:
     """Replace each linear layer, one after the other, so that weights are in memory once.
 
-    float16 weights stay so where they are to be multiplied in float32: kernels widen them on the way, which changes no
-    bit and needs half the memory.
+    float16 weights stay so where they are to be multiplied in float32, and all weights where it is float64: they are
+    widened on the way, which changes no bit and needs half the memory, or a quarter.
     """
     for parent in list(module.modules()):
         for name, layer in parent.named_children():
@@ -45,5 +45,6 @@ def pack_linears(module: nn.Module) -> None:
 def _packed(layer: nn.Linear) -> nn.Module:
     weight_oi = layer.weight.detach()
     bias_o = weight_oi.new_zeros(len(weight_oi)) if layer.bias is None else layer.bias.detach()
-    widened = bias_o.dtype == torch.float32 and weight_oi.dtype == torch.float16
+    in_float32 = bias_o.dtype == torch.float32 and weight_oi.dtype == torch.float16
+    widened = in_float32 or bias_o.dtype == torch.float64
     return _PackedLinear(Linear(weight_oi if widened else weight_oi.to(bias_o.dtype), bias_o))

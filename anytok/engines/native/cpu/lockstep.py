@@ -30,7 +30,7 @@ BLOCK = 50  # steps whose inputs are projected in one product, so that these sta
 
 @dataclass(frozen=True)
 class LstmState:
-    """One clip's state in one layer, [units] each: hidden in the layer's type, cell float32."""
+    """One clip's state in one layer, [units] each: hidden in the layer's type, cell in its `cell_dtype`."""
 
     hidden_c: Tensor
     cell_c: Tensor
@@ -83,7 +83,7 @@ def lockstep(works: Iterable[Work[T]]) -> Iterator[T]:
 
 def run_layer(layer: Lstm, requests: Sequence[LstmRequest]) -> list[Result]:
     """The result of each request, in one batch as long as the shortest lasts, then in a smaller one."""
-    zeros_c = torch.zeros(layer.units, dtype=torch.float32, device=layer.device)
+    zeros_c = torch.zeros(layer.units, dtype=layer.cell_dtype, device=layer.device)
     states = [request.state or LstmState(zeros_c.to(layer.dtype), zeros_c) for request in requests]
     outputs: list[list[Tensor]] = [[] for _ in requests]
     running, begin = list(range(len(requests))), 0

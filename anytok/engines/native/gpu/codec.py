@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....models.codec import Codec
+from ....models.quantize import Quantized, margins_of
 from ....models.seanet import Lstm, fold_weight_norm
 from ....torch_settings import full_float32
 from ..precision import overflow
@@ -57,8 +58,9 @@ class TiledCodec:
         """The encoder's output before quantization, float32 [t, d], of a wave [c, s]."""
         return self._latents([wave_cs])[0].T
 
-    def encode(self, waves: Iterable[Tensor], num_codebooks: int) -> list[Tensor]:
-        """Codes, int64 [k, t], of each float wave [c, s]. Raises MediaError if the encoder overflows."""
+    def encode(self, waves: Iterable[Tensor], num_codebooks: int, margins: bool = False) -> list[Quantized]:
+        """Codes, int64 [k, t], of each float wave [c, s], and their margins if asked for. Raises MediaError if the
+        encoder overflows."""
         latents = self._latents(list(waves))
         if not latents:
             return []
@@ -70,7 +72,12 @@ class TiledCodec:
             padded_1df = F.pad(batch_df, (0, self._search_frames - frames))[None]
             with full_float32():  # in every precision: test_tf32_is_where_it_is_asked_for
                 codes.append(self._quantizer.encode(padded_1df, num_codebooks)[0, :, :frames])
-        return list(torch.cat(codes, dim=1).split([latents_dt.shape[1] for latents_dt in latents], dim=1))
+        each = torch.cat(codes, dim=1).split([latents_dt.shape[1] for latents_dt in latents], dim=1)
+        books_knd = self._quantizer.codebooks_knd
+        return [
+            (codes_kt, margins_of(latents_dt.T, codes_kt, books_knd) if margins else None)
+            for latents_dt, codes_kt in zip(latents, each, strict=True)
+        ]
 
     def decode(self, items: Sequence[tuple[Tensor, int]]) -> list[Tensor]:
         """Wave, float32 [c, t * hop_length], of each item: codes [k, t], and the codebook that row 0 belongs to."""

@@ -9,7 +9,7 @@ Legend: b segments of a batch, c channels, s samples, t frames, d latent dimensi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ....models.codec import Codec
+from ....models.quantize import Quantized, margins_of
 from ....torch_settings import full_float32
 from ..precision import overflow
 from .graph import GraphedFunction
@@ -46,20 +47,25 @@ class SegmentCodec:
 
     def latents(self, wave_cs: Tensor) -> Tensor:
         """The encoder's output before quantization, float32 [t, d], of a segment [c, s]."""
-        return next(self._encode([wave_cs], lambda latents_bdt: latents_bdt)).T
+        [(latents_bdt, [frames])] = self._latents([wave_cs])
+        return latents_bdt[0, :, :frames].T
 
-    def encode(self, waves: Iterable[Tensor], num_codebooks: int) -> list[Tensor]:
-        """Codes, int64 [k, t], of each segment [c, s]. Raises MediaError if the encoder overflows."""
+    def encode(self, waves: Iterable[Tensor], num_codebooks: int, margins: bool = False) -> list[Quantized]:
+        """Codes, int64 [k, t], of each segment [c, s], and their margins if asked for. Raises MediaError if the encoder
+        overflows."""
         quantize = partial(self._quantizer.encode, num_codebooks=num_codebooks)
         search = self._searches.setdefault(num_codebooks, GraphedFunction(quantize))
-
-        def codes(latents_bdt: Tensor) -> Tensor:
+        result: list[Quantized] = []
+        for latents_bdt, frames in self._latents(waves):
             if not math.isfinite(latents_bdt.sum()):
                 raise overflow()
             with full_float32():  # in every precision: test_tf32_is_where_it_is_asked_for
-                return search(latents_bdt)
-
-        return list(self._encode(waves, codes))
+                codes_bkt = search(latents_bdt)
+            for latents_dt, codes_kt, count in zip(latents_bdt, codes_bkt, frames, strict=False):
+                latents_td, codes_kt = latents_dt[:, :count].T, codes_kt[:, :count]
+                measured = margins_of(latents_td, codes_kt, self._quantizer.codebooks_knd) if margins else None
+                result.append((codes_kt, measured))
+        return result
 
     def decode(self, items: Iterable[tuple[Tensor, int]]) -> Iterator[Tensor]:
         """Wave, float32 [c, t * hop_length], of each item: codes [k, t], and the codebook that row 0 belongs to."""
@@ -69,11 +75,10 @@ class SegmentCodec:
             waves_bcs = self._decoder(latents_bdt, length_b)
             yield from (waves_bcs[i, :, : length * self._hop_length] for i, length in enumerate(lengths))
 
-    def _encode(self, waves: Iterable[Tensor], finish: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        """What `finish` makes of the latents [b, d, t], cut to each segment's frames."""
+    def _latents(self, waves: Iterable[Tensor]) -> Iterator[tuple[Tensor, list[int]]]:
+        """Batch by batch the latents [b, d, t], and of each segment in it the number of frames."""
         for lengths, waves_bcs, length_b in self._batches(waves, self._full_samples):
-            finished_bt = finish(self._encoder(waves_bcs, length_b))
-            yield from (finished_bt[i, :, : self._frames(length)] for i, length in enumerate(lengths))
+            yield self._encoder(waves_bcs, length_b), [self._frames(length) for length in lengths]
 
     def _frames(self, samples: int) -> int:
         return -(-samples // self._hop_length)
