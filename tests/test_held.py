@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,7 +174,10 @@ def test_things_say_what_they_are() -> None:
     assert "music 1 to any number of frames" in repr(LegalRuns(any2any.vocabulary))
     job = JobConfig.simple("rec", "out", "speech-mini")
     assert str(job) == "rec to out (parquet): speech by speech-mini" and eval(repr(job), vars(config)) == job
-    status = JobStatus("out", "", 9, 5, 1, {"truncated": 1}, 3, 2, 0, 0.0, "", False, {}, {})
+    nothing = {"str": "", "int": 0, "float": 0.0, "bool": False}
+    blank = {one.name: nothing.get(one.type, {}) for one in fields(JobStatus)}
+    counts = {"items": 9, "written": 5, "failures": {"truncated": 1}, "shards": 3, "shards_done": 2}
+    status = JobStatus(**blank | counts | {"output": "out"})
     assert repr(status) == "<JobStatus out: 2 of 3 shards; 9 items, 5 written, 1 truncated>"
 
 
