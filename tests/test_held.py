@@ -101,7 +101,7 @@ def test_pictures_are_taken_as_people_hold_them(pictures: Tokenizer) -> None:
 def test_torch_types_name_precisions_and_devices(speech: Tokenizer) -> None:
     same = anytok.load_tokenizer("speech-mini", dtype=torch.float32, device=torch.device("cpu"))
     assert same.spec == speech.spec
-    with pytest.raises(UsageError, match="no dtype 'int8'; expected one of float32, .*bfloat16"):
+    with pytest.raises(UsageError, match=r"no dtype 'int8'; expected one of float32, .*bfloat16"):
         anytok.load_tokenizer("speech-mini", dtype=torch.int8)
     with pytest.raises(UsageError, match="voice-mini has no dtype 'int8'"):
         anytok.load_voice("voice-mini", dtype=torch.int8)
