@@ -63,10 +63,6 @@ class FastCodec:
     def _chunk_frames(self) -> int:
         return _ALL if self._whole else CHUNK_FRAMES
 
-    def streaming(self) -> FastCodec:
-        """The form that can also decode codes as they come: this one."""
-        return self
-
     def latents(self, wave_cs: Tensor) -> Tensor:
         """The encoder's output [t, d] before quantization, in the codebooks' type."""
         return torch.cat(next(lockstep([self._encoded(wave_cs, lambda latents_td: latents_td)])))
