@@ -248,8 +248,7 @@ class Processor:
         register(cls)
 
     def __repr__(self) -> str:
-        form = f"template {self.template_name!r}" if self.template_name else "no template"
-        words = type(self.tokenizer).__name__
+        words, form = type(self.tokenizer).__name__, f"template={self.template_name!r}"
         return f"<Processor {self.any2any.vocabulary.name} on {words}, {form}, bos={self.bos}>"
 
     def _parts(self, line: str, pictures: Iterator[Any], sounds: Iterator[Any]) -> list[Any]:
