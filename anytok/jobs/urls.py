@@ -70,7 +70,7 @@ def is_pattern(path: str) -> bool:
 def tail_of(path: str) -> str:
     """What stands behind the name of a file in a chain of file systems, "::s3://bucket/a.zip" of
     zip://a.wav::s3://bucket/a.zip; "" where nothing does."""
-    match = _LINK.fullmatch(path) if is_url(path) else None
+    match = _LINK.fullmatch(path) if local_path(path) is None else None
     return match[3] if match else ""
 
 
