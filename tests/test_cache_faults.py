@@ -36,14 +36,14 @@ def test_eight_processes_encode_equal_items_once(tmp_path):
 
 def test_of_eight_processes_that_are_killed_nothing_is_lost_torn_or_wrong(tmp_path):
     found = killed(tmp_path / "run", items=1500, kills=8)
-    assert found["finished"] == 8 and found["kills"] > 0 and found["all returned"] and found["held"] == 1500
+    assert found["finished"] >= 8 and found["kills"] > 0 and found["all returned"] and found["held"] == 1500
     assert found["encoded again"] <= 16 * found["kills"]  # what a killed process had under way
     assert not any(found[harm] for harm in HARMS)
 
 
 def test_eight_processes_keep_to_a_limit(tmp_path):
     found = killed(tmp_path / "run", items=200, kills=2, limit=1 << 16)
-    assert found["finished"] == 8 and found["all returned"] and found["within the limit"] and found["held"] > 20
+    assert found["finished"] >= 8 and found["all returned"] and found["within the limit"] and found["held"] > 20
     assert not any(found[harm] for harm in HARMS)
 
 

@@ -48,7 +48,8 @@ def test_codecs_of_published_sizes_are_the_originals(name: str, tmp_path: Path) 
     from seeded import write_checkpoint
     from sounds import synthetic_waves
 
-    [wave] = synthetic_waves(find(name).spec, 1, 1.2).values()
+    seconds = 2.2 if find(name).spec.segment_samples else 1.2  # calibration takes whole segments of a second
+    [wave] = synthetic_waves(find(name).spec, 1, seconds).values()
     first, second = np.array_split(wave, 2, axis=1)
     checkpoint = write_checkpoint(name, tmp_path, [first])
     native, original = (

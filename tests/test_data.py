@@ -336,7 +336,7 @@ def test_what_is_no_dataset_is_refused(root: Path, tmp_path: Path, monkeypatch: 
         SequenceDataset(tmp_path / "a.parquet")
     with pytest.raises(JobError, match="is no shard of sequences"):
         SequenceDataset(root / "codes" / "webdataset" / "*")
-    with pytest.raises(JobError, match="no file matches"):
+    with pytest.raises(UsageError, match="no file matches"):
         SequenceDataset(tmp_path / "nothing*")
     with pytest.raises(UsageError, match="columns='ids'"):
         SequenceDataset(root / "packed", columns=["ids"])

@@ -63,7 +63,7 @@ class Doubling:
     """Stands for an LSTM layer: twice its inputs; keeps how many clips came at a time."""
 
     units = width = 1
-    dtype, device = torch.float32, torch.device("cpu")
+    dtype, cell_dtype, device = torch.float32, torch.float32, torch.device("cpu")
 
     def __init__(self, sizes: list[int]) -> None:
         self.sizes = sizes

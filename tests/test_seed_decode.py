@@ -203,7 +203,7 @@ def test_foreign_codes_are_refused(folder: Path, codes: list[Codes]) -> None:
         {"preset": "quick"},
         {"scheduler": "euler"},
         {"interpolation": "nearest"},
-        {"dtype": "float64"},
+        {"dtype": "int8"},
         {"batch_size": -1},
         {"decode_batch_size": -1},
         {"num_inference_steps": -1},

@@ -84,7 +84,8 @@ def _path(build: str) -> Path:
     """In this package, or, of an editable install, in the one that hatch_build.py adds beside it."""
     here = Path(__file__).with_name(f"kernels-{build}.so")
     beside = None if here.exists() else find_spec("anytok_kernels")
-    return Path(*beside.submodule_search_locations, here.name) if beside and beside.submodule_search_locations else here
+    folders = beside.submodule_search_locations or () if beside else ()  # several, where several paths have the package
+    return next((path for folder in folders if (path := Path(folder, here.name)).exists()), here)
 
 
 def _executes(build: str) -> bool:
