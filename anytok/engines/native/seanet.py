@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -33,14 +33,15 @@ from ...torch_settings import skeleton
 from .audio_stream import AudioStream
 from .cpu.codec import DecoderStream, FastCodec
 from .cpu.spill import malloc_trim
-from .gpu.codec import TiledCodec
-from .gpu.segments import SEGMENTS, SegmentCodec
-from .gpu.tiles import BATCH_SIZE as TILES
 from .precision import codec_dtypes, products_of
+
+if TYPE_CHECKING:
+    from .gpu.codec import TiledCodec
+    from .gpu.segments import SegmentCodec
 
 __all__ = ["SeanetCodec"]
 
-Fast: TypeAlias = FastCodec | SegmentCodec | TiledCodec
+Fast: TypeAlias = "FastCodec | SegmentCodec | TiledCodec"
 
 
 class SeanetCodec(Tokenizer):
@@ -90,16 +91,13 @@ class SeanetCodec(Tokenizer):
         is_whole = files.sizes.norm and not files.sizes.segment_samples
         if (files.sizes.norm and compile) or (is_whole and batch_size is not None):
             raise UsageError(f"{spec.name} has norms over what is of any length: there is no {for_gpus} for it")
-        usual = SEGMENTS if files.sizes.norm else TILES
-        batch_size = whole("batch_size", usual if batch_size is None else batch_size, 1)
+        if batch_size is not None:
+            batch_size = whole("batch_size", batch_size, 1)
         plain, report = _plain(files, device, dtype == "float64")
         if on_cpu or is_whole or dtype == "float64":
             fast: Fast = FastCodec(plain, files.sizes.hop_length, *dtypes)
-        elif files.sizes.norm and files.sizes.segment_samples:
-            fast = SegmentCodec(plain, files.sizes.hop_length, *dtypes, files.sizes.segment_samples, batch_size)
         else:
-            tensor_cores = dtype not in ("float32", "mixed")
-            fast = TiledCodec(plain, files.sizes.hop_length, *dtypes, tensor_cores, compile, batch_size)
+            fast = _in_one_shape(plain, files.sizes, dtypes, dtype not in ("float32", "mixed"), compile, batch_size)
         del plain
         malloc_trim()  # packing leaves up to 170 MB of holes between the weights
         kind = SeanetCodec if files.sizes.norm else StreamingCodec
@@ -184,10 +182,28 @@ class StreamingCodec(SeanetCodec):
     def _streaming(self) -> FastCodec:
         """The layers that keep state between pieces. A GPU's codec has none: at its first stream they are made of its
         weights, on its device."""
-        if isinstance(self._codec, TiledCodec):
-            return FastCodec(self._codec.plain, *self._codec.form)
-        assert isinstance(self._codec, FastCodec)
-        return self._codec
+        if isinstance(self._codec, FastCodec):
+            return self._codec
+        codec = cast("TiledCodec", self._codec)
+        return FastCodec(codec.plain, *codec.form)
+
+
+def _in_one_shape(
+    plain: Codec,
+    sizes: CodecSizes,
+    dtypes: tuple[torch.dtype, torch.dtype],
+    tensor_cores: bool,
+    compile: bool,
+    batch_size: int | None,
+) -> SegmentCodec | TiledCodec:
+    """The codec for GPUs, imported here because a CPU does without."""
+    from .gpu.codec import TiledCodec
+    from .gpu.segments import SEGMENTS, SegmentCodec
+    from .gpu.tiles import BATCH_SIZE
+
+    if sizes.segment_samples and sizes.norm:
+        return SegmentCodec(plain, sizes.hop_length, *dtypes, sizes.segment_samples, batch_size or SEGMENTS)
+    return TiledCodec(plain, sizes.hop_length, *dtypes, tensor_cores, compile, batch_size or BATCH_SIZE)
 
 
 def _for_gpus(on_cpu: bool, dtype: str, compile: bool, batch_size: int | None) -> str:
