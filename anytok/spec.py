@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from html import escape
 from typing import Annotated, Any
 
 import numpy as np
@@ -99,6 +98,8 @@ class Spec:
         return f"Spec({', '.join(f'{key}={value!r}' for key, value in self.to_dict().items() if value != '')})"
 
     def _repr_html_(self) -> str:
+        from html import escape  # here: its table of entities takes as long to import as all of this file
+
         rows = (f"<tr><th>{key}</th><td>{escape(str(value))}</td></tr>" for key, value in self.to_dict().items())
         return f"<table>{''.join(rows)}</table>"
 
@@ -192,6 +193,8 @@ class Codes:
 
     def _repr_html_(self) -> str:
         """The codes as a picture, as notebooks show it: a row a codebook, a column a frame, a colour a code."""
+        from html import escape
+
         last = self.first_codebook + self.num_codebooks
         layers = f"codebooks {self.first_codebook + 1} to {last}" if self.num_codebooks > 1 else f"codebook {last}"
         facts = f"{escape(self.spec.id)}: {layers} × {self.num_frames} frames of {self.spec.codebook_size} codes"

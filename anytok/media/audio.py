@@ -12,7 +12,6 @@ import numpy as np
 
 from ..drawing import audio_uri
 from ..errors import MediaError
-from .decode_audio import decode_audio
 from .limits import DEFAULT_LIMITS, Limits
 from .source import key_of, naming, open_source, plain_array
 
@@ -106,6 +105,8 @@ def load_audio(source: Any, *, limits: Limits = DEFAULT_LIMITS) -> Audio:
     decoders read the first, or that differ in rate or channels, or beyond `limits`, and MissingExtraError where PyAV
     is needed and not there.
     """
+    from .decode_audio import decode_audio  # here, since loading a tokenizer needs no decoders
+
     with naming(key_of(source)):
         if isinstance(source, Audio):
             limits.check_sound(source.sample_rate, source.channels, source.num_samples)
