@@ -9,6 +9,7 @@ stay as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -58,6 +59,7 @@ class SoundRecipe(NamedTuple):
     double: bool
 
 
+@cache
 def sound_recipe(name: str) -> SoundRecipe:
     """The parts of the recipe `name`; raises UsageError where it has others than are known."""
     mix, _, rest = name.partition(":")

@@ -34,6 +34,7 @@ Media: TypeAlias = Union[
 ]
 Decoded: TypeAlias = Union["Image", Audio]
 
+_PLAIN = (str, os.PathLike, bytes, Audio)  # what is no other library's
 _AHEAD = 32  # pictures that threads read and resize before they are asked for
 
 
@@ -45,8 +46,11 @@ def prepare(source: Media, spec: Spec, *, limits: Limits = DEFAULT_LIMITS) -> De
     prepared already passes unchanged. Samples are read as float32, which holds integers of up to 24 bits exactly; where
     the recipe says float64, all that follows is computed in it, and a DoubleAudio comes back. Raises MediaError.
     """
-    source = unwrapped(source)
+    if not isinstance(source, _PLAIN):
+        source = unwrapped(source)
     with naming(key_of(source)):
+        if not isinstance(source, _PLAIN):
+            source = as_pixels(source) if spec.is_image else as_audio(source)
         return (_prepare_image if spec.is_image else _prepare_audio)(source, spec, limits)
 
 
@@ -113,7 +117,7 @@ def _prepare_image(source: Media, spec: Spec, limits: Limits) -> Image:
         raise UsageError(f"{spec.name}: preprocessing {spec.preprocessing!r}; known: {', '.join(FILTERS)}")
     if isinstance(source, Audio):
         raise MediaError("wrong_type", f"{spec.name} takes pictures, but this is sound")
-    image = load_image(as_pixels(source), limits=limits)
+    image = load_image(source, limits=limits)
     return image.resize((spec.image_size, spec.image_size), Image.Resampling[spec.preprocessing.upper()])
 
 
@@ -121,7 +125,7 @@ def _prepare_audio(source: Media, spec: Spec, limits: Limits) -> Audio:
     mix, resampler, double = sound_recipe(spec.preprocessing)
     if spec.sample_rate is None:
         raise UsageError(f"{spec.name}: preprocessing {spec.preprocessing!r} to no sample rate: its Spec must name one")
-    audio = load_audio(as_audio(source), limits=limits)
+    audio = load_audio(source, limits=limits)
     kind = DoubleAudio if double else Audio
     wave_cs = audio.wave.astype(kind.dtype, copy=False)
     wave_cs = wave_cs if mix == "mean-after" else _mixed(mix, wave_cs)
