@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from .arguments import did_you_mean
-from .cache import CachedTokenizer, cached
 from .checkpoints.around_torchaudio import load_text_tokenizer
 from .errors import CheckpointError, UsageError
 from .media import Decoded, Media
@@ -238,7 +237,11 @@ def load_multimodal(
 
 def _in_cache(tokenizer: Tokenizer, folder: str | Path | None) -> Tokenizer:
     """The tokenizer, with a cache if there is to be one; one that has a cache of its own keeps it."""
-    return tokenizer if folder is None or isinstance(tokenizer, CachedTokenizer) else cached(tokenizer, folder)
+    if folder is None:
+        return tokenizer
+    from .cache import CachedTokenizer, cached  # here: most do without, and it takes SQLite and POSIX locks
+
+    return tokenizer if isinstance(tokenizer, CachedTokenizer) else cached(tokenizer, folder)
 
 
 def _check_names(

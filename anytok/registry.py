@@ -138,9 +138,7 @@ def load_tokenizer(
     with _shielded():
         tokenizer = found.load(entry.spec, checkpoint, device=device, dtype=dtype, **options)
     deciding = {key: value for key, value in options.items() if key not in DECODE_ONLY.get(name, ())}
-    kind = str(device).partition(":")[0]
-    tokenizer._loaded_as = {"engine": engine, "package": entry.package, "device": kind, "dtype": dtype, **deciding}
-    tokenizer._loaded_on = device
+    tokenizer._loaded_as = {"engine": engine, "package": entry.package, "device": device, "dtype": dtype, **deciding}
     if not entry.package:  # others' are pickled as others say
         place = None if checkpoint is None else os.path.abspath(os.path.expanduser(checkpoint))
         given: dict[str, Any] = {"engine": engine, "checkpoint": place, "device": device, "dtype": dtype, **options}

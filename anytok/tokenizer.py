@@ -48,7 +48,6 @@ class Tokenizer(ABC):
     normalizes_loudness: bool = False  # then codes carry one scale a segment
     _loaded_as: Mapping[str, Any] | None = None  # what `load_tokenizer` was given, as far as it may decide codes
     _load_again: Callable[[], Tokenizer] | None = None  # of our own, where `load_tokenizer` has loaded them
-    _loaded_on: str = "cpu"  # that `load_tokenizer` was given
 
     # What an engine writes
 
@@ -243,11 +242,11 @@ class Tokenizer(ABC):
     def to(self, device: Any) -> Tokenizer:
         """This tokenizer, if it is on `device` already. Weights are packed for a device as they are loaded, and nothing
         moves them: raises UsageError saying how to load it there."""
-        wanted = str(device)
-        if {wanted, self._loaded_on} in ({wanted}, {"cuda", "cuda:0"}):
+        wanted, there = str(device), (self._loaded_as or {}).get("device", "cpu")
+        if {wanted, there} in ({wanted}, {"cuda", "cuda:0"}):
             return self
         raise UsageError(
-            f"{self.spec.name} is on {self._loaded_on}, and its weights are packed for it: load it anew, by "
+            f"{self.spec.name} is on {there}, and its weights are packed for it: load it anew, by "
             f"load_tokenizer({self.spec.name!r}, device={wanted!r})"
         )
 

@@ -39,7 +39,8 @@ def identity(tokenizer: Tokenizer) -> bytes:
     class and release, the kind of device, and the options that it was loaded with, without those which are for decoding
     alone (`catalogue.DECODE_ONLY`). Raises UsageError where that is not known.
     """
-    spec, loaded = tokenizer.spec, tokenizer._loaded_as
+    spec = tokenizer.spec
+    loaded = None if tokenizer._loaded_as is None else dict(tokenizer._loaded_as)
     if "@" not in spec.id:
         raise UsageError(f"the id {spec.id!r} does not say which weights: Tokenizer.identified makes one that does")
     if loaded is None:
@@ -47,11 +48,12 @@ def identity(tokenizer: Tokenizer) -> bytes:
             f"{spec.id} was not loaded by load_tokenizer, so that its options, which may decide codes, are not known: "
             "add it by an entry point (anytok/engines/README.md), and load it by its name"
         )
+    kind = loaded["device"].partition(":")[0]  # cuda:1 gives the codes of cuda:0
     record = {
         "anytok": __version__,
         "class": f"{type(tokenizer).__module__}:{type(tokenizer).__qualname__}",
         "spec": spec.to_dict(),
-        "loaded": {name: value for name, value in loaded.items() if value is not None},
+        "loaded": {name: value for name, value in (loaded | {"device": kind}).items() if value is not None},
         "float32_precision": tokenizer.float32_precision,
     }
     text = json.dumps(record, sort_keys=True, default=_plain)

@@ -56,7 +56,7 @@ class CachedTokenizer(Tokenizer):
 
     def __init__(self, tokenizer: Tokenizer, folder: Path, limit: int | None) -> None:
         self._inner, self.spec, self.folder = tokenizer, tokenizer.spec, folder
-        for name in ("total_codebooks", "normalizes_loudness", "float32_precision", "_loaded_as", "_loaded_on"):
+        for name in ("total_codebooks", "normalizes_loudness", "float32_precision", "_loaded_as"):
             if hasattr(tokenizer, name):
                 setattr(self, name, getattr(tokenizer, name))
         self._identity = identity(tokenizer)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..atomic import replacing
-from ..cache import CachedTokenizer, cached
 from ..errors import DiskError, MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
 from ..progress import Reporter
@@ -45,6 +44,8 @@ def _encode(args: argparse.Namespace) -> int:
     with _output(args.out, args.force) as out:
         tokenizer = load(args.tokenizer, args)
         if args.cache:
+            from ..cache import cached
+
             tokenizer = cached(tokenizer, args.cache)
         with Reporter("encode", len(args.files), unit="file", kind=args.progress) as progress:
             for place, path in enumerate(args.files):
@@ -58,7 +59,7 @@ def _encode(args: argparse.Namespace) -> int:
     where = "stdout" if args.out == "-" else args.out
     done = len(failures.used())
     into = f" into {where}" if done else f"; {where} is left as it was"
-    found = f", {tokenizer.counts.found} of them from the cache" if isinstance(tokenizer, CachedTokenizer) else ""
+    found = f", {tokenizer.counts.found} of them from the cache" if args.cache else ""  # type: ignore[attr-defined]
     say(f"{done} of {len(args.files)} files encoded{into}{found}")
     return 1 if failures.reasons else 0
 

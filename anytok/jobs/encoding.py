@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..cache import cached
 from ..errors import UsageError
 from ..media import Audio
 from ..registry import load_tokenizer
@@ -88,6 +87,8 @@ def _load(config: JobConfig, modality: str, number: int) -> Encoder:
     if tokenizer.spec.modality != modality:
         raise UsageError(f"[tokenizers.{modality}]: {one.name} is for {tokenizer.spec.modality}")
     if config.run.cache:
+        from ..cache import cached
+
         tokenizer = cached(tokenizer, config.run.cache)
     if config.margins and "margins" not in tokenizer.options("encode"):
         what = "a cache keeps" if config.run.cache else f"{one.name} ({one.engine}) gives"
