@@ -15,7 +15,7 @@ from job_corpus import FAKES, contents, listed, rows, speech_folder, speech_job,
 
 from anytok.cli import main
 from anytok.errors import CheckpointError, JobError, UsageError
-from anytok.jobs import JobConfig, job_status, plan, plan_job, run, run_job, verify_job
+from anytok.jobs import JobConfig, job_status, plan_job, rounds, run, run_job, verify_job
 from anytok.jobs.config import SinkConfig, SourceConfig, TokenizerConfig
 from anytok.registry import load_tokenizer
 
@@ -398,7 +398,7 @@ def test_plans_made_when_quotes_were_no_choice_are_still_the_same_job(tmp_path):
     path = tmp_path / "out" / "_anytok" / "plan.json"
     record = json.loads(path.read_bytes())
     del record["work"]["sources"][0]["quotes"]
-    record["hash"] = plan._hash(record)
+    record["hash"] = rounds.hash_of(record)
     path.write_text(json.dumps(record))
     assert run_job(job).finished
     with pytest.raises(JobError, match=r"work.sources\[0\].quotes was True, is now False"):

@@ -6,55 +6,31 @@ each time that failed items were planned anew. A rerun must find the job and its
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
-from array import array
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ..errors import JobError
-from ..records import AT_LEAST_ONE, build
+from ..records import build
 from ..spec import Spec
 from .arrange import arranged
 from .commit import write_aside
 from .config import JobConfig, from_record
 from .inputs import check_inputs, input_lines
-from .items import Item, key_hash
+from .items import Item
+from .rounds import FORMAT, Round, hash_of, publish, write_round
 from .sources import Source, listed, no_media, open_sources, passed_over, sidecars
 from .vocabulary import text_identity
 
 if TYPE_CHECKING:
     from ..vocab import Vocabulary
 
-__all__ = ["Plan", "Round", "add_round", "check_retry", "freeze", "load_plan"]
-
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Round:
-    """One list of items and its shards. Round 0 is the source; each further one retries what had failed."""
-
-    items_file: str
-    items_sha256: str
-    num_items: int
-    num_bytes: int
-    offsets: Annotated[tuple[int, ...], AT_LEAST_ONE]  # of each shard's first line in its file, and the file's end
-    modalities: Mapping[str, int]  # items of each
-    replaced: Mapping[str, Any]  # inputs that changed since, because somebody mended them: path → [old, new]
-
-    @property
-    def num_shards(self) -> int:
-        return len(self.offsets) - 1
-
+__all__ = ["Plan", "add_round", "check_retry", "freeze", "load_plan"]
 
 @dataclass(frozen=True)
 class Plan:
@@ -126,7 +102,7 @@ def load_plan(folder: Path) -> Plan | None:
             whole = os.path.getsize(folder / one.items_file) == one.offsets[-1]
         except (OSError, ValueError, KeyError, TypeError, JobError) as error:
             raise JobError(f"the plan {path} is damaged ({error!r}): start anew in another folder") from error
-        if record.get("format") != FORMAT or record["hash"] != _hash(record) or not whole:
+        if record.get("format") != FORMAT or record["hash"] != hash_of(record) or not whole:
             raise JobError(f"the plan {path} was altered, or made by another version: start anew in another folder")
     return Plan(folder, rounds[0][0], tuple(one for _, one in rounds)) if rounds else None
 
@@ -155,11 +131,11 @@ def freeze(
         return found
     folder.mkdir(parents=True, exist_ok=True)
     inputs_file, inputs_sha256 = write_aside(folder, "inputs-{}.jsonl", input_lines(sources))
-    first = _write_round(folder, _items(config, sources), config.shard_items)
+    first = write_round(folder, _items(config, sources), config.shard_items)
     opened = [source for _, source in sources]
     record.update(inputs={"file": inputs_file, "sha256": inputs_sha256})
     record.update(ignored=passed_over(opened), sidecars=sidecars(opened))
-    _publish(folder / "plan.json", record, first)
+    publish(folder / "plan.json", record, first)
     plan = load_plan(folder)
     assert plan is not None, "just written"
     _check_same(plan, record, config.output)  # another process may have been first
@@ -186,10 +162,10 @@ def add_round(plan: Plan, config: JobConfig, failed: Iterable[Item]) -> Plan:
     replaced = check_retry(plan, config, failed)
     again = _listed_again(plan, config, failed)
     items = (again.get(item.key) or _refreshed(item, replaced) for item in failed)
-    _publish(
+    publish(
         plan.folder / f"retry-{len(plan.rounds)}.json",
         {"plan": plan.hash},
-        _write_round(plan.folder, items, config.shard_items, replaced),
+        write_round(plan.folder, items, config.shard_items, replaced),
     )
     grown = load_plan(plan.folder)
     assert grown is not None, "just written"
@@ -249,56 +225,3 @@ def _refreshed(item: Item, replaced: Mapping[str, Any]) -> Item:
         return item
     _, (_, num_bytes, stamp) = replaced[item.path]
     return Item(**{**vars(item), "num_bytes": num_bytes, "stamp": stamp})
-
-
-def _write_round(
-    folder: Path, items: Iterable[Item], shard_items: int, replaced: Mapping[str, Any] | None = None
-) -> Round:
-    """Write the items file, in one pass and in little memory: 8 bytes are kept for each item."""
-    hashes, offsets, end, num_bytes = array("Q"), [0], 0, 0
-    modalities: Counter[str] = Counter()
-
-    def lines() -> Iterator[bytes]:
-        nonlocal end, num_bytes
-        for item in items:
-            line = item.to_line()
-            hashes.append(key_hash(item.key))
-            modalities[item.modality] += 1
-            num_bytes += item.num_bytes or 0
-            end += len(line)
-            if len(hashes) % shard_items == 0:
-                offsets.append(end)
-            yield line
-
-    name, sha256 = write_aside(folder, "items-{}.jsonl", lines())
-    if offsets[-1] != end:
-        offsets.append(end)
-    _check_doubles(hashes, folder / name)
-    return Round(name, sha256, len(hashes), num_bytes, tuple(offsets), dict(sorted(modalities.items())), replaced or {})
-
-
-def _check_doubles(hashes: array[int], path: Path) -> None:
-    values = np.frombuffer(hashes, np.uint64)
-    values.sort()  # in place: no copy of what grows with the items
-    doubled = set(values[1:][values[1:] == values[:-1]].tolist())
-    if not doubled:
-        return
-    with open(path, "rb") as stream:
-        keys = Counter(item.key for item in map(Item.from_line, stream) if key_hash(item.key) in doubled)
-    names = sorted(key for key, count in keys.items() if count > 1)
-    raise JobError(
-        f"{len(names)} keys name more than one item, such as {', '.join(names[:3])}: "
-        "give the source a column of unique keys, or each source its own name"
-    )
-
-
-def _publish(path: Path, record: Mapping[str, Any], one: Round) -> None:
-    """Write a plan file whole or not at all; the first process to come wins."""
-    whole = {"format": FORMAT, **record, "round": {**vars(one), "offsets": list(one.offsets)}}
-    whole["hash"] = _hash(whole)
-    write_aside(path.parent, path.name, [json.dumps(whole, indent=1).encode() + b"\n"], first_wins=True)
-
-
-def _hash(record: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in record.items() if key != "hash"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -37,13 +37,13 @@ ProgressListener: TypeAlias = Callable[[Progress], None]
 
 
 @contextmanager
-def listening(progress: ProgressListener | bool | str | None) -> Iterator[ProgressListener | None]:
+def listening(progress: ProgressListener | bool | str | None, what: str) -> Iterator[ProgressListener | None]:
     """Who is told of progress: the listener given, or one that reports to stderr in the form given, see
-    `anytok.progress`; none for None and False. Raises UsageError on other forms."""
+    `anytok.progress`, as `what`; none for None and False. Raises UsageError on other forms."""
     if progress is None or callable(progress):
         yield progress
         return
-    with Reporter("run", kind=kind_of(progress)) as reporter:
+    with Reporter(what, kind=kind_of(progress)) as reporter:
 
         def report(now: Progress) -> None:
             sound = f"{now.media_seconds_per_second:.0f} s of sound/s" if now.media_seconds_per_second else ""

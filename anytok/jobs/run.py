@@ -63,7 +63,7 @@ def run_job(
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
     share = Share.from_text(shard) if shard else Share()
     check_output(config.output)
-    with listening(progress) as listener:
+    with listening(progress, "compose" if config.compose else "run") as listener:
         _run(config, share, listener, retry_failed)
     return job_status(config.output)
 

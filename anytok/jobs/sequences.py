@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..compose import Document, Sequence, pack
 from ..spec import Spec
 from ..vocab import Vocabulary
 from ..vocab.grammar import Grammar
 from .config import ComposeConfig
 from .items import Item
+from .shard import provenance
 
 __all__ = ["DocumentRow", "SequenceShard"]
 
@@ -66,14 +66,7 @@ class SequenceShard:
     @cached_property
     def provenance(self) -> str:
         """JSON for the head of every output, as of a Shard, with what was composed and how."""
-        record = {
-            "anytok": __version__,
-            "plan": self.plan_hash,
-            "specs": {name: spec.to_dict() for name, spec in sorted(self.specs.items())},
-            "vocabulary": {"name": self.vocabulary.name, "hash": self.vocabulary.hash},
-            "compose": asdict(self.config),
-        }
-        return json.dumps(record)
+        return json.dumps(provenance(self) | {"compose": asdict(self.config)})
 
     @property
     def num_rows(self) -> int:

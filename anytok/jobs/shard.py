@@ -50,6 +50,18 @@ class Row:
         return None if samples is None or not rate else samples / rate
 
 
+def provenance(shard: Any) -> dict[str, Any]:
+    """Who made an output, by which plan, of which tokenizers, for which vocabulary: of a Shard or SequenceShard."""
+    record: dict[str, Any] = {
+        "anytok": __version__,
+        "plan": shard.plan_hash,
+        "specs": {name: spec.to_dict() for name, spec in sorted(shard.specs.items())},
+    }
+    if shard.vocabulary:
+        record["vocabulary"] = {"name": shard.vocabulary.name, "hash": shard.vocabulary.hash}
+    return record
+
+
 @dataclass(frozen=True)
 class Shard:
     """The rows of one shard, in the order of the plan, for the sinks to write."""
@@ -62,15 +74,8 @@ class Shard:
 
     @cached_property
     def provenance(self) -> str:
-        """JSON for the head of every output: who made these codes, by which plan, for which vocabulary."""
-        record: dict[str, Any] = {
-            "anytok": __version__,
-            "plan": self.plan_hash,
-            "specs": {modality: spec.to_dict() for modality, spec in sorted(self.specs.items())},
-        }
-        if self.vocabulary:
-            record["vocabulary"] = {"name": self.vocabulary.name, "hash": self.vocabulary.hash}
-        return json.dumps(record)
+        """JSON for the head of every output."""
+        return json.dumps(provenance(self))
 
     @property
     def code_dtype(self) -> np.dtype:
