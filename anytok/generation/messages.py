@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -49,6 +50,20 @@ class Beside:
 
     def __init__(self, images: Any, audio: Any) -> None:
         self.images, self.audio = (iter(_listed(media)) for media in (images, audio))
+
+    def fill(self, text: str, places: Mapping[str, tuple[str, bool]]) -> list[Any]:
+        """A text with media in its `places_of`, each the next of its kind. Raises UsageError where there is none."""
+        parts: list[Any] = []
+        for piece in re.split(f"({'|'.join(map(re.escape, places))})", text):
+            if piece in places:
+                modality, is_picture = places[piece]
+                source = next(self.images if is_picture else self.audio, None)
+                if source is None:
+                    raise UsageError(f"the text has more {piece} than were given")
+                parts.append(Medium(source, modality))
+            elif piece:
+                parts.append(piece)
+        return parts
 
     def check_used(self) -> None:
         """Raise UsageError on media that have no place."""

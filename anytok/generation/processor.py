@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError, VocabularyError
-from ..multimodal import Medium, Multimodal, load_multimodal
+from ..multimodal import Multimodal, load_multimodal
 from ..vocab import Parts, Special
 from ..vocab.templates import find_template
 from .auto import HANDED_ON, refuse, register
@@ -112,7 +111,8 @@ class Processor:
         side = self._side(padding, padding_side)
         texts = [text] if isinstance(text, str) else list(text)
         beside = Beside(images, audio)
-        lines = [self._parts(line, beside.images, beside.audio) for line in texts]
+        first = [Special(self.tokenizer.bos_token)] if self.bos else []
+        lines = [[*first, *beside.fill(line, self._places)] for line in texts]
         beside.check_used()
         lines = [allow_special(line, allowed_special, self.any2any.vocabulary) for line in lines]
         rows = [{"input_ids": ids} for ids in self._encode(lines)]
@@ -250,21 +250,6 @@ class Processor:
     def __repr__(self) -> str:
         words, form = type(self.tokenizer).__name__, f"template={self.template_name!r}"
         return f"<Processor {self.any2any.vocabulary.name} on {words}, {form}, bos={self.bos}>"
-
-    def _parts(self, line: str, pictures: Iterator[Any], sounds: Iterator[Any]) -> list[Any]:
-        """A text with its places filled."""
-        parts: list[Any] = [Special(self.tokenizer.bos_token)] if self.bos else []
-        for piece in re.split(f"({'|'.join(map(re.escape, self._places))})", line):
-            if piece in self._places:
-                modality, is_picture = self._places[piece]
-                try:
-                    source = next(pictures if is_picture else sounds)
-                except StopIteration:
-                    raise UsageError(f"the text has more {piece} than were given") from None
-                parts.append(Medium(source, modality))
-            elif piece:
-                parts.append(piece)
-        return parts
 
     def _encode(self, lines: list[list[Any]]) -> list[np.ndarray]:
         """Ids of several lines, each media tokenizer running once for all of them."""

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import VocabularyError
 from .layout import Layout
 
-__all__ = ["hash_in", "read_layout"]
+__all__ = ["check_hash", "read_layout"]
 
 
 def read_layout(path: str | Path) -> Layout:
@@ -26,7 +26,17 @@ def read_layout(path: str | Path) -> Layout:
     return layout
 
 
-def hash_in(provenance: str | bytes | Mapping[str, Any]) -> Any:
+def check_hash(provenance: str | bytes | Mapping[str, Any], layout: Layout) -> None:
+    """Raise VocabularyError unless a shard's head, or a job's plan.json, names this layout."""
+    stated = _hash_in(provenance)
+    if stated != layout.hash:
+        raise VocabularyError(
+            f"ids of the vocabulary with the hash {str(stated)[:12] or 'none'}; that of {layout.name} is "
+            f"{layout.hash[:12]}: read them with their own, from the name or file that the job was given"
+        )
+
+
+def _hash_in(provenance: str | bytes | Mapping[str, Any]) -> Any:
     """The hash of the vocabulary that a shard's head, or a job's plan.json, names; raises VocabularyError on others."""
     try:
         record = json.loads(provenance) if isinstance(provenance, (str, bytes)) else provenance

@@ -18,7 +18,7 @@ from .grammar import Grammar
 from .hf import byte_ids, check_ids, decode_text, encode_text, encode_texts, extend, hash_text, look_up
 from .layout import Layout, Segment, rewritten
 from .layouts import find_layout
-from .provenance import hash_in, read_layout
+from .provenance import check_hash, read_layout
 from .runs import Part, Parts, Special, TextIds, read_symbols
 from .stream import Stream
 from .text import Lexer, print_codes
@@ -206,12 +206,7 @@ class Vocabulary:
         `provenance` is the JSON, or the dict, that stands in the head of a job's shards (under "anytok"), or that of
         its plan.json.
         """
-        stated = hash_in(provenance)
-        if stated != self.hash:
-            raise VocabularyError(
-                f"ids of the vocabulary with the hash {str(stated)[:12] or 'none'}; that of {self.name} is "
-                f"{self.hash[:12]}: read them with their own, from the name or file that the job was given"
-            )
+        check_hash(provenance, self.layout)
 
     def dump(self, path: str | Path) -> None:
         """Write the table of ids for human eyes."""
