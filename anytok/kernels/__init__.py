@@ -3,8 +3,7 @@
 Tensors in, tensors out; nothing here knows a codec. There are several implementations of the same functions: builds of
 csrc/ for kinds of CPUs (`Compiled`), and plain torch (`Portable`, and `Double` for float64). Which one serves is
 decided here and nowhere else: the best build that was compiled and that this CPU executes, or what the environment
-variable ANYTOK_KERNELS names. layers.py keeps weights packed for
-the implementation that served when a layer was made.
+variable ANYTOK_KERNELS names. layers.py keeps weights packed for the implementation that served when a layer was made.
 """
 
 from __future__ import annotations

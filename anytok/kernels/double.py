@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .portable import Codebooks
+from .portable import Codebooks, quantize
 from .weights import Weights
 
 __all__ = ["Double"]
@@ -47,11 +47,7 @@ class Double:
         return Codebooks(entries_knd, -0.5 * entries_knd.square().sum(2), entries_knd)
 
     def quantize(self, codebooks: Codebooks, latents_td: Tensor, count: int) -> Tensor:
-        codes = []
-        for packed, bias_n, entries_nd in zip(*(of_all[:count] for of_all in codebooks), strict=True):
-            codes.append(self.products(packed, bias_n, latents_td).argmax(1))
-            latents_td = latents_td - entries_nd[codes[-1]]
-        return torch.stack(codes)
+        return quantize(self.products, codebooks, latents_td, count)
 
     def elu(self, signal: Tensor, out: Tensor) -> Tensor:
         return out.copy_(F.elu(signal))

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .weights import Weights
 
-__all__ = ["Codebooks", "Portable", "moments_of_batch"]
+__all__ = ["Codebooks", "Portable", "moments_of_batch", "quantize"]
 
 ROWS, LSTM_ROWS = (64, 1024), 8  # of each product: of the largest and the smallest layers; of a step
 COLUMNS = 32  # with other numbers of outputs, three threads were seen to sum in another order than one
@@ -29,7 +29,7 @@ PIECE = 1 << 14  # numbers of an elementwise function: torch splits no fewer tha
 
 
 class Codebooks(NamedTuple):
-    """What `quantize` searches, all float32: packed entries, -|e|^2 / 2 of each, and the entries [k, n, d]."""
+    """What `quantize` searches, in one type: packed entries, -|e|^2 / 2 of each, and the entries [k, n, d]."""
 
     packed: Tensor
     bias_kn: Tensor
@@ -86,11 +86,7 @@ class Portable:
         return Codebooks(packed, bias_kn, entries_knd)
 
     def quantize(self, codebooks: Codebooks, latents_td: Tensor, count: int) -> Tensor:
-        codes = []
-        for packed, bias_n, entries_nd in zip(*(of_all[:count] for of_all in codebooks), strict=True):
-            codes.append(self.products(packed, bias_n, latents_td).argmax(1))
-            latents_td = latents_td - entries_nd[codes[-1]]
-        return torch.stack(codes)
+        return quantize(self.products, codebooks, latents_td, count)
 
     def elu(self, signal: Tensor, out: Tensor) -> Tensor:
         return out.copy_(_elementwise(F.elu, signal))
@@ -105,6 +101,17 @@ class Portable:
 
     def rescale(self, signal_tc: Tensor, gain_c: Tensor, shift_c: Tensor) -> Tensor:
         return signal_tc.copy_(signal_tc * gain_c + shift_c)
+
+
+def quantize(
+    products: Callable[[Tensor, Tensor, Tensor], Tensor], codebooks: Codebooks, latents_td: Tensor, count: int
+) -> Tensor:
+    """Codes [k, t] of the first `count` codebooks, by a `products` as the kernels have it."""
+    codes = []
+    for packed, bias_n, entries_nd in zip(*(of_all[:count] for of_all in codebooks), strict=True):
+        codes.append(products(packed, bias_n, latents_td).argmax(1))
+        latents_td = latents_td - entries_nd[codes[-1]]
+    return torch.stack(codes)
 
 
 def moments_of_batch(signal_btc: Tensor, length_b: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,14 +6,21 @@ Legend: b batch, k codebooks, t frames, d latent dimension, n codes per codebook
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Quantized", "ResidualQuantizer", "margins_of", "nearest"]
+__all__ = ["Quantized", "ResidualQuantizer", "joined", "margins_of", "nearest"]
 
 Quantized: TypeAlias = tuple[Tensor, Tensor | None]  # codes [k, t], and their margins where they were asked for
+
+
+def joined(pieces: Sequence[Quantized]) -> Quantized:
+    """The pieces of a clip, one after the other."""
+    margins = [margins_kt for _, margins_kt in pieces if margins_kt is not None]
+    return torch.cat([codes_kt for codes_kt, _ in pieces], dim=1), torch.cat(margins, dim=1) if margins else None
 
 
 class ResidualQuantizer(nn.Module):

@@ -25,7 +25,7 @@ from ...checkpoints.seanet import CodecFiles, model_state, read_codec
 from ...errors import CheckpointError, UsageError
 from ...media import Audio, Decoded, Media, prepare
 from ...models.codec import Codec
-from ...models.quantize import Quantized
+from ...models.quantize import Quantized, joined
 from ...models.segments import normalize, overlap_add
 from ...spec import Codes, Spec
 from ...tokenizer import Tokenizer
@@ -149,11 +149,10 @@ class SeanetCodec(Tokenizer):
             yield normalize(segment_cs) if self._sizes.normalize else (segment_cs, None)
 
     def _codes(self, pieces: list[Quantized], scales: list[float | None], num_samples: int) -> Codes:
-        values = torch.cat([codes_kt for codes_kt, _ in pieces], dim=1).cpu().numpy()
-        parts = [margins_kt for _, margins_kt in pieces if margins_kt is not None]
-        margins = torch.cat(parts, dim=1).cpu().numpy() if parts else None
+        codes_kt, margins_kt = joined(pieces)
+        margins = None if margins_kt is None else margins_kt.cpu().numpy()
         loudness = np.array(scales) if self._sizes.normalize else None
-        return Codes(values, self.spec, num_samples, scales=loudness, margins=margins)
+        return Codes(codes_kt.cpu().numpy(), self.spec, num_samples, scales=loudness, margins=margins)
 
     def _sound(self, waves: Iterator[Tensor], codes: Codes) -> Audio:
         if codes.scales is not None:

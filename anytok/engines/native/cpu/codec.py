@@ -10,7 +10,7 @@ Legend: c channels, s samples, k codebooks, t frames, d latent dimension.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ....kernels.layers import Search
 from ....models.codec import Codec
-from ....models.quantize import Quantized, margins_of
+from ....models.quantize import Quantized, joined, margins_of
 from ....torch_settings import full_float32
 from ..precision import overflow
 from .build import Builder, lstm_layers
@@ -78,7 +78,7 @@ class FastCodec:
             return codes_kt, margins_of(latents_td, codes_kt, self.codebooks_knd) if margins else None
 
         works = (self._encoded(wave_cs, quantize) for wave_cs in waves)
-        return [_joined(pieces) for pieces in lockstep(works)]
+        return [joined(pieces) for pieces in lockstep(works)]
 
     def decode(self, items: Iterable[tuple[Tensor, int]]) -> Iterator[Tensor]:
         """Wave [c, t * hop] of each item: codes [k, t], and the codebook that row 0 belongs to."""
@@ -160,9 +160,3 @@ class DecoderStream:
         tiles = signal_tc.split(codec.tile_frames)
         wave_sc = torch.cat([self._up.push(tile_tc, last and tile_tc is tiles[-1]) for tile_tc in tiles])
         return wave_sc.T.to(codec.codebooks_knd.dtype)
-
-
-def _joined(pieces: Sequence[Quantized]) -> Quantized:
-    """The pieces of a clip, one after the other."""
-    margins = [margins_kt for _, margins_kt in pieces if margins_kt is not None]
-    return torch.cat([codes_kt for codes_kt, _ in pieces], dim=1), torch.cat(margins, dim=1) if margins else None
