@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.addHandler(handler)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: loading.say(message)
+            warnings.showwarning = lambda message, category, *_: _say_warning(message, category)
             return _run(arguments)
     finally:
         logger.removeHandler(handler)
@@ -104,10 +104,15 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 class _Spoken(logging.Handler):
-    """What the library logs, as lines of the command. Warnings, which are about media, become such lines, too."""
+    """What the library logs, as lines of the command."""
 
     def emit(self, record: logging.LogRecord) -> None:
         loading.say(self.format(record))
+
+
+def _say_warning(message: Warning | str, category: type[Warning]) -> None:
+    """What is odd about media, as a line of the command; of other packages' warnings their kind, too."""
+    loading.say(message if category is UserWarning else f"{category.__name__}: {message}")
 
 
 def exit_code(error: Exception) -> int:

@@ -53,7 +53,7 @@ class Sequence:
     @property
     def labels(self) -> np.ndarray:
         """`[N]`: the ids, but `IGNORED` where nothing is learned, and at the first id of each document, which nothing
-        before it foretells. As in transformers, they are not shifted: the model does that."""
+        before it predicts. As in transformers, they are not shifted: the model does that."""
         labels = [np.where(one.learned, one.ids.astype(np.int32), IGNORED) for one in self.documents]
         for one in labels:
             one[:1] = IGNORED

@@ -19,7 +19,7 @@ from ..checkpoints.seed import read_seed
 from ..errors import UsageError
 from ..media import Media, prepare
 from ..models.codec import Codec
-from ..registry import load_tokenizer
+from ..registry import find, load_tokenizer
 from ..spec import Spec
 from ..torch_settings import skeleton
 from .card import card, facts_of
@@ -67,10 +67,10 @@ def export_onnx(
     place = _empty(Path(folder))
     if not samples:
         raise UsageError("no samples: give at least one picture or recording to try the export on")
+    if find(name).package:
+        raise UsageError(f"{name} comes from another package: only anytok's own tokenizers can be exported")
     options: dict[str, Any] = {} if num_codebooks is None else {"num_codebooks": num_codebooks}
     tokenizer = load_tokenizer(name, checkpoint=checkpoint, **options)
-    if not type(tokenizer).__module__.startswith("anytok."):
-        raise UsageError(f"{name} comes from another package: only anytok's own tokenizers can be exported")
     prepared = [prepare(one, tokenizer.spec) for one in samples]
     place.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode():
