@@ -14,12 +14,21 @@ from ..arguments import choice
 from ..errors import StoreError, UsageError
 from ..spec import Codes
 
-__all__ = ["SCOPES", "TIERS", "Change", "Item", "check_words", "split_mark"]
+__all__ = ["SCOPES", "TIERS", "Change", "Item", "check_words", "scope_of", "split_mark"]
 
 TIERS = ("short", "mid", "long")
 SCOPES = ("user_id", "agent_id", "run_id")
 _TEXT = re.compile(r"(?s)(?:<[^<>]+ ([0-9a-f]{12})>(?: |$))?(.*)")  # a mark that stands for a medium, and words
 _MAX = 1 << 16
+
+
+def scope_of(*values: str | None) -> dict[str, str]:
+    """By mem0's names; raises UsageError on what mem0 would change, or take for everyone's."""
+    given = {name: value for name, value in zip(SCOPES, values, strict=True) if value is not None}
+    for name, value in given.items():
+        if not isinstance(value, str) or value == "*" or not re.fullmatch(r"\S+", value):
+            raise UsageError(f"{name[:-3]}={value!r}: expected a name without spaces, and not '*'")
+    return given
 
 
 def split_mark(text: str) -> tuple[str | None, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from ..errors import CodesError, StoreError, UsageError
 from ..multimodal import Medium, Multimodal
 from ..spec import Codes
 from .backend import Backend
-from .item import SCOPES, Change, Item, check_words
+from .item import Change, Item, check_words, scope_of
 from .rules import Ask, Decision, Rules
 from .vectors import MEDIUM_WIDTH, of_codes
 
@@ -39,7 +38,7 @@ class Memory:
 
     def within(self, *, user: str | None = None, agent: str | None = None, run: str | None = None) -> Memory:
         """A narrower scope of the same folder: `memory.within(run="today")`."""
-        given = _scope(user, agent, run)
+        given = scope_of(user, agent, run)
         if any(self.scope.get(name, value) != value for name, value in given.items()):
             raise UsageError(f"{given} is not within {self.scope}")
         return Memory(self._store, self._multimodal, {**self.scope, **given}, self._rules)
@@ -270,15 +269,6 @@ class Memory:
             raise
 
 
-def _scope(*values: str | None) -> dict[str, str]:
-    """By mem0's names; raises UsageError on what mem0 would change, or take for everyone's."""
-    given = {name: value for name, value in zip(SCOPES, values, strict=True) if value is not None}
-    for name, value in given.items():
-        if not isinstance(value, str) or value == "*" or not re.fullmatch(r"\S+", value):
-            raise UsageError(f"{name[:-3]}={value!r}: expected a name without spaces, and not '*'")
-    return given
-
-
 def load_memory(
     folder: str | Path, multimodal: Multimodal, *, user: str | None = None, agent: str | None = None,
     run: str | None = None, words: Any = None, llm: Any = None, rules: Rules | None = None,
@@ -295,7 +285,7 @@ def load_memory(
     rules = rules or Rules()
     if not isinstance(multimodal, Multimodal) or not isinstance(rules, Rules):
         raise UsageError("load_memory(folder, multimodal): expected what load_multimodal returns, and rules=Rules(…)")
-    if not (scope := _scope(user, agent, run)):
+    if not (scope := scope_of(user, agent, run)):
         raise UsageError("whose memory? give user=, agent= or run=")
     store = Backend(Path(folder), words, llm, mem0 or {})
     decide = tuple(Ask(store.mem0.llm) if rule == Ask() else rule for rule in rules.decide)
