@@ -132,9 +132,9 @@ class Store:
         return True
 
     def discard(self, shard: int) -> None:
-        """Take a damaged shard away, so that it is made anew."""
-        with self.staging(shard) as aside:
-            os.rename(self.path(shard), aside / "damaged")
+        """Take a shard away: a damaged one, so that it is made anew, or a retired one."""
+        with self.staging(shard) as aside, suppress(FileNotFoundError):  # another process was first
+            os.rename(self.path(shard), aside / "discarded")
 
     @contextmanager
     def claim(self, shard: int) -> Iterator[bool]:
