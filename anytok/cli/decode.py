@@ -155,6 +155,8 @@ def _read(name: str) -> list[tuple[str, Codes]]:
         raise UsageError(
             f"{name}: no such file or folder; expected the lines that `anytok encode` writes, or a job's output"
         )
+    if name == "-" and sys.stdin is None:
+        raise UsageError("stdin is closed, and - stands for it: name a file, or a job's output")
     label = "stdin" if name == "-" else name
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()

@@ -271,7 +271,7 @@ def _show(status: JobStatus, as_json: bool) -> None:
 
 def _show_extension(last: Extended) -> None:
     """What the last round took up that extended the job, and of what was removed the first keys."""
-    words = ("new", "changed", "restated", "touched", "removed")
+    words = ("new", "changed", "relabelled", "touched", "removed")
     counts = [f"{getattr(last, word)} {word}" for word in words if getattr(last, word)]
     print(f"extended   {', '.join(counts) or 'nothing'}; {last.kept} written anew without encoding")
     if keys := last.removed_keys:

@@ -23,7 +23,7 @@ from .plan import Plan
 from .reread import read_tally, written_items
 from .status import LEDGER, ledger_lines, open_failures, open_job
 from .urls import is_url
-from .views import retired_views
+from .views import superseded_views
 from .worker import Worker
 
 __all__ = ["Verification", "as_run", "job_of", "rows_of", "verify_job"]
@@ -112,7 +112,7 @@ class _Audit:
                 )
 
     def shards(self) -> None:
-        done = self._store.committed() - self._plan.retired
+        done = self._store.committed() - self._plan.superseded
         missing = sorted(self._plan.live - done)
         if missing:
             self.anew |= set(missing)
@@ -120,7 +120,7 @@ class _Audit:
             self.problems.append(f"{len(missing)} of {len(self._plan.live)} shards are not there: {missing[:5]}")
         if extra := sorted(done - self._plan.live):
             self.problems.append(f"shards {extra[:5]} are not in the plan")
-        self._retired()
+        self._superseded()
         for shard in sorted(done - set(extra)):
             found = check_shard(self._plan, self._store, self._config, shard)
             self.files += found.files
@@ -134,13 +134,13 @@ class _Audit:
                 self.problems.append(f"shard {shard}: {found.problem}")
         note_damage(self._store, (self.anew - set(missing)) | self.laid_out_wrong)
 
-    def _retired(self) -> None:
+    def _superseded(self) -> None:
         """What is left of shards that hold rows which are no longer so: it goes once the shards after them are done."""
         kinds = [one.kind for one in self._config.sinks]
-        left = [str(view) for view in retired_views(kinds, self._store, self._plan)]
-        left += [f"shard {shard}" for shard in sorted(self._plan.retired & self._store.committed())]
+        left = [str(view) for view in superseded_views(kinds, self._store, self._plan)]
+        left += [f"shard {shard}" for shard in sorted(self._plan.superseded & self._store.committed())]
         if left and not self.absent:
-            self.laid_out_wrong |= self._plan.retired
+            self.laid_out_wrong |= self._plan.superseded
             self.problems.append(f"{', '.join(left[:5])}: still there, though later shards have taken its place")
 
     def ledger(self) -> None:

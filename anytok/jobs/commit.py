@@ -132,7 +132,7 @@ class Store:
         return True
 
     def discard(self, shard: int) -> None:
-        """Take a shard away: a damaged one, so that it is made anew, or a retired one."""
+        """Take a shard away: a damaged one, so that it is made anew, or a superseded one."""
         with self.staging(shard) as aside, suppress(FileNotFoundError):  # another process was first
             os.rename(self.path(shard), aside / "discarded")
 

@@ -4,9 +4,9 @@ An item is known by its key. Where size, time and place are as they were, it is 
 bytes are those that were read when it was encoded, it was only touched. What is new, and what has other bytes, is
 encoded. Where text or metadata alone differ, the row is written anew with the codes that it has.
 
-No output may hold a row that is no longer so, and no reader of theirs knows of a list of such rows. So a shard with one
-is retired: the round lists what else it holds once more, with the place (`Item.origin`) from which a worker takes codes
-or failure over. Once the round is done, the retired shard is deleted. Other shards stay as they are.
+No output may hold a row that is no longer so, and readers know of no list of such rows. So a shard with one is
+superseded: the round lists what else it holds once more, with the place (`Item.origin`) from which a worker takes over
+codes, or failure. Once the round is done, the superseded shard is deleted. Other shards stay as they are.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from .sources import open_sources, passed_over, sidecars
 __all__ = ["extend"]
 
 # What has become of an item of the plan.
-REMOVED, SAME, TOUCHED, RESTATED, CHANGED = range(5)
-WORDS = {REMOVED: "removed", RESTATED: "restated", CHANGED: "changed"}
+REMOVED, SAME, TOUCHED, RELABELLED, CHANGED = range(5)
+WORDS = {REMOVED: "removed", RELABELLED: "relabelled", CHANGED: "changed"}
 
 
 def extend(plan: Plan, config: JobConfig, store: Store) -> Plan:
@@ -60,10 +60,10 @@ def extend(plan: Plan, config: JobConfig, store: Store) -> Plan:
         offsets: dict[str, tuple[int, int]] = {}
         refreshed = ListFile(*write_aside(folder, "refreshed-{}.jsonl", found.refreshed(offsets)))
         counts = {"new": found.num_new, "touched": found.count(TOUCHED)}
-        counts |= {word: found.count(verdict) for verdict, word in WORDS.items()}
-        retired = tuple(sorted(found.retired))
+        counts |= {word: found.count(change) for change, word in WORDS.items()}
+        superseded = tuple(sorted(found.superseded))
         extension = Extension(
-            found.num_items, **counts, retired=retired, changes=changes, refreshed=refreshed,
+            found.num_items, **counts, superseded=superseded, changes=changes, refreshed=refreshed,
             refreshed_offsets=offsets, inputs=inputs, **beside,
         )  # fmt: skip
     return with_round(plan, replace(one, extension=extension))
@@ -82,19 +82,19 @@ class _Comparison:
         self._touched, self._places_touched = touched, dict[int, int]()
         self._known = _Known(plan, store)
         self._contents = lru_cache(maxsize=16)(self._contents_of)
-        self._verdicts = np.full(len(self._known), REMOVED, np.uint8)
+        self._changes = np.full(len(self._known), REMOVED, np.uint8)
         self.num_new, self.num_items = 0, 0
 
     @property
     def differs(self) -> bool:
         """Whether any item is not as it was."""
-        return self.num_new > 0 or bool((self._verdicts != SAME).any())
+        return self.num_new > 0 or bool((self._changes != SAME).any())
 
-    def count(self, verdict: int) -> int:
-        return int((self._verdicts == verdict).sum())
+    def count(self, change: int) -> int:
+        return int((self._changes == change).sum())
 
     def items(self, today: Iterator[Item]) -> Iterator[Item]:
-        """The items of the new round: those to encode, those to write anew, and the rest of the retired shards."""
+        """The items of the new round: those to encode, those to write anew, and the rest of the superseded shards."""
         for item in today:
             self.num_items += 1
             place = self._known.place(item.key)
@@ -102,40 +102,40 @@ class _Comparison:
                 self.num_new += 1
                 yield item
                 continue
-            if self._verdicts[place] != REMOVED:  # met before
+            if self._changes[place] != REMOVED:  # met before
                 raise doubled_keys([item.key])
-            self._verdicts[place] = verdict = self._judge(place, item)
-            if verdict == CHANGED:
+            self._changes[place] = change = self._change_of(place, item)
+            if change == CHANGED:
                 yield item
-            elif verdict == RESTATED:
-                yield replace(item, origin=self._known.standing(place))
-            elif verdict == TOUCHED:
+            elif change == RELABELLED:
+                yield replace(item, origin=self._known.location(place))
+            elif change == TOUCHED:
                 self._places_touched[place] = self._touched.seek(0, 2)
                 self._touched.write(item.to_line())
-        for shard in sorted(self.retired):
-            for index, item, place in self._standing_in(shard):
-                if self._verdicts[place] in (SAME, TOUCHED):
+        for shard in sorted(self.superseded):
+            for index, item, place in self._current_in(shard):
+                if self._changes[place] in (SAME, TOUCHED):
                     yield replace(self._today(place, item), origin=(shard, index))
 
     @property
-    def retired(self) -> set[int]:
+    def superseded(self) -> set[int]:
         """The shards that hold rows which are no longer so. An item that had failed has no row."""
-        gone = np.isin(self._verdicts, (REMOVED, RESTATED, CHANGED)) & (self._known.written == 1)
+        gone = np.isin(self._changes, (REMOVED, RELABELLED, CHANGED)) & (self._known.written == 1)
         return set(self._known.shards[gone].tolist())
 
     def changes(self) -> Iterator[bytes]:
         """A line for each item of the plan that is not there any more, or not as it was."""
         for shard in sorted(self._plan.live):
-            for _, item, place in self._standing_in(shard):
-                if word := WORDS.get(int(self._verdicts[place])):
+            for _, item, place in self._current_in(shard):
+                if word := WORDS.get(int(self._changes[place])):
                     yield json.dumps({"key": item.key, "change": word}).encode() + b"\n"
 
     def refreshed(self, offsets: dict[str, tuple[int, int]]) -> Iterator[bytes]:
         """The items of each shard that stays in which some were touched, as they are today; fills `offsets`."""
-        shards = set(self._known.shards[self._verdicts == TOUCHED].tolist()) - self.retired
+        shards = set(self._known.shards[self._changes == TOUCHED].tolist()) - self.superseded
         end = 0
         for shard in sorted(shards):
-            standing = {index: place for index, _, place in self._standing_in(shard)}
+            standing = {index: place for index, _, place in self._current_in(shard)}
             items = self._plan.items(shard)
             lines = [
                 (self._today(standing[index], item) if index in standing else item).to_line()
@@ -144,7 +144,7 @@ class _Comparison:
             offsets[str(shard)] = (end, end := end + sum(map(len, lines)))
             yield from lines
 
-    def _judge(self, place: int, item: Item) -> int:
+    def _change_of(self, place: int, item: Item) -> int:
         known = self._known
         same_source = known.sources[place] == item.source_hash
         same_beside = known.besides[place] == item.beside_hash
@@ -153,12 +153,12 @@ class _Comparison:
         if (self._by_content or not same_source) and not self._same_content(place, item):
             return CHANGED
         if not same_beside:
-            return RESTATED
+            return RELABELLED
         return SAME if same_source else TOUCHED
 
     def _same_content(self, place: int, item: Item) -> bool:
         """Whether an item's bytes are those that its codes are of; False where that cannot be told."""
-        shard, index = self._known.standing(place)
+        shard, index = self._known.location(place)
         modality, content = self._contents(shard)[index]
         if not content:  # of shards of earlier versions it is not known: there are only size and time
             return bool(self._known.sources[place] == item.source_hash)
@@ -175,11 +175,11 @@ class _Comparison:
         contents = tally["contents"].tolist() if "contents" in tally else [0] * len(written)
         return {index: (items[index].modality, one) for index, one in zip(written, contents, strict=True)}
 
-    def _standing_in(self, shard: int) -> Iterator[tuple[int, Item, int]]:
+    def _current_in(self, shard: int) -> Iterator[tuple[int, Item, int]]:
         """Index, item and place among the known, of those items of a shard whose last outcome is there."""
         for index, item in enumerate(self._plan.items(shard)):
             place = self._known.place(item.key)
-            if place is not None and self._known.standing(place) == (shard, index):
+            if place is not None and self._known.location(place) == (shard, index):
                 yield index, item, place
 
     def _today(self, place: int, item: Item) -> Item:
@@ -232,6 +232,6 @@ class _Known:
         found = bisect_left(self.keys, wanted)
         return found if found < len(self.keys) and self.keys[found] == wanted else None
 
-    def standing(self, place: int) -> tuple[int, int]:
+    def location(self, place: int) -> tuple[int, int]:
         """The shard where an item's last outcome is, and its index there."""
         return int(self.shards[place]), int(self.indexes[place])

@@ -75,18 +75,18 @@ class Plan:
         return self.extensions[-1].num_items if self.extensions else self.rounds[0].num_items
 
     @cached_property
-    def retired(self) -> frozenset[int]:
+    def superseded(self) -> frozenset[int]:
         """Shards whose items a later round lists, those that are still there: they are no part of the output."""
-        return frozenset(shard for one in self.extensions for shard in one.retired)
+        return frozenset(shard for one in self.extensions for shard in one.superseded)
 
     @cached_property
     def live(self) -> frozenset[int]:
         """The shards that the output is made of."""
-        return frozenset(range(self.num_shards)) - self.retired
+        return frozenset(range(self.num_shards)) - self.superseded
 
     @property
     def num_shards(self) -> int:
-        """Of all rounds, retired ones included."""
+        """Of all rounds, superseded ones included."""
         return sum(one.num_shards for one in self.rounds)
 
     def is_retry(self, shard: int) -> bool:

@@ -35,19 +35,19 @@ class ListFile:
 class Extension:
     """What a round that takes up changes of the sources says besides; see `extend`.
 
-    Of the items of today, `num_items`, some are `new`, `changed`, `restated` (text or metadata alone) or `touched`
-    (where or when alone); `removed` are no longer there. The shards in `retired` held rows that are no longer so: what
-    else they held is listed in this round once more.
+    Of the items of today, `num_items`, some are `new`, `changed`, `relabelled` (text or metadata alone) or `touched`
+    (place or time alone); `removed` are no longer there. The shards in `superseded` held rows that are no longer so:
+    what else they held is listed in this round once more.
     """
 
     num_items: Count
     new: Count
     changed: Count
-    restated: Count
+    relabelled: Count
     touched: Count
     removed: Count
-    retired: tuple[int, ...]
-    changes: ListFile  # a line of each that was changed, restated or removed: its key, and which of these
+    superseded: tuple[int, ...]
+    changes: ListFile  # a line of each that was changed, relabelled or removed: its key, and which of these
     refreshed: ListFile  # the items of other shards in which some were touched, as they are now, and of each shard …
     refreshed_offsets: Mapping[str, tuple[int, int]]  # … where in that file its items begin and end
     inputs: ListFile

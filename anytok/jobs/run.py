@@ -161,7 +161,7 @@ def _plan_extension(plan: Plan, config: JobConfig, store: Store) -> Plan:
     """The plan with what has become of the sources; as it is, where nothing has."""
     grown = extend_plan(plan, config, store)
     if len(grown.rounds) > len(plan.rounds) and (found := grown.rounds[-1].extension):
-        counts = {name: getattr(found, name) for name in ("new", "changed", "restated", "touched", "removed")}
+        counts = {name: getattr(found, name) for name in ("new", "changed", "relabelled", "touched", "removed")}
         Log(store.folder).write("extend", **counts, changes=found.changes.file)
     return grown
 

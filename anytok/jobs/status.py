@@ -29,12 +29,12 @@ class Extended:
 
     new: int
     changed: int
-    restated: int
+    relabelled: int
     touched: int
     removed: int
     kept: int
     removed_keys: tuple[str, ...]  # of some
-    changes: str  # path of the changed, restated and removed, one JSON line each
+    changes: str  # path of the changed, relabelled and removed, one JSON line each
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _extended(plan: Plan) -> Iterator[Extended]:
         if found := one.extension:
             kept = one.num_items - found.new - found.changed
             removed, changes = tuple(sorted(plan.removed_in(one))[:SHOWN]), str(plan.folder / found.changes.file)
-            counts = (found.new, found.changed, found.restated, found.touched, found.removed)
+            counts = (found.new, found.changed, found.relabelled, found.touched, found.removed)
             yield Extended(*counts, kept, removed, changes)
 
 

@@ -18,20 +18,20 @@ from .config import JobConfig
 from .plan import Plan
 from .sinks import SINKS
 
-__all__ = ["is_published", "publish", "retired_views"]
+__all__ = ["is_published", "publish", "superseded_views"]
 
 FICLONE = 0x40049409  # linux/fs.h: the number of the call that makes one file share another's blocks
 
 
 def publish(config: JobConfig, store: Store, plan: Plan, again: Collection[int] = ()) -> None:
     """Lay out every sink's files under OUT/<kind>/, those of the shards in `again` whatever is there, and write the
-    index files that some readers want; first take away those of retired shards, and these themselves.
+    index files that some readers want; first take away those of superseded shards, and these themselves.
 
     A shard in which every item failed is left out: some readers stumble over empty files.
     """
     shards = [shard for shard in sorted(plan.live) if store.record(shard)["written"]]
     kinds = [one.kind for one in config.sinks]
-    for view in retired_views(kinds, store, plan):
+    for view in superseded_views(kinds, store, plan):
         view.unlink(missing_ok=True)
     for one in config.sinks:
         sink = SINKS[one.kind]
@@ -43,21 +43,21 @@ def publish(config: JobConfig, store: Store, plan: Plan, again: Collection[int] 
                     copy(source, view)
         if sink.index:
             sink.index(root, [store.path(shard) / one.kind for shard in shards])
-    for shard in sorted(plan.retired & store.committed()):
+    for shard in sorted(plan.superseded & store.committed()):
         store.discard(shard)
 
 
-def retired_views(kinds: Iterable[str], store: Store, plan: Plan) -> list[Path]:
-    """The files of retired shards that are still laid out, where readers of these sinks would find them."""
+def superseded_views(kinds: Iterable[str], store: Store, plan: Plan) -> list[Path]:
+    """The files of superseded shards that are still laid out, where readers of these sinks would find them."""
     root = store.folder.parent
-    stems = [(kind, shard) for kind in kinds for shard in sorted(plan.retired)]
+    stems = [(kind, shard) for kind in kinds for shard in sorted(plan.superseded)]
     pairs = (pair for kind, shard in stems for pair in SINKS[kind].views(root / kind, Path(kind), shard))
     return [view for view, _ in pairs if view.exists()]
 
 
 def is_published(kinds: Sequence[str], store: Store, plan: Plan, shards: Iterable[int]) -> bool:
-    """Whether all files of these shards are where readers of these sinks expect them, and none of retired ones."""
-    if plan.retired & store.committed() or retired_views(kinds, store, plan):
+    """Whether all files of these shards are where readers of these sinks expect them, and none of superseded ones."""
+    if plan.superseded & store.committed() or superseded_views(kinds, store, plan):
         return False
     stems = [(kind, store.path(shard) / kind, shard) for kind in kinds for shard in shards]
     root = store.folder.parent
