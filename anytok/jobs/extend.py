@@ -25,7 +25,7 @@ import numpy as np
 
 from .commit import Store, write_aside
 from .config import JobConfig
-from .fetch import content_hash, fetch
+from .fetch import close_containers, content_hash, fetch
 from .inputs import input_lines
 from .items import Item, key_hash
 from .plan import Plan, items_of, with_round
@@ -50,7 +50,10 @@ def extend(plan: Plan, config: JobConfig, store: Store) -> Plan:
     inputs = ListFile(*write_aside(folder, "inputs-{}.jsonl", input_lines(sources)))
     with tempfile.TemporaryFile(dir=folder) as touched:
         found = _Comparison(plan, store, config.run.identify == "content", touched)
-        one = write_round(folder, found.items(items_of(config, sources)), config.shard_items)
+        try:
+            one = write_round(folder, found.items(items_of(config, sources)), config.shard_items)
+        finally:
+            close_containers()
         opened = [source for _, source in sources]
         beside = {"ignored": passed_over(opened), "sidecars": sidecars(opened)}
         if not found.differs and inputs == plan.inputs and beside == {name: getattr(plan, name) for name in beside}:
@@ -120,12 +123,12 @@ class _Comparison:
     @property
     def superseded(self) -> set[int]:
         """The shards that hold rows which are no longer so. An item that had failed has no row."""
-        gone = np.isin(self._changes, (REMOVED, RELABELLED, CHANGED)) & (self._known.written == 1)
+        gone = np.isin(self._changes, list(WORDS)) & (self._known.written == 1)
         return set(self._known.shards[gone].tolist())
 
     def changes(self) -> Iterator[bytes]:
         """A line for each item of the plan that is not there any more, or not as it was."""
-        for shard in sorted(self._plan.live):
+        for shard in sorted(set(self._known.shards[np.isin(self._changes, list(WORDS))].tolist())):
             for _, item, place in self._current_in(shard):
                 if word := WORDS.get(int(self._changes[place])):
                     yield json.dumps({"key": item.key, "change": word}).encode() + b"\n"
@@ -135,12 +138,8 @@ class _Comparison:
         shards = set(self._known.shards[self._changes == TOUCHED].tolist()) - self.superseded
         end = 0
         for shard in sorted(shards):
-            standing = {index: place for index, _, place in self._current_in(shard)}
-            items = self._plan.items(shard)
-            lines = [
-                (self._today(standing[index], item) if index in standing else item).to_line()
-                for index, item in enumerate(items)
-            ]
+            today = {index: self._today(place, item) for index, item, place in self._current_in(shard)}
+            lines = [today.get(index, item).to_line() for index, item in enumerate(self._plan.items(shard))]
             offsets[str(shard)] = (end, end := end + sum(map(len, lines)))
             yield from lines
 

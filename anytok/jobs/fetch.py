@@ -15,7 +15,7 @@ from .sources.dataset import dataset_version, open_dataset
 from .urls import is_url, local_path, open_url, size_and_stamp, version_of
 from .values import reason_of
 
-__all__ = ["content_hash", "fetch"]
+__all__ = ["close_containers", "content_hash", "fetch"]
 
 MAX_BYTES = 4 * 2**30  # of one medium that is read into memory
 
@@ -173,6 +173,12 @@ def _column(path: str, group: int, column: str) -> Any:
 def _dataset(path: str, version: str) -> Any:
     """Opened anew where it was changed: `version` tells them apart."""
     return open_dataset(path)
+
+
+def close_containers() -> None:
+    """Close what is kept open between items: a process that goes on finds containers as they are next time."""
+    for cache in (_opened, _column, _dataset):
+        cache.cache_clear()
 
 
 _BY_PLACE = {"tar": _from_tar, "sparse": _from_sparse, "parquet": _from_parquet, "hf": _from_dataset}

@@ -91,6 +91,8 @@ def _run(config: JobConfig, share: Share, listener: ProgressListener | None, ret
         specs = runner.specs()
         plan = freeze(config, specs, vocabulary, store.folder, check=not (retry_failed or extend))
         store.create()
+        store.hold()
+        plan = load_plan(store.folder) or plan  # another process may have extended it, and deleted shards
         suspects = repair(plan, store, config)
         if retry_failed:
             plan = _plan_retry(plan, config, store)
@@ -105,6 +107,7 @@ def _run(config: JobConfig, share: Share, listener: ProgressListener | None, ret
             publish(config, store, plan, suspects)
             if config.compose and vocabulary:  # whose runs may be the job's own: readers need it
                 write_aside(store.folder.parent, "vocabulary.json", [vocabulary.to_json().encode()])
+            store.discard_unused(plan.superseded)
             note_damage(store, ())
     except OSError as error:
         raise disk_error(error, config.output) from error

@@ -25,7 +25,7 @@ FICLONE = 0x40049409  # linux/fs.h: the number of the call that makes one file s
 
 def publish(config: JobConfig, store: Store, plan: Plan, again: Collection[int] = ()) -> None:
     """Lay out every sink's files under OUT/<kind>/, those of the shards in `again` whatever is there, and write the
-    index files that some readers want; first take away those of superseded shards, and these themselves.
+    index files that some readers want; first take away those of superseded shards.
 
     A shard in which every item failed is left out: some readers stumble over empty files.
     """
@@ -43,8 +43,6 @@ def publish(config: JobConfig, store: Store, plan: Plan, again: Collection[int] 
                     copy(source, view)
         if sink.index:
             sink.index(root, [store.path(shard) / one.kind for shard in shards])
-    for shard in sorted(plan.superseded & store.committed()):
-        store.discard(shard)
 
 
 def superseded_views(kinds: Iterable[str], store: Store, plan: Plan) -> list[Path]:
