@@ -11,7 +11,6 @@ from ..errors import JobError, UsageError
 from ..spec import Codes, Spec
 from .audit import as_run, job_of
 from .config import JobConfig
-from .items import Item
 from .reread import needs_vocabulary, read_rows, written_items
 from .status import open_failures, open_job
 from .vocabulary import load_job_vocabulary
@@ -43,10 +42,11 @@ class JobCodes:
             )
         self.config: JobConfig = as_run(config, folder, "")  # its files where they were when it was run
         wanted = frozenset(keys)
-        self._chosen: list[tuple[int, list[tuple[int, Item]]]] = []  # of each shard, rows and their items
+        self._chosen: list[tuple[int, list[tuple[int, str, str]]]] = []  # of each shard: row, key and modality
         for shard in sorted(self._plan.live & self._store.committed()):
-            items = enumerate(written_items(self._plan, self._store, shard))
-            if chosen := [(row, item) for row, item in items if not keys or item.key in wanted]:
+            items = written_items(self._plan, self._store, shard)
+            rows = ((row, item.key, item.modality) for row, item in enumerate(items) if not keys or item.key in wanted)
+            if chosen := list(rows):
                 self._chosen.append((shard, chosen))
         if missing := wanted.difference(key for key, _ in self.heads):
             raise self._unknown(str(output), min(missing))
@@ -57,7 +57,7 @@ class JobCodes:
     def heads(self) -> Iterator[tuple[str, Spec]]:
         """Key and Spec of each item, without reading codes."""
         for _, chosen in self._chosen:
-            yield from ((item.key, self._plan.specs[item.modality]) for _, item in chosen)
+            yield from ((key, self._plan.specs[modality]) for _, key, modality in chosen)
 
     @property
     def is_whole(self) -> bool:
@@ -71,7 +71,7 @@ class JobCodes:
         vocabulary = self._vocabulary() if needs_vocabulary(self.config.sinks) else None
         for shard, chosen in self._chosen:
             rows = read_rows(self._plan, self._store, self.config.sinks, vocabulary, shard)
-            yield from ((item.key, rows[row].codes) for row, item in chosen)
+            yield from ((key, rows[row].codes) for row, key, _ in chosen)
 
     def _vocabulary(self) -> Vocabulary | None:
         vocabulary = load_job_vocabulary(self.config)
