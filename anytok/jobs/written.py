@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import did_you_mean
+from ..arguments import did_you_mean, several
 from ..errors import JobError, UsageError
 from ..spec import Codes, Spec
 from .audit import as_run, job_of
@@ -32,7 +32,8 @@ class JobCodes:
     it is iterated, JobError where a shard is damaged, or the vocabulary is another one.
     """
 
-    def __init__(self, output: str | Path, keys: Sequence[str] = ()) -> None:
+    def __init__(self, output: str | Path, keys: Iterable[str] = ()) -> None:
+        self._output, wanted = str(output), frozenset(several(keys, "JobCodes(output, [key])"))
         self._plan, self._store = open_job(output)
         config, folder = job_of(self._store)
         if config.compose:
@@ -41,15 +42,13 @@ class JobCodes:
                 f"{', '.join(source.path for source in config.sources)}"
             )
         self.config: JobConfig = as_run(config, folder, "")  # its files where they were when it was run
-        wanted = frozenset(keys)
         self._chosen: list[tuple[int, list[tuple[int, str, str]]]] = []  # of each shard: row, key and modality
         for shard in sorted(self._plan.live & self._store.committed()):
-            items = written_items(self._plan, self._store, shard)
-            rows = ((row, item.key, item.modality) for row, item in enumerate(items) if not keys or item.key in wanted)
-            if chosen := list(rows):
+            items = enumerate(written_items(self._plan, self._store, shard))
+            if chosen := [(row, one.key, one.modality) for row, one in items if not wanted or one.key in wanted]:
                 self._chosen.append((shard, chosen))
         if missing := wanted.difference(key for key, _ in self.heads):
-            raise self._unknown(str(output), min(missing))
+            raise self._unknown(min(missing))
         if not self._chosen:
             raise UsageError(f"{output}: no item is written yet; `anytok status` says how far the job is")
 
@@ -83,8 +82,12 @@ class JobCodes:
             )
         return vocabulary
 
-    def _unknown(self, output: str, key: str) -> UsageError:
+    def __repr__(self) -> str:
+        return f"<JobCodes {self._output}: {len(self)} items>"
+
+    def _unknown(self, key: str) -> UsageError:
         """What to say of a key that has no codes."""
+        output = self._output
         for failure in open_failures(self._plan, self._store):
             if failure["key"] == key:
                 return UsageError(f"{output}: {key} could not be encoded: {failure['message']} [{failure['kind']}]")
