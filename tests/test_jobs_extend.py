@@ -20,6 +20,7 @@ from test_jobs_sinks import KINDS, make_job, vocabulary_file
 from anytok.errors import JobError, UsageError
 from anytok.jobs import JobConfig, job_stats, job_status, run, run_job, verify_job, views
 from anytok.jobs.config import SinkConfig, SourceConfig, TokenizerConfig
+from anytok.jobs.plan import load_plan
 from anytok.jobs.sinks import SINKS
 
 
@@ -106,7 +107,7 @@ def test_a_thousand_files_grown_touched_changed_and_removed_encode_exactly_105(t
     assert encoded() == 0
 
 
-@pytest.mark.parametrize("kinds", [KINDS, ("megatron",), ("litdata",), ("anygpt",), ("lhotse",), ("hf",)], ids=str)
+@pytest.mark.parametrize("kinds", [KINDS, ("megatron", "litdata", "anygpt")], ids=str)
 def test_every_sink_holds_each_present_item_once_and_as_it_is(tmp_path, encoded, kinds):
     vocabulary = vocabulary_file(tmp_path / "vocab.json")
     source = tmp_path / "in"
@@ -118,6 +119,7 @@ def test_every_sink_holds_each_present_item_once_and_as_it_is(tmp_path, encoded,
     job = make_job(source, tmp_path / "out", vocabulary, kinds)
     run_job(job)
     encoded()
+    first = first_files(tmp_path / "out")
     write_png(source / "new.png", 77)
     (source / "new.txt").write_text("new", "utf-8")
     write_wav(source / "3.wav", 2500, 99)  # changed
@@ -134,9 +136,16 @@ def test_every_sink_holds_each_present_item_once_and_as_it_is(tmp_path, encoded,
     from_nothing(job, tmp_path / "nothing")
     for kind in kinds:
         assert laid_out(tmp_path / "out", kind) == laid_out(tmp_path / "nothing", kind), kind
-    assert not list((tmp_path / "out").rglob("*000000*")), "the first shard held 3.wav, and is gone from every output"
+    assert first and first_files(tmp_path / "out") == first, "nothing in the first shard has changed"
+    laid = [path for kind in kinds for path in (tmp_path / "out" / kind).rglob("*00000[1-3].*")]
+    assert not laid, "the others held what is no longer so"
     if set(kinds) & {"parquet", "hf", "webdataset", "lhotse"}:
         assert stats_of(tmp_path / "out") == stats_of(tmp_path / "nothing")
+
+
+def first_files(output: Path) -> dict[str, str]:
+    """What is laid out of the first shard: SHA-256, by path."""
+    return {name: sha for name, sha in contents(output).items() if "000000." in name}
 
 
 def laid_out(output: Path, kind: str) -> list[str]:
@@ -429,13 +438,15 @@ def test_a_process_that_dies_while_it_lays_the_output_out_loses_nothing(grown, t
     same_as_from_nothing(grown, tmp_path)
 
 
-LIFE = """
+def life(job: JobConfig, maker: str, module: str) -> str:
+    """A script that extends a job; `maker` in `module` makes it of its source and its output."""
+    return f"""
 import sys
-sys.path[:0] = [{fakes!r}, {tests!r}]
+sys.path[:0] = [{FAKES!r}, {str(Path(__file__).parent)!r}]
 from pathlib import Path
 from anytok.jobs import run_job
-from test_jobs_extend import growing_job
-run_job(growing_job(Path({source!r}), Path({output!r})), extend=True, workers={workers})
+from {module} import {maker}
+run_job({maker}(Path({job.sources[0].path!r}), Path({job.output!r})), extend=True)
 """
 
 
@@ -446,48 +457,49 @@ def growing_job(source: Path, output: Path) -> JobConfig:
 
 
 def test_killed_at_any_moment_it_goes_on_and_nothing_is_lost(tmp_path):
-    """Lives that end with SIGKILL, at random, until one comes to its end; the folder grows between two of them."""
+    """Lives that end with SIGKILL: once a round is planned, and with more and more of its shards done. Then the folder
+    grows again, while that round is not done."""
     source = speech_folder(tmp_path / "in", 60)
-    job, draw = growing_job(source, tmp_path / "out"), np.random.default_rng(3)
+    job = growing_job(source, tmp_path / "out")
     run_job(job)
-    kills, ends = 0, 0
-    for number in range(12):
-        if number in (0, 6):
-            files = recordings(source)
-            for place, path in enumerate(files[number::7][:12]):
-                write_wav(path, 2000 + place, seed=1000 * number + place)
-            for path in files[number + 1 :: 9][:4]:
-                path.unlink()
-            for place in range(8):
-                write_wav(source / f"n{number}" / f"{place}.wav", 1500, seed=2000 * number + place)
-        code = LIFE.format(
-            fakes=FAKES, tests=str(Path(__file__).parent), source=str(source), output=job.output, workers=1 + number % 2
-        )
-        process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE)
-        try:
-            process.wait(float(draw.uniform(1.5, 6.0)))
-            ends += 1
-            assert process.returncode == 0, process.stderr.read().decode()
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-            time.sleep(0.05)
-    assert kills > 2
+    for growth, moments in enumerate([(0, 1, 3), (2, 4)], 1):
+        files = recordings(source)
+        for place, path in enumerate(files[growth::7][:12]):
+            write_wav(path, 2000 + place, seed=1000 * growth + place)
+        for path in files[growth + 1 :: 9][:4]:
+            path.unlink()
+        for place in range(8):
+            write_wav(source / f"n{growth}" / f"{place}.wav", 1500, seed=2000 * growth + place)
+        for moment in moments:
+            live_until(job, tmp_path / "life", lambda moment=moment, growth=growth: is_at(job, growth, moment))
+    assert not job_status(job.output).finished
     assert run_job(job, extend=True).finished
     same_as_from_nothing(job, tmp_path)
     assert not list((tmp_path / "out" / "_anytok" / "staging").iterdir())
 
 
+def is_at(job: JobConfig, growth: int, moment: int) -> bool:
+    """Whether the round is planned that takes this growth up, and so many of its shards are done."""
+    plan = load_plan(Path(job.output) / "_anytok")
+    first = sum(one.num_shards for one in plan.rounds[:growth])
+    done = [one for one in (Path(job.output) / "_anytok" / "shards").iterdir() if int(one.name) >= first]
+    return len(plan.rounds) > growth and len(done) >= moment
+
+
+def live_until(job: JobConfig, log: Path, is_time) -> None:
+    """A process that extends the job, and is killed when it is time, unless it comes to its end before."""
+    code = life(job, "growing_job", "test_jobs_extend")
+    with open(log, "wb") as stream:
+        process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=stream)
+    while process.poll() is None and not is_time():
+        time.sleep(0.01)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() in (0, -signal.SIGKILL), log.read_text()
+
+
 def test_two_processes_extend_a_job_together(grown, tmp_path):
-    code = (
-        LIFE.format(
-            fakes=FAKES, tests=str(Path(__file__).parent), source=grown.sources[0].path, output=grown.output, workers=1
-        )
-        .replace("growing_job", "speech_job")
-        .replace("from test_jobs_extend", "from job_corpus")
-    )
-    both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    both = [subprocess.Popen([sys.executable, "-c", life(grown, "speech_job", "job_corpus")]) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     same_as_from_nothing(grown, tmp_path)
 

@@ -55,19 +55,17 @@ def extend(plan: Plan, config: JobConfig, store: Store) -> Plan:
         finally:
             close_containers()
         opened = [source for _, source in sources]
-        beside = {"ignored": passed_over(opened), "sidecars": sidecars(opened)}
-        if not found.differs and inputs == plan.inputs and beside == {name: getattr(plan, name) for name in beside}:
+        ignored, beside = passed_over(opened), sidecars(opened)
+        if not found.differs and (inputs, ignored, beside) == (plan.inputs, plan.ignored, plan.sidecars):
             _drop(folder, one.items_file, {past.items_file for past in plan.rounds})
             return plan
         changes = ListFile(*write_aside(folder, "changes-{}.jsonl", found.changes()))
         offsets: dict[str, tuple[int, int]] = {}
         refreshed = ListFile(*write_aside(folder, "refreshed-{}.jsonl", found.refreshed(offsets)))
-        counts = {"new": found.num_new, "touched": found.count(TOUCHED)}
-        counts |= {word: found.count(change) for change, word in WORDS.items()}
-        superseded = tuple(sorted(found.superseded))
+        counts = [found.count(change) for change in (CHANGED, RELABELLED, TOUCHED, REMOVED)]
         extension = Extension(
-            found.num_items, **counts, superseded=superseded, changes=changes, refreshed=refreshed,
-            refreshed_offsets=offsets, inputs=inputs, **beside,
+            found.num_items, found.num_new, *counts, tuple(sorted(found.superseded)), changes, refreshed, offsets,
+            inputs, ignored, beside,
         )  # fmt: skip
     return with_round(plan, replace(one, extension=extension))
 
