@@ -67,7 +67,7 @@ def _decode(args: argparse.Namespace) -> int:
     Example:
       anytok decode codes.jsonl --out decoded
       anytok decode tokens/ --key 0/hello.wav 0/world.flac
-      anytok encode hello.wav --tokenizer speechtokenizer --out - | anytok decode -
+      anytok decode - --out decoded < codes.jsonl
       anytok decode speech.jsonl --voice-prompt me.wav
     """
     from tqdm import tqdm
@@ -197,12 +197,13 @@ def _targets(heads: Sequence[tuple[str, Spec]], folder: Path, force: bool) -> li
         # A label is written by anyone, so only letters, digits and the like are kept of it.
         stem = re.sub(r"[^\w-]+", "_", label).strip("_")
         stem = stem.encode()[-_NAME_BYTES:].decode(errors="ignore") or "item"
-        number, name = 1, stem
+        suffix, number = ".png" if spec.is_image else ".wav", 1
+        name = stem + suffix
         while name.lower() in taken:
             number += 1
-            name = f"{stem}-{number}"
+            name = f"{stem}-{number}{suffix}"
         taken.add(name.lower())
-        target = folder / (name + (".png" if spec.is_image else ".wav"))
+        target = folder / name
         if target.exists() and not force:
             raise UsageError(f"{target}: exists already; choose another --out, or --force replaces it")
         targets.append(target)
