@@ -120,7 +120,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("decode rec", 2, "rec holds no job & expected the output folder of a job"),
     ("decode done/parquet", 2, "done/parquet holds no job"),
     ("decode unplanned", 4, "unplanned: this job has no plan yet"),
-    ("decode done --key 0/000.wav", 2, "done: no item has the key '0/000.wav'; did you mean '0/0000.wav'"),
+    ("decode done --key 1/0021.waf", 2, "done: no item has the key '1/0021.waf'; did you mean '1/0021.wav'"),
     ("decode half --key nothing", 2, "half: no item has the key 'nothing', or it is not done yet"),
     ("decode done --out notes.txt", 2, "notes.txt: not a folder"),
     # run and plan: what is read

@@ -67,7 +67,7 @@ def _decode(args: argparse.Namespace) -> int:
     Example:
       anytok decode codes.jsonl --out decoded
       anytok decode tokens/ --key 0/hello.wav 0/world.flac
-      anytok decode - --out decoded < codes.jsonl
+      anytok decode - --out decoded
       anytok decode speech.jsonl --voice-prompt me.wav
     """
     from tqdm import tqdm

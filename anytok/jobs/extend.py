@@ -62,10 +62,10 @@ def extend(plan: Plan, config: JobConfig, store: Store) -> Plan:
         changes = ListFile(*write_aside(folder, "changes-{}.jsonl", found.changes()))
         offsets: dict[str, tuple[int, int]] = {}
         refreshed = ListFile(*write_aside(folder, "refreshed-{}.jsonl", found.refreshed(offsets)))
-        counts = [found.count(change) for change in (CHANGED, RELABELLED, TOUCHED, REMOVED)]
+        changed, relabelled, touched_items, removed = map(found.count, (CHANGED, RELABELLED, TOUCHED, REMOVED))
         extension = Extension(
-            found.num_items, found.num_new, *counts, tuple(sorted(found.superseded)), changes, refreshed, offsets,
-            inputs, ignored, beside,
+            found.num_items, found.num_new, changed, relabelled, touched_items, removed,
+            tuple(sorted(found.superseded)), changes, refreshed, offsets, inputs, ignored, beside,
         )  # fmt: skip
     return with_round(plan, replace(one, extension=extension))
 
