@@ -135,6 +135,7 @@ class RunConfig:
     max_failure_rate: Share = 0.2
     ray_address: str = ""  # of a running cluster; else Ray starts here
     cache: str = ""  # a folder in which codes are looked up first; see `anytok.cached`
+    identify: Literal["time", "content"] = "time"  # what tells run_job(extend=True) whether an item is as it was
 
     def __post_init__(self) -> None:
         check(self)
