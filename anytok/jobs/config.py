@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..arguments import did_you_mean
 from ..catalogue import DECODE_ONLY
@@ -122,7 +122,7 @@ class JobConfig(Checked):
 
     @classmethod
     def simple(
-        cls, source: str, output: str, tokenizer: str, *, sinks: Iterable[str] = (), **overrides: Any
+        cls, source: str, output: str, tokenizer: str, *, sinks: Iterable[str | SinkConfig] = (), **overrides: Any
     ) -> JobConfig:
         """A job of one source and one tokenizer, into `sinks` by name, or parquet: `anytok run SOURCE OUT`.
 
@@ -131,8 +131,8 @@ class JobConfig(Checked):
         named = {key: overrides.pop(key) for key in ("checkpoint", "dtype", "engine", "options") if key in overrides}
         modality = find(tokenizer).spec.modality
         tokenizers = {modality: TokenizerConfig(tokenizer, **named)}
-        if kinds := tuple(map(SinkConfig, sinks)):  # type: ignore[arg-type]
-            overrides["sinks"] = kinds
+        if found := tuple(one if isinstance(one, SinkConfig) else SinkConfig(cast(Any, one)) for one in sinks):
+            overrides["sinks"] = found
         return cls(output, (SourceConfig(source, modality=modality),), tokenizers).override(**overrides)
 
     def __str__(self) -> str:
