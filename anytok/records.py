@@ -179,7 +179,7 @@ def _problem(kind: Any, key: str, found: Mapping[str, Any]) -> str:
     """One error of pydantic's, as "sources[1].kind='zip': expected …"."""
     what, loc, value = found["type"], found["loc"][1:], found["input"]
     if what == "json_invalid":
-        return f"{key}: {found['msg']}"
+        return _colon(key, f"text that is no Unicode, such as a path in another encoding, or too deep ({found['msg']})")
     if what == "missing":
         return _colon(_path(key, loc[:-1]), f"missing {loc[-1]!r}")
     if what in ("unexpected_keyword_argument", "extra_forbidden"):

@@ -73,8 +73,8 @@ def test_a_table_becomes_what_it_describes() -> None:
         ({"main": 1}, "a.toml: m.main=1: expected a table"),
         ({3: 1}, "a.toml: m: unknown key '3'; known: name, layers"),
         ({"note": ["x" * 10**6]}, "…: expected text"),
-        ({"note": "\udcff"}, "a.toml: m: "),  # a path that is no Unicode
-        ({"free": object()}, "expected text, a number, true or false, a list or a table"),
+        ({"note": "\udcff"}, "a.toml: m: text that is no Unicode"),
+        ({"free": {"a": object()}}, "expected text, a number, true or false, a list or a table"),
         ({"name": b"x"}, "b'x': expected text, a number"),
     ],
 )
