@@ -14,13 +14,12 @@ from ..compose import Form
 from ..errors import UsageError
 from ..records import Positive, Share, Text, Within, build, check
 from ..registry import find
+from .documents import OF_SEQUENCES, check_documents, check_loss
 from .urls import is_pattern, is_url
 
 __all__ = ["ComposeConfig", "JobConfig", "RunConfig", "SinkConfig", "SourceConfig", "TokenizerConfig", "load_config"]
 
 NEEDS_VOCABULARY = ("megatron", "litdata", "anygpt")
-OF_SEQUENCES = ("parquet", "hf", "megatron", "litdata")  # the sinks that sequences can go to
-OF_IDS = ("megatron", "litdata")  # … of which these have no place for what is learned
 
 AtLeastOne = Annotated[int, Within(1, 10**9)]
 Seconds = Annotated[float, Within(0, 10**6, above=True)]  # more than a system's calls can wait for
@@ -81,9 +80,11 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class SinkConfig:
-    """One output of the single pass."""
+    """One output of the single pass. With `documents`, its ids are those of each item with its text, in this form, as
+    [compose.documents] makes them of stored codes; else of the medium alone."""
 
     kind: SinkKind
+    documents: Form | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -143,7 +144,7 @@ class RunConfig:
 @dataclass(frozen=True)
 class JobConfig:
     """A whole job: media through `tokenizers`, by modality, or stored codes through `compose`. `vocabulary` is a name
-    or a layout file, "" for codes alone. `margins`
+    or a layout file, "" for codes alone; `text_tokenizer` makes the ids of texts, where sinks have documents. `margins`
     keeps each item's least margin (`Codes.margins`), by which `anytok verify --canonical` chooses."""
 
     output: Text
@@ -151,6 +152,7 @@ class JobConfig:
     tokenizers: Mapping[str, TokenizerConfig] = field(default_factory=dict)
     sinks: tuple[SinkConfig, ...] = (SinkConfig("parquet"),)
     vocabulary: str = ""
+    text_tokenizer: str = ""  # a folder, or a name on the hub; not for a vocabulary whose text ids are bytes
     shard_items: AtLeastOne = 1000
     margins: bool = False
     run: RunConfig = RunConfig()
@@ -181,6 +183,7 @@ class JobConfig:
         wanting = [kind for kind in kinds if kind in NEEDS_VOCABULARY]
         if wanting and not self.vocabulary:
             raise UsageError(f'sink {wanting[0]!r} writes ids: add vocabulary = "anygpt" (or your own) to the job')
+        check_documents(self)
 
     def _check_compose(self) -> None:
         """Raise UsageError where settings for media and for stored codes are mixed."""
@@ -202,17 +205,14 @@ class JobConfig:
         for kind in (sink.kind for sink in self.sinks):
             if kind not in OF_SEQUENCES:
                 raise UsageError(f"sink {kind!r} does not hold sequences: expected {', '.join(OF_SEQUENCES)}")
-            if kind in OF_IDS and self.compose.documents.loss != "all":
-                raise UsageError(
-                    f"sink {kind!r} holds ids alone, and loss = {self.compose.documents.loss!r} would be lost: "
-                    f'write parquet or hf, or say loss = "all"'
-                )
+            check_loss(kind, self.compose.documents)
 
     def moved(self, move: Callable[[str], str]) -> JobConfig:
         """The same job with the paths of its stored codes and its text tokenizer sent through `move`."""
-        assert self.compose is not None
-        words = self.compose.text_tokenizer
+        words = self.compose.text_tokenizer if self.compose else self.text_tokenizer
         words = move(words) if words and os.path.exists(move(words)) else words
+        if self.compose is None:
+            return dataclasses.replace(self, text_tokenizer=words)
         sources = tuple(dataclasses.replace(one, path=move(one.path)) for one in self.sources)
         compose = dataclasses.replace(self.compose, text_tokenizer=words)
         return dataclasses.replace(self, sources=sources, compose=compose)

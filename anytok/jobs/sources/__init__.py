@@ -9,6 +9,8 @@ from typing import Any
 from ...errors import AnytokError, JobError, UsageError
 from ...registry import find
 from ..config import JobConfig
+from ..documents import wants_texts
+from ..items import Item
 from ..urls import is_url
 from ..values import reason_of
 from .archive import TarSource
@@ -19,12 +21,14 @@ from .manifest import ManifestSource
 from .source import Choice, Source, check_there
 from .tables import ParquetSource
 
-__all__ = ["Source", "listed", "look_at_sources", "no_media", "open_sources", "passed_over", "sidecars"]
+__all__ = ["Source", "items_of", "listed", "look_at_sources", "no_media", "open_sources", "passed_over", "sidecars"]
 
 _KINDS: dict[str, type[Source]] = {
     "folder": FolderSource, "glob": GlobSource, "manifest": ManifestSource,
     "tar": TarSource, "parquet": ParquetSource, "hf": DatasetSource, "codes": CodesSource,
 }  # fmt: skip
+
+NO_TEXT = "it has no text, and a sink has documents with texts"
 
 
 def open_sources(config: JobConfig) -> list[tuple[str, Source]]:
@@ -69,6 +73,24 @@ def passed_over(sources: list[Source]) -> dict[str, int]:
 def sidecars(sources: list[Source]) -> dict[str, int]:
     """How many files beside media were read for their texts and metadata, by suffix."""
     return dict(sorted(sum((source.sidecars for source in sources), Counter()).items()))
+
+
+def items_of(config: JobConfig, source: Source) -> Iterator[Item]:
+    """What a source lists; where the job writes texts, items without one are unusable. Raises UsageError where none has
+    one."""
+    if not wants_texts(config):
+        yield from listed(source.items())
+        return
+    num_items, num_texts = 0, 0
+    for item in listed(source.items()):
+        lacks = item.text is None and item.place[:1] != ("unusable",)  # which has a reason of its own
+        num_items, num_texts = num_items + 1, num_texts + (not lacks)
+        yield item.unusable("incomplete", NO_TEXT if lacks else "")
+    if num_items and not num_texts:
+        raise UsageError(
+            f"source {source.config.path!r}: none of its {num_items} items has a text, and a sink has documents with "
+            'texts: say where they are (text_suffix = ".txt", or columns = { text = "…" }), or leave the documents out'
+        )
 
 
 def listed(listing: Iterator[Any]) -> Iterator[Any]:
