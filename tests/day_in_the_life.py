@@ -441,7 +441,8 @@ import anytok, pyarrow.parquet as pq
 
 vocabulary = anytok.load_vocabulary("mini")
 def rows(folder):
-    return {row["key"]: row for path in Path("tokens", folder).glob("*.parquet") for row in pq.read_table(path).to_pylist()}
+    tables = [pq.read_table(path).to_pylist() for path in Path("tokens", folder).glob("*.parquet")]
+    return {row["key"]: row for table in tables for row in table}
 
 plain, talks = rows("parquet"), rows("hf/data")
 assert len(plain) == len(talks) == 30
