@@ -188,7 +188,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("run key.toml", 2, "unknown key 'outputs'; did you mean 'output'"),
     (f"run good.toml {FAKE}", 2, "good.toml names its tokenizers"),
     ("run textless.toml", 2, "source 'rec' has no texts & a sink has documents with them & text_suffix = "),
-    ("run untold.toml", 2, "source 'paths.csv': none of its 1 items has a text & columns = { text ="),
+    ("run untold.toml", 2, "source 'paths.csv': none of its items has a text & columns = { text ="),
     ("run wordless.toml", 2, "documents of kind 'caption' hold words: add text_tokenizer"),
     # compose
     ("compose", 2, "required: JOB.toml"),
@@ -320,7 +320,7 @@ def _write_codes(folder: Path) -> None:
     good = anytok.Codes(np.array([[1, 2]]), spec).to_dict()
     foreign = {**good, "spec": {**good["spec"], "id": "speech-mini@000000000000"}}
     unknown = {**good, "spec": {**good["spec"], "name": "no-such", "id": "no-such"}}
-    beyond = {**good, "values": [[1, 9999]]}
+    beyond = {**good, "codes": [[1, 9999]]}
     for name, record in (("given", good), ("foreign", foreign), ("unknown", unknown), ("beyond", beyond)):
         (folder / f"{name}.jsonl").write_text(json.dumps({"source": "hello.wav", **record}) + "\n")
     shutil.copy(folder / "hello.wav", folder / "there" / "hello.wav")

@@ -51,10 +51,16 @@ def open_sources(config: JobConfig) -> list[tuple[str, Source]]:
 
 def look_at_sources(config: JobConfig) -> None:
     """Raise what is wrong with the sources at first sight, before weights are fetched for them: one is not there or
-    cannot be read, or one holds no media for this job."""
+    cannot be read, or one holds no media for this job, or no texts where it writes them."""
     sources = open_sources(config)
     if empty := [source for _, source in sources if next(listed(source.items()), None) is None]:
         raise no_media(config, empty)
+    for _, source in sources if wants_texts(config) else ():
+        if all(_lacks_text(item) for item in listed(source.items())):
+            raise UsageError(
+                f"source {source.config.path!r}: none of its items has a text, and a sink has documents with texts: "
+                'say where they are (text_suffix = ".txt", or columns = { text = "…" }), or leave the documents out'
+            )
 
 
 def no_media(config: JobConfig, sources: list[Source]) -> UsageError:
@@ -76,21 +82,13 @@ def sidecars(sources: list[Source]) -> dict[str, int]:
 
 
 def items_of(config: JobConfig, source: Source) -> Iterator[Item]:
-    """What a source lists; where the job writes texts, items without one are unusable. Raises UsageError where none has
-    one."""
-    if not wants_texts(config):
-        yield from listed(source.items())
-        return
-    num_items, num_texts = 0, 0
+    """What a source lists; where the job writes texts, items without one are unusable."""
     for item in listed(source.items()):
-        lacks = item.text is None and item.place[:1] != ("unusable",)  # which has a reason of its own
-        num_items, num_texts = num_items + 1, num_texts + (not lacks)
-        yield item.unusable("incomplete", NO_TEXT if lacks else "")
-    if num_items and not num_texts:
-        raise UsageError(
-            f"source {source.config.path!r}: none of its {num_items} items has a text, and a sink has documents with "
-            'texts: say where they are (text_suffix = ".txt", or columns = { text = "…" }), or leave the documents out'
-        )
+        yield item.unusable("incomplete", NO_TEXT) if wants_texts(config) and _lacks_text(item) else item
+
+
+def _lacks_text(item: Item) -> bool:
+    return item.text is None and item.place[:1] != ("unusable",)  # which has a reason of its own
 
 
 def listed(listing: Iterator[Any]) -> Iterator[Any]:
