@@ -83,8 +83,9 @@ def sidecars(sources: list[Source]) -> dict[str, int]:
 
 def items_of(config: JobConfig, source: Source) -> Iterator[Item]:
     """What a source lists; where the job writes texts, items without one are unusable."""
+    texts = wants_texts(config)
     for item in listed(source.items()):
-        yield item.unusable("incomplete", NO_TEXT) if wants_texts(config) and _lacks_text(item) else item
+        yield item.unusable("incomplete", NO_TEXT) if texts and _lacks_text(item) else item
 
 
 def _lacks_text(item: Item) -> bool:
