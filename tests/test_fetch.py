@@ -20,10 +20,13 @@ from threading import Barrier, Event
 
 import huggingface_hub
 import pytest
+from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
 
 from anytok.checkpoints import hub as hub_client
 from anytok.checkpoints.cards import Card, RemoteFile
 from anytok.errors import CheckpointError, FetchError
+
+CHUNK = DOWNLOAD_CHUNK_SIZE  # bytes that the hub's client writes at a time
 
 fetching = importlib.import_module("anytok.checkpoints.fetch")  # the package has a function of that name
 
@@ -126,9 +129,11 @@ def test_two_may_fetch_one_folder(tmp_path, monkeypatch):
 
 
 class Server(ThreadingHTTPServer):
-    """One file at every address, as a store of files gives it, and as the hub does: with its size, an ETag and parts.
+    """One file, model.pth in any folder, as a store of files gives it, and as the hub does: with its size, an ETag and
+    parts.
 
     `stop` says at which byte its first answer ends: "lost" with the connection, "stalled" with nothing more to come.
+    It gives nothing before it was asked `heads` times what the file is.
     """
 
     daemon_threads = True
@@ -137,6 +142,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.data, self.stop, self.then, self.ranges, self.tag = data, stop, then, ranges, tag
         self.asked: list[str] = []  # the Range of each GET
+        self.heads = 0
         self.tokens: list[str] = []
         self.done = Event()
 
@@ -152,12 +158,18 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_HEAD(self) -> None:
+        self.server.heads -= 1
         self._head(0)
 
     def do_GET(self) -> None:
+        if not self.path.endswith("/model.pth"):  # what the hub's client asks beside
+            self.send_error(404)
+            return
         wanted = self.headers.get("Range", "")
         start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted and self.server.ranges else 0
         self.server.asked.append(wanted)
+        while self.server.heads > 0:
+            time.sleep(0.02)
         self._head(start)
         stop, self.server.stop = self.server.stop, 0
         self.wfile.write(self.server.data[start : stop or None])
@@ -204,11 +216,12 @@ def plain_card(monkeypatch: pytest.MonkeyPatch, url: str, sha256: str = "") -> N
 # What a process of its own fetches: a file of a plain address, or of a hub.
 FETCH = """
 import sys
-from anytok.checkpoints import cards, fetch
+from anytok.checkpoints import cards
+from anytok.checkpoints.fetch import fetch
 place, repo, url = sys.argv[1:]
 files = (cards.RemoteFile("model.pth", "all", "1 MB", repo=repo, url=url),)
 cards.CARDS["plain"] = cards.Card("plain", files, "none")
-fetch.fetch("plain", place)
+fetch("plain", place)
 """
 
 
@@ -219,37 +232,37 @@ def fetching_process(folder: Path, repo: str = "", url: str = "", **more: str) -
 
 
 def test_a_killed_download_goes_on_where_it_stopped(tmp_path):
-    data, stop = bytes_of(24 * 2**20), 21 * 2**20  # the client writes 10 MiB at a time
-    with serving(data, stop=stop, then="stalled") as server:
+    data = bytes_of(2 * CHUNK + 2000)
+    with serving(data, stop=2 * CHUNK + 1000, then="stalled") as server:
         first = fetching_process(tmp_path, url=f"{server.url}/model.pth")
         began = time.monotonic()
-        while not (parts := list(tmp_path.glob("*.unfinished"))) or parts[0].stat().st_size < 20 * 2**20:
+        while not (parts := list(tmp_path.glob("*.unfinished"))) or parts[0].stat().st_size < 2 * CHUNK:
             assert first.poll() is None and time.monotonic() < began + 60
             time.sleep(0.05)
         first.kill()
         first.wait()
         assert not (tmp_path / "model.pth").exists()
         assert fetching_process(tmp_path, url=f"{server.url}/model.pth").wait() == 0
-        assert server.asked == ["", f"bytes={20 * 2**20}-"]
+        assert server.asked == ["", f"bytes={2 * CHUNK}-"]
     assert (tmp_path / "model.pth").read_bytes() == data
     assert [path.name for path in tmp_path.iterdir()] == ["model.pth"]
 
 
 def test_a_lost_connection_is_taken_up_again(tmp_path, monkeypatch):
-    data = bytes_of(100_000)
-    with serving(data, stop=60_000) as server:
+    data = bytes_of(CHUNK + 2000)
+    with serving(data, stop=CHUNK + 1000) as server:
         plain_card(monkeypatch, server.url)
         assert (fetching.fetch("plain", tmp_path) / "model.pth").read_bytes() == data
-        assert server.asked[0] == "" and len(server.asked) == 2
+        assert server.asked == ["", f"bytes={CHUNK}-"]
 
 
 def test_the_hubs_own_download_takes_up_a_lost_connection(tmp_path):
-    data = bytes_of(24 * 2**20, 1)
+    data = bytes_of(2 * CHUNK, 1)
     tag = hashlib.sha256(data).hexdigest()
-    with serving(data, stop=15 * 2**20, tag=tag) as server:
+    with serving(data, stop=CHUNK + CHUNK // 2, tag=tag) as server:
         place = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
         assert fetching_process(tmp_path / "here", repo="some/repo", **place).wait() == 0
-        assert len(server.asked) == 2 and server.asked[1].startswith("bytes=")
+        assert server.asked == ["", f"bytes={CHUNK}-"]
     assert (tmp_path / "here" / "model.pth").read_bytes() == data
 
 
@@ -277,13 +290,14 @@ def test_parts_of_two_versions_are_never_joined(tmp_path, monkeypatch, version):
 
 
 def test_a_server_that_gives_no_parts_gives_the_whole_again(tmp_path, monkeypatch):
-    data = bytes_of(100_000)
-    with serving(data, stop=60_000, ranges=False) as server:
+    data = bytes_of(CHUNK + 2000)
+    with serving(data, stop=CHUNK + 1000, ranges=False) as server:
         plain_card(monkeypatch, server.url)
         try:
             fetching.fetch("plain", tmp_path)
         except FetchError:  # earlier versions of the client append, and find the size wrong
             fetching.fetch("plain", tmp_path)
+        assert server.asked[1] == f"bytes={CHUNK}-"
     assert (tmp_path / "model.pth").read_bytes() == data
 
 
@@ -308,6 +322,7 @@ def test_the_hubs_token_goes_to_no_other_server(tmp_path, monkeypatch):
 def test_several_processes_fetch_a_plain_file_once(tmp_path):
     data = bytes_of(3_000_000)
     with serving(data) as server:
+        server.heads = 2 * 3  # each asks whether it is online, too
         jobs = [fetching_process(tmp_path, url=f"{server.url}/model.pth") for _ in range(3)]
         assert [job.wait() for job in jobs] == [0, 0, 0]
         assert server.asked == [""]
