@@ -24,7 +24,7 @@ from .config import JobConfig, from_record
 from .inputs import check_inputs, input_lines
 from .items import Item
 from .rounds import FORMAT, Round, hash_of, publish, write_round
-from .sources import Source, items_of, no_media, open_sources, passed_over, sidecars
+from .sources import Source, no_media, open_sources, passed_over, sidecars, wanted_items
 from .vocabulary import text_identity
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _items(config: JobConfig, sources: list[tuple[str, Source]]) -> Iterator[Ite
         return
     for prefix, source in sources:
         is_empty = True
-        for item in items_of(config, source):
+        for item in wanted_items(config, source):
             is_empty = False
             yield item.with_prefix(prefix)
         if is_empty:

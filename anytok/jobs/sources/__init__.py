@@ -21,7 +21,7 @@ from .manifest import ManifestSource
 from .source import Choice, Source, check_there
 from .tables import ParquetSource
 
-__all__ = ["Source", "items_of", "listed", "look_at_sources", "no_media", "open_sources", "passed_over", "sidecars"]
+__all__ = ["Source", "listed", "look_at_sources", "no_media", "open_sources", "passed_over", "sidecars", "wanted_items"]
 
 _KINDS: dict[str, type[Source]] = {
     "folder": FolderSource, "glob": GlobSource, "manifest": ManifestSource,
@@ -81,7 +81,7 @@ def sidecars(sources: list[Source]) -> dict[str, int]:
     return dict(sorted(sum((source.sidecars for source in sources), Counter()).items()))
 
 
-def items_of(config: JobConfig, source: Source) -> Iterator[Item]:
+def wanted_items(config: JobConfig, source: Source) -> Iterator[Item]:
     """What a source lists; where the job writes texts, items without one are unusable."""
     texts = wants_texts(config)
     for item in listed(source.items()):
