@@ -100,6 +100,10 @@ class Composing:
             raise JobError(f"{path} holds codes of {strange[0]}: give each job's output a source of its own")
         return shard
 
+    def completed(self, made: dict[int, Any]) -> Results:
+        """As it is: sequences are not read back."""
+        return made
+
     def shard(self, number: int, rows: list[DocumentRow], plan_hash: str) -> SequenceShard:
         return SequenceShard(number, rows, self.specs, plan_hash, self.vocabulary, self.config)
 
