@@ -114,6 +114,6 @@ def _rows(items: Sequence[Item], codes: Sequence[Codes], tally: Mapping[str, np.
     rows = []
     for number, (item, one) in enumerate(zip(items, codes, strict=True)):
         row = Row(item, one, tuple(warnings.get(str(number), ())), contents[number])
-        row.digest, row.least_margin = int(tally["digests"][number]), margins[number]
+        row.known_digest, row.least_margin = int(tally["digests"][number]), margins[number]
         rows.append(row)
     return rows
