@@ -57,7 +57,8 @@ def read_rows(
             read_ids = SINKS[kind].ids
             assert read_ids is not None and vocabulary is not None, "checked when the job was read"
             lengths = _lengths(tally, items, plan.specs)
-            parsed = [_media_of(one, vocabulary) for one in read_ids(stem)]
+            plain = type(vocabulary)(vocabulary.layout)  # without a text tokenizer: words beside the codes stay ids
+            parsed = [_media_of(one, plain) for one in read_ids(stem)]
             codes = [
                 Codes(one.values, plan.specs[item.modality], length)
                 for one, item, length in zip(parsed, items, lengths, strict=True)
