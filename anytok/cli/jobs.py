@@ -14,6 +14,7 @@ from .loading import DTYPES, add_progress, key_values, say
 
 if TYPE_CHECKING:
     from ..jobs import Canonical, JobConfig, JobStatus
+    from ..jobs.status import Extended
     from ..jobs.warned import Warned
 
 __all__ = ["register"]
@@ -37,6 +38,7 @@ def register(add: Any) -> None:
     run = add(_run)
     _add_job(run)
     run.add_argument("--retry-failed", action="store_true", help="take up the items in the ledger once more")
+    run.add_argument("--extend", action="store_true", help="take up what is new, changed or removed in the sources")
     run.add_argument("--shard", default="", metavar="I/N", help="only every N-th shard, from I on (Slurm arrays)")
     run.add_argument("--json", action="store_true", help="print the final status as one JSON object")
     add_progress(run)
@@ -72,11 +74,12 @@ def _run(args: argparse.Namespace) -> int:
     Example:
       anytok run configs/speech_tar.toml --workers 2
       anytok run recordings/ tokens/ --tokenizer speechtokenizer --sink hf --sink webdataset --device cuda
+      anytok run recordings/ tokens/ --tokenizer speechtokenizer --extend
     """
     from ..jobs import run_job
 
     job = _job(args)
-    status = run_job(job, retry_failed=args.retry_failed, shard=args.shard, progress=args.progress)
+    status = run_job(job, retry_failed=args.retry_failed, extend=args.extend, shard=args.shard, progress=args.progress)
     _show(status, args.json)
     return 1 if status.failed else 0
 
@@ -275,9 +278,21 @@ def _show(status: JobStatus, as_json: bool) -> None:
     print(f"output     {_bytes(status.bytes_written)}, {_time(status.seconds)} of work")
     for kind, count in status.failures.items():
         print(f"failed     {count} {kind}")
+    if status.extensions:
+        _show_extension(status.extensions[-1])
     _show_warnings(status.warnings)
     if status.failed:
         say(f"the failures, one JSON line each: {status.ledger}")
+
+
+def _show_extension(last: Extended) -> None:
+    """What the last round took up that extended the job, and of what was removed the first keys."""
+    words = ("new", "changed", "relabelled", "touched", "removed")
+    counts = [f"{getattr(last, word)} {word}" for word in words if getattr(last, word)]
+    print(f"extended   {', '.join(counts) or 'nothing'}; {last.kept} written anew without encoding")
+    if keys := last.removed_keys:
+        more = f" and {last.removed - len(keys)} more" if last.removed > len(keys) else ""
+        print(f"removed    {', '.join(keys)}{more}; {last.changes}")
 
 
 def _show_beside(ignored: Mapping[str, int], sidecars: Mapping[str, int]) -> None:

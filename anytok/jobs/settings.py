@@ -139,3 +139,5 @@ class RunConfig(Checked):
     """Of a running cluster; else Ray starts here."""
     cache: Line = ""
     """A folder in which codes are looked up first; see `anytok.cached`."""
+    identify: Literal["time", "content"] = "time"
+    """By what `--extend` tells whether an item is as it was: size and time, or a hash of its content."""
