@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..arguments import did_you_mean
+from ..arguments import check_folder, did_you_mean
 from ..errors import CodesError, UsageError
 from .loading import add_loading, fetch_missing, key_values, load, say
 
@@ -79,6 +79,7 @@ def _decode(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.codes} holds codes of {', '.join(names)}: --checkpoint fits one tokenizer only")
     if Path(args.out).exists() and not Path(args.out).is_dir():
         raise UsageError(f"{args.out}: not a folder; choose another --out")
+    check_folder(args.out)
     targets = _targets(heads, Path(args.out), args.force)
     tokenizers = {name: load(name, _with_checkpoint(args, checkpoints.get(name)), decodes=True) for name in names}
     spoken = _with_voice(args, tokenizers)

@@ -210,7 +210,7 @@ def as_run(config: JobConfig, folder: str, device: str) -> JobConfig:
     name = config.vocabulary
     vocabulary = _join(folder, name) if name.endswith(".json") else name
     config = config.override(tokenizers=tokenizers, vocabulary=vocabulary)
-    return config.moved(partial(_join, folder)) if config.compose else config
+    return config.moved(partial(_join, folder))
 
 
 def _join(folder: str, path: str) -> str:

@@ -14,6 +14,7 @@ from ..catalogue import DECODE_ONLY
 from ..errors import UsageError
 from ..records import Checked, Line, Text, build, read_toml
 from ..registry import find
+from .documents import OF_SEQUENCES, check_documents, check_loss
 from .settings import (
     AtLeastOne,
     ComposeConfig,
@@ -32,8 +33,6 @@ __all__ = [
 ]  # fmt: skip
 
 NEEDS_VOCABULARY = ("megatron", "litdata", "anygpt")
-OF_SEQUENCES = ("parquet", "hf", "megatron", "litdata")  # the sinks that sequences can go to
-OF_IDS = ("megatron", "litdata")  # … of which these have no place for what is learned
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,9 @@ class JobConfig(Checked):
     """What is written; parquet, where left out."""
     vocabulary: Line = ""
     """A name of `anytok vocab`, or a file of `anytok vocab build`; `""` for codes without ids."""
+    text_tokenizer: Line = ""
+    """What makes the ids of texts, where sinks have documents: a folder, or a name on the hub. Not for a vocabulary
+    whose text ids are bytes."""
     shard_items: AtLeastOne = 1000
     """Items of a shard of the output."""
     margins: bool = False
@@ -84,6 +86,7 @@ class JobConfig(Checked):
         wanting = [kind for kind in kinds if kind in NEEDS_VOCABULARY]
         if wanting and not self.vocabulary:
             raise UsageError(f'sink {wanting[0]!r} writes ids: add vocabulary = "anygpt" (or your own) to the job')
+        check_documents(self)
 
     def _check_compose(self) -> None:
         """Raise UsageError where settings for media and for stored codes are mixed."""
@@ -105,17 +108,14 @@ class JobConfig(Checked):
         for kind in (sink.kind for sink in self.sinks):
             if kind not in OF_SEQUENCES:
                 raise UsageError(f"sink {kind!r} does not hold sequences: expected {', '.join(OF_SEQUENCES)}")
-            if kind in OF_IDS and self.compose.documents.loss != "all":
-                raise UsageError(
-                    f"sink {kind!r} holds ids alone, and loss = {self.compose.documents.loss!r} would be lost: "
-                    f'write parquet or hf, or say loss = "all"'
-                )
+            check_loss(kind, self.compose.documents)
 
     def moved(self, move: Callable[[str], str]) -> JobConfig:
         """The same job with the paths of its stored codes and its text tokenizer sent through `move`."""
-        assert self.compose is not None
-        words = self.compose.text_tokenizer
+        words = self.compose.text_tokenizer if self.compose else self.text_tokenizer
         words = move(words) if words and os.path.exists(move(words)) else words
+        if self.compose is None:
+            return dataclasses.replace(self, text_tokenizer=words)
         sources = tuple(dataclasses.replace(one, path=move(one.path)) for one in self.sources)
         compose = dataclasses.replace(self.compose, text_tokenizer=words)
         return dataclasses.replace(self, sources=sources, compose=compose)

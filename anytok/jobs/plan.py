@@ -25,7 +25,7 @@ from .config import JobConfig, from_record
 from .inputs import check_inputs, input_lines
 from .items import Item
 from .rounds import FORMAT, Extension, ListFile, Round, hash_of, publish, write_round
-from .sources import Source, listed, no_media, open_sources, passed_over, sidecars
+from .sources import Source, no_media, open_sources, passed_over, sidecars, wanted_items
 from .vocabulary import text_identity
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def items_of(config: JobConfig, sources: list[tuple[str, Source]]) -> Iterator[I
         return
     for prefix, source in sources:
         is_empty = True
-        for item in listed(source.items()):
+        for item in wanted_items(config, source):
             is_empty = False
             yield item.with_prefix(prefix)
         if is_empty:

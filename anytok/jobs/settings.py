@@ -83,6 +83,9 @@ class SinkConfig(Checked):
 
     kind: SinkKind
     """The format; each at most once."""
+    documents: Form | None = None
+    """With documents, its ids are those of each item with its text, in this form, as `[compose.documents]` makes them
+    of stored codes; else of the medium alone."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..compose import Document
 from ..metrics.codes import count
 from ..spec import Codes, Spec
 from .items import Item
@@ -28,12 +29,14 @@ TALLY = "tally.npz"
 
 class Row:
     """One item and its codes, kept as narrow as the codebook allows; the warnings that reading it gave, and the
-    `content_hash` of its medium, 0 where that is not known."""
+    `content_hash` of its medium, 0 where that is not known. `documents` has what the sinks write that have documents,
+    by kind."""
 
     def __init__(self, item: Item, codes: Codes, warnings: tuple[str, ...] = (), content: int = 0) -> None:
         self.item, self.spec, self.warnings, self.content = item, codes.spec, warnings, content
         self.values = codes.values.astype(np.min_scalar_type(codes.spec.codebook_size - 1))
         self._more = (codes.num_samples, codes.first_codebook, codes.scales)
+        self.documents: dict[str, Document] = {}
         self.least_margin = None if codes.margins is None else float(codes.margins.min())
         self.digest = digest(self.values)
 
@@ -80,9 +83,18 @@ class Shard:
         """The narrowest type that holds every code of this job."""
         return np.min_scalar_type(max(spec.codebook_size for spec in self.specs.values()) - 1)
 
+    def ids(self, sink: str) -> list[np.ndarray] | None:
+        """Ids of each row in the vocabulary's own integer type, markers included, as a kind of sink writes them: of its
+        documents, or of the media; None without a vocabulary."""
+        documents = self.documents(sink)
+        return [document.ids for document in documents] if documents else self._ids
+
+    def documents(self, sink: str) -> list[Document]:
+        """The documents of each row, where that kind of sink has some."""
+        return [row.documents[sink] for row in self.rows if sink in row.documents]
+
     @cached_property
-    def ids(self) -> list[np.ndarray] | None:
-        """Ids of each row in the vocabulary's own integer type, markers included; None without a vocabulary."""
+    def _ids(self) -> list[np.ndarray] | None:
         return [self.vocabulary.to_ids(row.codes) for row in self.rows] if self.vocabulary else None
 
     @property

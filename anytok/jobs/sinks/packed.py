@@ -28,7 +28,7 @@ LITDATA_TYPES = {"uint16": "no_header_numpy:5", "int32": "no_header_numpy:2"}
 
 def write_megatron(stem: Path, shard: Shard | SequenceShard) -> None:
     """`.bin`: all ids; `.idx` (Megatron-LM, IndexedDataset version 1): a document of one sequence for each row."""
-    ids, dtype = _ids(shard)
+    ids, dtype = _ids(shard, "megatron")
     lengths = np.array([len(one) for one in ids], np.int32)
     ends = np.cumsum(lengths, dtype=np.int64) * dtype.itemsize
     header = b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, MEGATRON_TYPES[dtype.name], len(ids), len(ids) + 1)
@@ -59,7 +59,7 @@ def read_megatron(stem: Path) -> list[np.ndarray]:
 def write_litdata(stem: Path, shard: Shard | SequenceShard) -> None:
     """`.bin`: a chunk for litdata's TokensLoader (number of rows, their offsets, their ids). `.json`: its line in
     the index."""
-    ids, dtype = _ids(shard)
+    ids, dtype = _ids(shard, "litdata")
     head = 4 * (len(ids) + 2)
     offsets = head + np.cumsum([0, *(one.size * dtype.itemsize for one in ids)])
     check_total(int(offsets[-1]), np.uint32, "bytes")
@@ -108,9 +108,8 @@ def index_litdata(folder: Path, stems: Sequence[Path]) -> None:
     write_aside(folder, "index.json", [text.encode()])
 
 
-def _ids(shard: Shard | SequenceShard) -> tuple[list[np.ndarray], np.dtype]:
+def _ids(shard: Shard | SequenceShard, sink: str) -> tuple[list[np.ndarray], np.dtype]:
     """Ids and the type to write: uint16 while the vocabulary fits, else int32, which every reader knows."""
-    assert shard.vocabulary is not None, "checked when the job was read"
-    assert shard.ids is not None
-    wide = np.dtype(np.uint16 if shard.vocabulary.dtype.itemsize <= 2 else np.int32)
-    return shard.ids, wide
+    ids = shard.ids(sink)
+    assert shard.vocabulary is not None and ids is not None, "checked when the job was read"
+    return ids, np.dtype(np.uint16 if shard.vocabulary.dtype.itemsize <= 2 else np.int32)
