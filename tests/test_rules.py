@@ -25,6 +25,7 @@ ONLY_IN = {
     "mem0": ("memory.backend",),
     "qdrant_client": (),
     "pickle": (),
+    "pydantic": ("records",),
 }
 # … and some places that may not import some packages.
 NEVER = {

@@ -10,10 +10,11 @@ import tomllib
 from collections.abc import Callable
 from glob import glob
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import did_you_mean
-from ..errors import UsageError
+from ..errors import DiskError, UsageError
 from .loading import say
 
 if TYPE_CHECKING:
@@ -58,15 +59,24 @@ def _init(args: argparse.Namespace) -> int:
     if args.example not in examples:
         near = did_you_mean(args.example, examples)
         raise UsageError(f"no example is called {args.example!r}; known: {', '.join(examples)}{near}")
-    path = Path(args.file or ("job.toml" if args.example == "start" else examples[args.example].name))
-    if path.suffix != ".toml":
-        raise UsageError(f"{path}: expected a name that ends in .toml")
     example = examples[args.example]
-    text = example.read_text("utf-8").replace(example.name, str(path))
+    path = Path(args.file or ("job.toml" if args.example == "start" else example.name))
+    if path.suffix != ".toml" or not str(path).isprintable():
+        raise UsageError(f"{str(path)!r}: expected a name that ends in .toml")
+    text = example.read_text("utf-8").replace(example.name, quote(str(path)))
     if args.source is not None:
         text = _with_source(text, args.source)
     record = tomllib.loads(text)
     job = from_record(record, str(path)) if "sources" in record else None
+    _write(path, text)
+    if job and args.source is None:
+        _make_sources(job)
+    say(f"next: anytok {'train' if job is None else 'compose' if job.compose else 'run'} {quote(str(path))}")
+    print(path)
+    return 0
+
+
+def _write(path: Path, text: str) -> None:
     try:
         with open(path, "x", encoding="utf-8") as stream:
             stream.write(text)
@@ -74,11 +84,8 @@ def _init(args: argparse.Namespace) -> int:
         raise UsageError(f"{path}: exists already; choose another name") from None
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{path.parent}: no such folder; make it first") from None
-    if job and args.source is None:
-        _make_sources(job)
-    say(f"next: anytok {'train' if job is None else 'compose' if job.compose else 'run'} {path}")
-    print(path)
-    return 0
+    except OSError as error:
+        raise DiskError(f"cannot write {path} ({error.strerror or error}): choose another place") from error
 
 
 def _examples() -> dict[str, Path]:
@@ -98,8 +105,8 @@ def _with_source(text: str, source: str) -> str:
         raise UsageError(f"--source is for examples of one source, and this one has {count}: edit the file instead")
     if not (is_url(source) or is_pattern(source) or Path(source).exists()):
         raise UsageError(f"source {source!r}: there is no such file or folder")
-    quoted = json.dumps(source, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return re.sub(r'^path = ".*?"', lambda _: f"path = {quoted}", text, count=1, flags=re.MULTILINE)
+    text_of_it = json.dumps(source, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return re.sub(r'^path = ".*?"', lambda _: f"path = {text_of_it}", text, count=1, flags=re.MULTILINE)
 
 
 def _make_sources(job: JobConfig) -> None:

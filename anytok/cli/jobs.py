@@ -6,37 +6,24 @@ import argparse
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .loading import DTYPES, add_progress, key_values, say
+from .job_options import OF_RUN, add_job, add_run, job_of
+from .loading import add_progress, say
 
 if TYPE_CHECKING:
-    from ..jobs import Canonical, JobConfig, JobStatus
+    from ..jobs import Canonical, JobStatus
     from ..jobs.status import Extended
     from ..jobs.warned import Warned
 
 __all__ = ["register"]
 
-# Options that go to the job as they are, by their name there.
-_SETTINGS = (
-    "workers", "readers", "runner", "ray_address", "max_failure_rate", "shard_items", "vocabulary", "cache", "margins",
-    "device",
-)  # fmt: skip
-_OF_RUN = ("workers", "runner", "ray_address", "max_failure_rate", "shard_items")
-_LOADING = {
-    "checkpoint": "folder with the published files; without it they are fetched once",
-    "engine": "native (ours; default) or reference (the original package)",
-    "dtype": DTYPES,
-}
-_OF_ONE = ("tokenizer", *_LOADING, "num_codebooks", "option", "sink")  # of SOURCE OUT; a job file has tables for them
-
 
 def register(add: Any) -> None:
     """Add the commands to the parser."""
     run = add(_run)
-    _add_job(run)
+    add_job(run)
     run.add_argument("--retry-failed", action="store_true", help="take up the items in the ledger once more")
     run.add_argument("--extend", action="store_true", help="take up what is new, changed or removed in the sources")
     run.add_argument("--shard", default="", metavar="I/N", help="only every N-th shard, from I on (Slurm arrays)")
@@ -45,12 +32,12 @@ def register(add: Any) -> None:
     compose = add(_compose)
     compose.add_argument("job", metavar="JOB.toml", help="a job file with a table [compose]")
     compose.add_argument("output", nargs="?", metavar="OUT", help="output folder; overrides the job file's")
-    _add_run(compose)
+    add_run(compose)
     compose.add_argument("--shard", default="", metavar="I/N", help="only every N-th shard, from I on (Slurm arrays)")
     compose.add_argument("--json", action="store_true", help="print the final status as one JSON object")
     add_progress(compose)
     plan = add(_plan)
-    _add_job(plan)
+    add_job(plan)
     plan.add_argument("--sample", type=int, default=16, metavar="N", help="items to measure (default: 16)")
     plan.add_argument("--json", action="store_true", help="one JSON object for scripts")
     verify, stats = add(_verify), add(_stats)
@@ -78,7 +65,7 @@ def _run(args: argparse.Namespace) -> int:
     """
     from ..jobs import run_job
 
-    job = _job(args)
+    job = job_of(args)
     status = run_job(job, retry_failed=args.retry_failed, extend=args.extend, shard=args.shard, progress=args.progress)
     _show(status, args.json)
     return 1 if status.failed else 0
@@ -95,7 +82,7 @@ def _compose(args: argparse.Namespace) -> int:
     """
     from ..jobs import load_config, run_job
 
-    given = {name: getattr(args, name) for name in _OF_RUN if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in OF_RUN if getattr(args, name) is not None}
     job = load_config(args.job).override(**given, **({"output": args.output} if args.output else {}))
     if job.compose is None:
         raise UsageError(f"{args.job} has no table [compose], which says how sequences are made: see `anytok run`")
@@ -113,7 +100,7 @@ def _plan(args: argparse.Namespace) -> int:
     """
     from ..jobs import plan_job
 
-    job = _job(args, output="tokens")  # where it would go; nothing is looked at there
+    job = job_of(args, output="tokens")  # where it would go; nothing is looked at there
     estimate = plan_job(job, sample=args.sample)
     if args.json:
         print(json.dumps(asdict(estimate), indent=2))
@@ -209,60 +196,6 @@ def _stats(args: argparse.Namespace) -> int:
     for path in stats.files:
         print(path)
     return 0
-
-
-def _add_job(command: argparse.ArgumentParser) -> None:
-    command.add_argument("job", metavar="JOB.toml|SOURCE", help="a job file, or a folder, glob, manifest, tar, …")
-    command.add_argument("output", nargs="?", metavar="OUT", help="output folder; overrides the job file's")
-    command.add_argument("--tokenizer", metavar="NAME", help="for SOURCE OUT; a job file names its own")
-    for name, about in _LOADING.items():
-        command.add_argument(f"--{name}", metavar=name.upper(), help=f"for SOURCE OUT: {about}")
-    command.add_argument("--num-codebooks", type=int, metavar="N",
-                         help="for SOURCE OUT: the first N layers of codes alone (default: all)")  # fmt: skip
-    command.add_argument("--option", action="append", metavar="KEY=VALUE",
-                         help="for SOURCE OUT: an option of the tokenizer itself; may be repeated")  # fmt: skip
-    command.add_argument("--sink", action="append", metavar="KIND",
-                         help="for SOURCE OUT: an output: parquet (default), hf, …; may be repeated")  # fmt: skip
-    command.add_argument("--device", metavar="DEVICE",
-                         help="cpu (default), cuda, cuda:1, …; a job goes on on another one, too")  # fmt: skip
-    command.add_argument("--vocabulary", metavar="NAME", help="write ids of this vocabulary, too")
-    command.add_argument("--margins", action="store_true", default=None,
-                         help="keep each item's least margin, for `verify --canonical`")  # fmt: skip
-    command.add_argument("--readers", type=int, metavar="N",
-                         help="processes that read and decode, for each worker (default: 1)")  # fmt: skip
-    command.add_argument("--cache", metavar="FOLDER", help="look codes up there first, and keep new ones")
-    _add_run(command)
-
-
-def _add_run(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--workers", type=int, metavar="N", help="processes that work; one a GPU (default: 1)")
-    command.add_argument("--runner", choices=("local", "ray"), help="this machine (default), or a Ray cluster")
-    command.add_argument("--ray-address", metavar="ADDRESS", help="of a running cluster; otherwise Ray starts here")
-    command.add_argument("--shard-items", type=int, metavar="N", help="items of a shard (default: 1000)")
-    command.add_argument("--max-failure-rate", type=float, metavar="SHARE",
-                         help="stop where a larger share of the items fails (default: 0.2)")  # fmt: skip
-
-
-def _job(args: argparse.Namespace, output: str = "") -> JobConfig:
-    """The job that the arguments say; `output` is where it goes in the short form, if they do not say."""
-    from ..jobs import JobConfig, load_config
-
-    given = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
-    theirs = {name: getattr(args, name) for name in _OF_ONE if getattr(args, name) is not None}
-    if Path(args.job).suffix == ".toml":
-        if theirs:
-            option = next(iter(theirs)).replace("_", "-")
-            raise UsageError(f"--{option} is for SOURCE OUT, and {args.job} says it itself: leave it out, or edit that")
-        return load_config(args.job).override(**given, **({"output": args.output} if args.output else {}))
-    output = args.output or output
-    if not output or not args.tokenizer:
-        raise UsageError("expected a job file (*.toml), or SOURCE OUT --tokenizer NAME")
-    options = key_values(theirs.pop("option", []), taken=("name", "engine", "checkpoint", "device", "dtype"))
-    if "num_codebooks" in theirs:
-        options["num_codebooks"] = theirs.pop("num_codebooks")
-    if "sink" in theirs:
-        theirs["sinks"] = theirs.pop("sink")
-    return JobConfig.simple(args.job, output, theirs.pop("tokenizer"), options=options, **theirs, **given)
 
 
 def _show(status: JobStatus, as_json: bool) -> None:
