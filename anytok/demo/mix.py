@@ -8,6 +8,7 @@ from operator import itemgetter
 
 import numpy as np
 
+from ..errors import MediaError
 from ..media import Audio, Decoded
 from ..metrics.audio import spectrum_distance
 from ..multimodal import Multimodal
@@ -73,11 +74,7 @@ def _voiced(content: Codes, timbre: Codes) -> Codes:
 
 def distances(sounds: Sequence[tuple[str, Decoded]], voices: Sequence[tuple[str, Decoded]]) -> Table:
     """How far the average spectrum of each sound is from that of each voice; of several voices the nearer is marked."""
-    rows = []
-    for caption, sound in sounds:
-        apart = [_apart(sound, voice) for _, voice in voices]
-        marks = [", the nearer" if len(apart) > 1 and each == min(apart) else "" for each in apart]
-        rows.append((caption, *(f"{each:.1f} dB{mark}" for each, mark in zip(apart, marks, strict=True))))
+    rows = [(caption, *_apart(sound, [voice for _, voice in voices])) for caption, sound in sounds]
     return Table(
         "decibels between average spectra, loudness left out: fewer are more alike",
         ("of", *(f"to {title}" for title, _ in voices)),
@@ -85,9 +82,13 @@ def distances(sounds: Sequence[tuple[str, Decoded]], voices: Sequence[tuple[str,
     )
 
 
-def _apart(sound: Decoded, voice: Decoded) -> float:
-    assert isinstance(sound, Audio) and isinstance(voice, Audio)
-    return spectrum_distance(sound.wave[0], voice.wave[0], sound.sample_rate)
+def _apart(sound: Decoded, voices: Sequence[Decoded]) -> list[str]:
+    try:
+        waves = [each.wave[0] for each in (sound, *voices) if isinstance(each, Audio)]
+        apart = [spectrum_distance(waves[0], wave, sound.sample_rate) for wave in waves[1:]]  # type: ignore[union-attr]
+    except MediaError:
+        return ["one of them is silent"] * len(voices)
+    return [f"{each:.1f} dB" + (", the nearer" if len(apart) > 1 and each == min(apart) else "") for each in apart]
 
 
 def write_in_vocabularies(exhibits: Sequence[Exhibit]) -> Panel:
