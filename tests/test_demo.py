@@ -17,8 +17,8 @@ from anytok import Codes, MediaError, Spec, Tokenizer, UsageError
 from anytok.cli import main
 from anytok.demo import exhibit as exhibit_module
 from anytok.demo import run_demo
-from anytok.demo.clips import Clip, draw_landscape, find_photograph, own_clips, play_tune, speak_high, speak_low
-from anytok.demo.describe import describe
+from anytok.demo.clips import Clip, draw_landscape, find_photograph, own_clips, play_tune, speak_bright, speak_deep
+from anytok.demo.describe import describe, pitch
 from anytok.demo.exhibit import Exhibit
 from anytok.demo.page import render
 from anytok.drawing import audio_uri, draw_codes, draw_spectrogram
@@ -45,7 +45,7 @@ def test_the_page_shows_all_and_needs_nothing_else(
 
 def test_own_files_take_the_place_of_ours(tmp_path: Path) -> None:
     draw_landscape(50, 80).save(tmp_path / "mine <b>.png")
-    speak_low().save(tmp_path / "voice.flac")
+    speak_deep().save(tmp_path / "voice.flac")
     play_tune().save(tmp_path / "music.wav")
     done: list[None] = []
     result = run_demo(tmp_path / "out", sorted(tmp_path.glob("*.*")), progress=lambda: done.append(None))
@@ -62,7 +62,7 @@ def test_the_page_shows_what_a_memory_finds(tmp_path: Path) -> None:
     draw_landscape(240, 240).save(tmp_path / "hills.png")
     Image.effect_mandelbrot((240, 240), (-2, -1.5, 1, 1.5), 60).convert("RGB").save(tmp_path / "fractal.png")
     play_tune().save(tmp_path / "tune.wav")
-    speak_low().save(tmp_path / "voice <i>.wav")
+    speak_deep().save(tmp_path / "voice <i>.wav")
     names = ("fractal.png", "hills.png", "voice <i>.wav", "tune.wav")
     result = run_demo(tmp_path, [tmp_path / name for name in names])
     assert result.page
@@ -85,7 +85,7 @@ def test_without_the_extra_one_line_says_how_to_get_the_memory(
     for name in [name for name in sys.modules if name.partition(".")[0] == "mem0"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "mem0", None)
-    speak_low().save(tmp_path / "voice.wav")
+    speak_deep().save(tmp_path / "voice.wav")
     result = run_demo(tmp_path, [tmp_path / "voice.wav"])
     assert result.page
     html = result.page.read_text("utf-8")
@@ -98,7 +98,7 @@ def test_a_file_is_shown_by_its_own_name(tmp_path: Path) -> None:
     folder.mkdir()
     files = [folder / "a: b.wav", folder / os.fsdecode(b"x\xff.wav")]
     for file in files:
-        speak_low().save(file)
+        speak_deep().save(file)
     result = run_demo(tmp_path / "out", files)
     assert result.page
     html = result.page.read_text("utf-8")
@@ -115,7 +115,7 @@ def test_a_file_that_is_neither_is_refused(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_file_is_said_once(tmp_path: Path) -> None:
     """By the reader of its kind, where there is one."""
     draw_landscape(50, 80).save(tmp_path / "cut.png")
-    speak_low().save(tmp_path / "cut.wav")
+    speak_deep().save(tmp_path / "cut.wav")
     (tmp_path / "empty").touch()
     for name in ("cut.png", "cut.wav"):
         os.truncate(tmp_path / name, 1000 if name == "cut.png" else 40)
@@ -130,7 +130,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    speak_low().save("voice.wav")
+    speak_deep().save("voice.wav")
     Path("notes.txt").write_text("words, not media" * 10)
     assert main(["demo", "absent.png", "voice.wav", "notes.txt"]) == 1
     said = capsys.readouterr()
@@ -151,7 +151,7 @@ def test_a_page_needs_a_folder(tmp_path: Path) -> None:
 
 
 def test_only_the_demos_own_page_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    speak_low().save(tmp_path / "voice.wav")
+    speak_deep().save(tmp_path / "voice.wav")
     command = ["demo", str(tmp_path / "voice.wav"), "--out", str(tmp_path)]
     page = tmp_path / "demo.html"
     page.write_text("mine")
@@ -165,7 +165,7 @@ def test_only_the_demos_own_page_is_replaced(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_first_item_is_not_timed_with_the_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    speak_low().save(tmp_path / "voice.wav")
+    speak_deep().save(tmp_path / "voice.wav")
     done: list[str] = []
     encode, decode, timed = Tokenizer.encode, Tokenizer.decode, exhibit_module.timed
     monkeypatch.setattr(Tokenizer, "encode", lambda *args: (done.append("encode"), encode(*args))[1])
@@ -190,7 +190,7 @@ def test_a_mark_stands_for_ids_that_are_left_out_and_for_none_else() -> None:
 
 
 def test_clips_repeat_and_keep_their_range(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for make in (speak_low, speak_high, play_tune):
+    for make in (speak_deep, speak_bright, play_tune):
         assert make() == make() and 0.3 < np.abs(make().wave).max() <= 1
     assert draw_landscape(20, 10).size == (20, 10)
     photograph = find_photograph()
@@ -208,6 +208,15 @@ def test_what_is_seen_and_heard_is_told_in_words() -> None:
     assert describe(anytok.Audio(tone, 16000)) == "1.5 seconds, strongest near 440 hertz"
     assert describe(anytok.Audio(np.zeros(1), 16000)) == "0.0 seconds, silent"
     assert describe(anytok.Audio(np.zeros(16000), 16000)) == "1.0 seconds, silent"
+
+
+def test_the_pitch_of_a_voice_is_its_fundamental() -> None:
+    time = np.arange(16000) / 16000
+    for hertz in (80, 131, 220, 350):
+        voice = sum(np.sin(2 * np.pi * hertz * n * time) / n for n in range(1, 8)) / 4
+        assert pitch(anytok.Audio(voice, 16000)) == pytest.approx(hertz, rel=0.02)
+    noise = anytok.Audio(np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
+    assert pitch(noise) is pitch(anytok.Audio(np.zeros(16000), 16000)) is pitch(anytok.Audio([0.1], 16000)) is None
 
 
 def test_a_spectrogram_shows_a_tone_at_its_pitch() -> None:

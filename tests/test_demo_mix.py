@@ -11,9 +11,10 @@ from PIL import Image
 import anytok
 from anytok import Codes, Multimodal
 from anytok.demo import run_demo
-from anytok.demo.clips import Clip, draw_landscape, play_tune, speak_high, speak_low
+from anytok.demo.clips import Clip, draw_landscape, play_tune, speak_bright, speak_deep
 from anytok.demo.exhibit import Exhibit, make_exhibit
-from anytok.demo.mix import distances, mix_pictures, mix_voices, write_in_vocabularies
+from anytok.demo.mix import compare, mix_pictures, mix_voices, write_in_vocabularies
+from anytok.demo.panel import Figure
 from anytok.demo.speak import fill_in
 
 
@@ -25,7 +26,7 @@ def suite() -> Multimodal:
 @pytest.fixture(scope="module")
 def voices(suite: Multimodal) -> tuple[Exhibit, Exhibit]:
     """The second is the shorter."""
-    long, short = speak_low(), speak_high()
+    long, short = speak_deep(), speak_bright()
     short = anytok.Audio(short.wave[:, : 2 * short.sample_rate], short.sample_rate)
     return make_exhibit(suite, Clip("A", "speech", long)), make_exhibit(suite, Clip("B", "speech", short))
 
@@ -47,7 +48,7 @@ def test_halves_of_two_pictures_make_two_more(suite: Multimodal) -> None:
 def test_what_one_voice_says_takes_the_layers_of_the_other(suite: Multimodal, voices: tuple[Exhibit, Exhibit]) -> None:
     panel = mix_voices(suite, *voices)
     for figure, content, timbre in zip(panel.figures[1], voices, reversed(voices), strict=True):
-        assert figure.caption == f"what {content.title} says, with the sound of {timbre.title}"
+        assert figure.caption == f"content of {content.title}, timbre of {timbre.title}"
         assert figure.codes.shape == content.codes.values.shape
         assert np.array_equal(figure.codes[0], content.codes.values[0])
         for frame in range(content.codes.num_frames):
@@ -56,15 +57,13 @@ def test_what_one_voice_says_takes_the_layers_of_the_other(suite: Multimodal, vo
         assert figure.medium == suite.tokenizer("speech").decode(codes)
 
 
-def test_the_nearer_voice_is_marked(voices: tuple[Exhibit, Exhibit]) -> None:
-    first, second = voices
-    table = distances([("x", first.original), ("y", second.original)], [("A", first.original), ("B", second.original)])
-    assert table.columns == ("of", "to A", "to B")
-    (x, x_to_a, x_to_b), (y, y_to_a, y_to_b) = table.rows
-    assert (x, x_to_a, y, y_to_b) == ("x", "0.0 dB, the nearer", "y", "0.0 dB, the nearer")
-    assert x_to_b == y_to_a and float(x_to_b.removesuffix(" dB")) > 1
+def test_sounds_are_compared_with_both_voices(voices: tuple[Exhibit, Exhibit]) -> None:
     silent = anytok.Audio(np.zeros(16000), 16000)
-    assert distances([("s", silent)], [("A", first.original)]).rows == [("s", "one of them is silent")]
+    table = compare([Figure("x", voices[0].decoded), Figure("s", silent)], voices)
+    assert table.columns == ("sound", "pitch", "from A", "from B")
+    (x, pitch, to_a, to_b), rest = table.rows
+    assert x == "x" and pitch.endswith(" hertz") and to_a == "0.0 decibels" and float(to_b.split()[0]) > 1
+    assert rest == ("s", "none", *["one of them is silent"] * 2)
 
 
 def test_layer_1_is_filled_in_after_three_seconds(suite: Multimodal, voices: tuple[Exhibit, Exhibit]) -> None:
@@ -84,40 +83,39 @@ def test_layer_1_is_filled_in_after_three_seconds(suite: Multimodal, voices: tup
 
 def test_three_vocabularies_write_the_same_codes(suite: Multimodal, voices: tuple[Exhibit, Exhibit]) -> None:
     picture = make_exhibit(suite, Clip("P", "image", draw_landscape()))
-    tables = {table.caption: table for table in write_in_vocabularies([picture, *voices]).tables}
-    assert list(tables) == ["P", "A"], "the first of each kind"
+    of_picture, of_voice = write_in_vocabularies([picture, *voices]).tables
+    assert (of_picture.caption, of_voice.caption) == ("P", "A"), "the first of each kind"
+    assert of_picture.columns == of_voice.columns == ("vocabulary", "ours", "AnyGPT's", "MIO's")
+    words, written, number, ids, text, back = (row[1:] for row in of_voice.rows)
     values = voices[0].codes.values
-    frames, size = values.shape[1], voices[0].codes.spec.codebook_size
-    ours, anygpt, mio = tables["A"].rows
-    assert [row[0] for row in tables["A"].rows] == ["ours", "AnyGPT's", "MIO's"] == [row[0] for row in tables["P"].rows]
-    assert [row[1] for row in tables["A"].rows] == ["256", "32,000", "64,000"]
-    assert [row[3] for row in tables["A"].rows] == [f"{k * frames + 2:,}" for k in (len(values), 1, 4)]
-    assert ours[4].startswith(" ".join(map(str, voices[0].ids[:3])))
+    assert words == ("256", "32,000", "64,000")
+    assert written == ("8 codebooks, frame by frame", "1 codebook", "4 codebooks, one after the other")
+    assert number == tuple(f"{k * values.shape[1] + 2:,}" for k in (len(values), 1, 4))
+    assert ids[0].startswith(" ".join(map(str, voices[0].ids[:3])))
     first = 32000 + 4 + picture.codes.spec.codebook_size + 2  # behind the words, four special tokens, and the pictures
-    start = first + size
-    assert anygpt[4] == f"{start} {first + values[0, 0]} {first + values[0, 1]} … {start + 1}"
-    assert anygpt[5].startswith("<sosp> <🗣") and anygpt[5].endswith("… <eosp>")
-    assert mio[2] == "4 codebooks, one after the other" and ours[2] == "8 codebooks, frame by frame"
-    assert [row[6] for row in (ours, anygpt, mio)] == [f"{k} of 8 codebooks, equal" for k in (8, 1, 4)]
+    start = first + voices[0].codes.spec.codebook_size
+    assert ids[1] == f"{start} {first + values[0, 0]} {first + values[0, 1]} … {start + 1}"
+    assert text[1].startswith("<sosp> <🗣") and text[1].endswith("… <eosp>")
+    assert back == tuple(f"{k} of 8 codebooks, equal" for k in (8, 1, 4))
 
 
 def test_a_tune_alone_is_written_where_there_is_music(suite: Multimodal) -> None:
     tune = make_exhibit(suite, Clip("T", "music", anytok.Audio(play_tune().wave[:, :32000], 32000)))
     [table] = write_in_vocabularies([tune]).tables
-    assert [row[0] for row in table.rows] == ["ours", "AnyGPT's"], "MIO writes no music"
+    assert table.columns == ("vocabulary", "ours", "AnyGPT's"), "MIO writes no music"
 
 
 def test_ones_own_are_mixed_with_each_other_and_one_alone_with_ours(tmp_path: Path) -> None:
     draw_landscape(80, 80).rotate(180).save(tmp_path / "p.png")
-    speak_low().save(tmp_path / "v.wav")
-    speak_high().save(tmp_path / "w.wav")
+    speak_deep().save(tmp_path / "v.wav")
+    speak_bright().save(tmp_path / "w.wav")
     pages = []
     for names in (("p.png", "v.wav"), ("v.wav", "w.wav")):
         result = run_demo(tmp_path, [tmp_path / name for name in names])
         assert result.page and len(result.lines) == 2
         pages.append(result.page.read_text("utf-8"))
     assert "16 codes of p.png, then 16 of our drawn landscape" in pages[0]
-    assert "what v.wav says, with the sound of our low voice" in pages[0]
-    assert "layer 1 of v.wav, filled in after the prompt" in pages[0] and "seconds of our low voice" in pages[0]
-    assert "what v.wav says, with the sound of w.wav" in pages[1] and "seconds of w.wav" in pages[1]
-    assert "our low voice" not in pages[1] and "landscape" not in pages[1]
+    assert "content of v.wav, timbre of our deep voice" in pages[0]
+    assert "layer 1 of v.wav, filled in after the prompt" in pages[0] and "the start of our deep voice" in pages[0]
+    assert "content of v.wav, timbre of w.wav" in pages[1] and "the start of w.wav" in pages[1]
+    assert "our deep voice" not in pages[1] and "landscape" not in pages[1]

@@ -14,7 +14,7 @@ from ..errors import MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
 from ..media import Audio
 from ..multimodal import Multimodal, load_multimodal
-from .clips import Clip, draw_landscape, own_clips, speak_low
+from .clips import Clip, draw_landscape, own_clips, speak_deep
 from .exhibit import Exhibit, make_exhibit
 from .mix import mix_pictures, mix_voices, write_in_vocabularies
 from .page import is_page, render
@@ -35,7 +35,7 @@ NOTE = (
 # What is mixed with the only picture, and the only voice, of one's own files.
 _PARTNERS = {
     "image": lambda: Clip("our drawn landscape", "image", draw_landscape()),
-    "speech": lambda: Clip("our low voice", "speech", speak_low()),
+    "speech": lambda: Clip("our deep voice", "speech", speak_deep()),
 }
 
 

@@ -15,7 +15,7 @@ from ..media.image import load_image
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Clip", "draw_landscape", "find_photograph", "own_clips", "play_tune", "speak_high", "speak_low"]
+__all__ = ["Clip", "draw_landscape", "find_photograph", "own_clips", "play_tune", "speak_bright", "speak_deep"]
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ def own_clips() -> list[Clip]:
         ),
         *([Clip("a photograph", "image", photograph, _PHOTOGRAPH)] if photograph else []),
         Clip(
-            "a low voice",
+            "a deep voice",
             "speech",
-            speak_low(),
-            "A synthetic man's voice: “A picture, a voice and a tune become tokens, and come back.”",
+            speak_deep(),
+            "Synthetic, of a man: “A picture, a voice and a tune become tokens, and come back.”",
         ),
         Clip(
-            "a high voice",
+            "a bright voice",
             "speech",
-            speak_high(),
-            "A synthetic woman's voice: “The same numbers come back every time, on every machine.”",
+            speak_bright(),
+            "Synthetic, of a man from Scotland: “The same numbers come back every time, on every machine.”",
         ),
         Clip("a plucked tune", "music", play_tune(), "Four broken chords on a synthetic plucked string: C, A, F, G."),
     ]
@@ -105,20 +105,20 @@ def draw_landscape(width: int = 480, height: int = 480) -> Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def speak_low() -> Audio:
+def speak_deep() -> Audio:
     """ "A picture, a voice and a tune become tokens, and come back", spoken by flite's voice rms; 4 s at 16 kHz.
 
     Training keeps that voice aside. What flite speaks is free of rights.
     """
-    return load_audio(Path(__file__).with_name("voice_low.ogg"))
+    return load_audio(Path(__file__).with_name("voice_deep.ogg"))
 
 
-def speak_high() -> Audio:
-    """ "The same numbers come back every time, on every machine", spoken by flite's voice slt; 4 s at 16 kHz.
+def speak_bright() -> Audio:
+    """ "The same numbers come back every time, on every machine", spoken by flite's voice awb; 4 s at 16 kHz.
 
     The small models are trained on other sentences of that voice.
     """
-    return load_audio(Path(__file__).with_name("voice_high.ogg"))
+    return load_audio(Path(__file__).with_name("voice_bright.ogg"))
 
 
 def play_tune(sample_rate: int = 32000) -> Audio:

@@ -14,12 +14,14 @@ from ..metrics.audio import spectrum_distance
 from ..multimodal import Multimodal
 from ..spec import Codes, Spec
 from ..vocab import Segment, Vocabulary, build_layout, load_vocabulary, segment_of
+from .describe import pitch
 from .exhibit import Exhibit, start_and_end
 from .panel import Figure, Panel, Table, count
 
-__all__ = ["distances", "mix_pictures", "mix_voices", "write_in_vocabularies"]
+__all__ = ["compare", "mix_pictures", "mix_voices", "write_in_vocabularies"]
 
 _VOCABULARIES = {"mini": "ours", "anygpt": "AnyGPT's", "mio": "MIO's"}  # by name, and as the page calls them
+_WHAT = ("ids of words", "what is written", "how many ids", "the ids", "the same as text", "read back")
 _SHOWN = 3  # ids and tokens of a cell
 
 
@@ -51,19 +53,18 @@ def mix_voices(suite: Multimodal, first: Exhibit, second: Exhibit) -> Panel:
     """
     mixed = [_voiced(first.codes, second.codes), _voiced(second.codes, first.codes)]
     sounds = suite.tokenizer("speech").decode_batch(mixed)
-    captions = [f"what {a.title} says, with the sound of {b.title}" for a, b in ((first, second), (second, first))]
-    made = (captions, sounds, mixed)
-    upper = f"2 to {first.codes.num_codebooks}"
+    back = [Figure(f"{one.title}, as it came back", one.decoded, codes=one.codes.values) for one in (first, second)]
+    made = [
+        Figure(f"content of {a.title}, timbre of {b.title}", sound, codes=codes.values)
+        for (a, b), sound, codes in zip(((first, second), (second, first)), sounds, mixed, strict=True)
+    ]
     return Panel(
-        "what one voice says, with the sound of the other",
-        "Codebook 1, the top row, carries mostly what is said (content), the others mostly how it sounds (timbre). So "
-        f"the top row of one recording can be joined to rows {upper} of the other. The two were never spoken in step, "
-        "and the small model's upper rows carry some of the sounds of speech as well, so words suffer.",
-        [
-            [Figure(f"{one.title}, as it came back", one.decoded, codes=one.codes.values) for one in (first, second)],
-            [Figure(caption, sound, codes=codes.values) for caption, sound, codes in zip(*made, strict=True)],
-        ],
-        [distances([*zip(captions, sounds, strict=True)], [(each.title, each.decoded) for each in (first, second)])],
+        "what one voice says, with the timbre of the other",
+        "Codebook 1, the top row, is there for what is said (content), the others for how it sounds (timbre). So the "
+        f"top row of one recording is joined to rows 2 to {first.codes.num_codebooks} of the other. The small model "
+        "does not part the two cleanly: the sound goes some of the way, as the numbers tell, and words suffer.",
+        [back, made],
+        [compare([*back, *made], [first, second])],
     )
 
 
@@ -72,23 +73,23 @@ def _voiced(content: Codes, timbre: Codes) -> Codes:
     return dataclasses.replace(content, values=np.concatenate([content.values[:1], timbre.values[1:, places]]))
 
 
-def distances(sounds: Sequence[tuple[str, Decoded]], voices: Sequence[tuple[str, Decoded]]) -> Table:
-    """How far the average spectrum of each sound is from that of each voice; of several voices the nearer is marked."""
-    rows = [(caption, *_apart(sound, [voice for _, voice in voices])) for caption, sound in sounds]
+def compare(sounds: Sequence[Figure], voices: Sequence[Exhibit]) -> Table:
+    """The pitch of each sound, and how far its average spectrum is from that of each voice."""
     return Table(
-        "decibels between average spectra, loudness left out: fewer are more alike",
-        ("of", *(f"to {title}" for title, _ in voices)),
-        rows,
+        "how alike: pitch, and decibels between average spectra (loudness left out; 0 is the same)",
+        ("sound", "pitch", *(f"from {voice.title}" for voice in voices)),
+        [(each.caption, *_compared(each.medium, [voice.decoded for voice in voices])) for each in sounds],
     )
 
 
-def _apart(sound: Decoded, voices: Sequence[Decoded]) -> list[str]:
+def _compared(sound: object, voices: Sequence[Decoded]) -> tuple[str, ...]:
+    waves = [each for each in (sound, *voices) if isinstance(each, Audio)]
+    hertz = pitch(waves[0])
     try:
-        waves = [each.wave[0] for each in (sound, *voices) if isinstance(each, Audio)]
-        apart = [spectrum_distance(waves[0], wave, sound.sample_rate) for wave in waves[1:]]  # type: ignore[union-attr]
+        apart = [spectrum_distance(waves[0].wave[0], each.wave[0], each.sample_rate) for each in waves[1:]]
     except MediaError:
-        return ["one of them is silent"] * len(voices)
-    return [f"{each:.1f} dB" + (", the nearer" if len(apart) > 1 and each == min(apart) else "") for each in apart]
+        return "none", *["one of them is silent"] * len(voices)
+    return "none" if hertz is None else f"{hertz:.0f} hertz", *(f"{each:.1f} decibels" for each in apart)
 
 
 def write_in_vocabularies(exhibits: Sequence[Exhibit]) -> Panel:
@@ -103,18 +104,22 @@ def write_in_vocabularies(exhibits: Sequence[Exhibit]) -> Panel:
         "are written and in which order is the vocabulary's choice, and the codes stay what they are. AnyGPT's and "
         "MIO's layouts are the published ones, with the small models in the place of theirs.",
         tables=[
-            Table(
-                exhibit.title,
-                ("vocabulary", "ids of words", "what is written", "how many ids", "ids", "as text", "read back"),
-                [
-                    (title, *_written(vocabulary, exhibit.codes))
-                    for title, vocabulary in vocabularies.items()
-                    if exhibit.codes.spec.modality in {segment.modality for segment in vocabulary.layout.segments}
-                ],
-            )
+            Table(exhibit.title, ("vocabulary", *names), [*zip(_WHAT, *columns, strict=True)])
             for exhibit in chosen
+            for names, columns in [_columns(vocabularies, exhibit.codes)]
         ],
     )
+
+
+def _columns(vocabularies: Mapping[str, Vocabulary], codes: Codes) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The vocabularies that have the modality, and what each makes of the codes."""
+    modality = codes.spec.modality
+    those = {
+        name: vocabulary
+        for name, vocabulary in vocabularies.items()
+        if modality in {segment.modality for segment in vocabulary.layout.segments}
+    }
+    return list(those), [_written(vocabulary, codes) for vocabulary in those.values()]
 
 
 def _with_small_models(name: str, specs: Mapping[str, Spec]) -> Vocabulary:

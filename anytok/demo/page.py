@@ -49,8 +49,8 @@ def _parts() -> dict[str, Template]:
     return {name: Template(part) for name, part in [*_PART.findall(source), ("page", _PART.sub("", source))]}
 
 
-def _fill(name: str, **values: object) -> str:
-    return _parts()[name].substitute(values)
+def _fill(part: str, /, **values: object) -> str:
+    return _parts()[part].substitute(values)
 
 
 def _panel(identity: str, panel: Panel) -> str:

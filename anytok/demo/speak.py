@@ -8,7 +8,7 @@ from ..multimodal import Multimodal
 from ..registry import load_voice
 from ..spec import Codes
 from .exhibit import Exhibit
-from .mix import distances
+from .mix import compare
 from .panel import Figure, Panel
 
 __all__ = ["fill_in"]
@@ -23,30 +23,19 @@ def fill_in(suite: Multimodal, said: Exhibit, speaker: Exhibit) -> Panel:
     content, prompt = said.codes.layers(0, 1), _start(speaker.codes)
     filled = voice.fill(content, prompt)
     alone, asked, spoken = tokenizer.decode_batch([content, prompt, filled])
-    captions = (
-        f"layer 1 of {said.title}, alone",
-        f"the voice prompt: {asked.duration:.1f} seconds of {speaker.title}",  # type: ignore[union-attr]
-        f"layer 1 of {said.title}, filled in after the prompt",
-    )
-    rest = f"layer{'s 2 to' if voice.num_layers > 2 else ''} {voice.num_layers}"
+    sounds = [
+        Figure(f"layer 1 of {said.title}, alone", alone, codes=content.values),
+        Figure(f"the voice prompt, the start of {speaker.title}", asked, codes=prompt.values),
+        Figure(f"layer 1 of {said.title}, filled in after the prompt", spoken, codes=filled.values),
+    ]
     return Panel(
         "a voice for what a language model says",
         "AnyGPT writes speech as its first layer alone: what is said, in nobody's voice. A second model, SoundStorm, "
-        f"fills the others in, after some seconds of somebody. Here voice-mini fills in {rest} of "
-        f"{said.codes.num_codebooks}. It is small: the sound becomes more like speech, and seldom like the speaker.",
-        [
-            [
-                Figure(captions[0], alone, codes=content.values),
-                Figure(captions[1], asked, codes=prompt.values),
-                Figure(captions[2], spoken, codes=filled.values),
-            ]
-        ],
-        [
-            distances(
-                [(captions[0], alone), (captions[2], spoken)],
-                [(f"{speaker.title}, the prompt", asked), (f"{said.title}, as it came back", said.decoded)],
-            )
-        ],
+        f"fills the others in, after some seconds of somebody. Here voice-mini fills in layers 2 to {voice.num_layers} "
+        f"of {said.codes.num_codebooks}, after three seconds. It is small: the sound goes a little towards the "
+        "speaker's, or not at all, as the numbers tell, and nobody would be taken for the speaker.",
+        [sounds],
+        [compare(sounds, [said, speaker])],
     )
 
 
