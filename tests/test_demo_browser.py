@@ -56,7 +56,9 @@ FOCUSED = """(() => {
 })()"""
 REFUSED = """new Promise(done => {
   document.addEventListener("securitypolicyviolation", violation => done(violation.blockedURI));
-  document.body.append(Object.assign(new Image(), {src: "https://example.invalid/a.png", onload: () => done("")}));
+  const image = Object.assign(new Image(), {onerror: () => setTimeout(() => done("asked for"), 1000)});
+  document.body.append(image);
+  image.src = "https://example.invalid/a.png";
 })"""
 
 

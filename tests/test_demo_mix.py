@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 import anytok
-from anytok import Codes, Multimodal
+from anytok import Codes
 from anytok.demo import run_demo
 from anytok.demo.clips import Clip, draw_landscape, play_tune, speak_bright, speak_deep
 from anytok.demo.exhibit import Exhibit, make_exhibit
 from anytok.demo.mix import compare, mix_pictures, mix_voices, write_in_vocabularies
 from anytok.demo.panel import Figure
 from anytok.demo.speak import fill_in
+from anytok.multimodal import Multimodal
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def _compared(sound: object, voices: Sequence[Decoded]) -> tuple[str, ...]:
 def write_in_vocabularies(exhibits: Sequence[Exhibit]) -> Panel:
     """The first picture and the first voice (or tune) as ids of our vocabulary, and as AnyGPT and MIO lay them out."""
     specs = {exhibit.codes.spec.modality: exhibit.codes.spec for exhibit in exhibits}
-    kinds = [kind for kind in ("image", "speech") if kind in specs] or ["music"]
+    kinds: list[str] = [kind for kind in ("image", "speech") if kind in specs] or ["music"]
     chosen = [next(each for each in exhibits if each.codes.spec.modality == kind) for kind in kinds]
     vocabularies = {title: _with_small_models(name, specs) for name, title in _VOCABULARIES.items()}
     return Panel(
