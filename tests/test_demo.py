@@ -195,6 +195,9 @@ def test_clips_repeat_and_keep_their_range(monkeypatch: pytest.MonkeyPatch, tmp_
     assert draw_landscape(20, 10).size == (20, 10)
     photograph = find_photograph()
     assert photograph is None or photograph.width == photograph.height >= 200
+    if photograph:
+        corners = [photograph.getpixel((x, y)) for x in (0, photograph.width - 1) for y in (0, photograph.height - 1)]
+        assert (0, 0, 0) not in corners, "no wider than the picture"
     monkeypatch.setattr("matplotlib.get_data_path", lambda: str(tmp_path))
     assert [clip.title for clip in own_clips() if clip.modality == "image"] == ["a drawn landscape"]
 

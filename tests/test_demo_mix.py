@@ -111,9 +111,9 @@ def test_ones_own_are_mixed_with_each_other_and_one_alone_with_ours(tmp_path: Pa
     speak_deep().save(tmp_path / "v.wav")
     speak_bright().save(tmp_path / "w.wav")
     pages = []
-    for names in (("p.png", "v.wav"), ("v.wav", "w.wav")):
+    for names in (("p.png", "v.wav"), ("v.wav", "w.wav", "v.wav")):
         result = run_demo(tmp_path, [tmp_path / name for name in names])
-        assert result.page and len(result.lines) == 2
+        assert result.page and len(result.lines) == len(names)
         pages.append(result.page.read_text("utf-8"))
     assert "16 codes of p.png, then 16 of our drawn landscape" in pages[0]
     assert "content of v.wav, timbre of our deep voice" in pages[0]

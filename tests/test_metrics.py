@@ -41,6 +41,7 @@ def test_spectrum_distance_leaves_loudness_length_and_order_out() -> None:
     high = np.diff(noise(3, seed=1))  # 6 dB more an octave higher
     assert audio.spectrum_distance(wave, 0.01 * wave, RATE) == pytest.approx(0, abs=1e-6)
     assert audio.spectrum_distance(wave, wave[::-1][:RATE], RATE) < 1
+    assert audio.spectrum_distance(wave, np.append(wave, np.zeros(len(wave))), RATE) < 0.5, "a pause counts"
     assert audio.spectrum_distance(wave, high, RATE) == audio.spectrum_distance(high, wave, RATE) > 4
     with pytest.raises(MediaError, match="silen"):
         audio.spectrum_distance(wave, np.zeros(RATE), RATE)
