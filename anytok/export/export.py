@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..arguments import choice
+from ..arguments import check_folder, choice
 from ..atomic import aside_name, sweep
 from ..checkpoints import published
 from ..checkpoints.report import load_state
@@ -63,7 +63,7 @@ def export_onnx(
     the search for the nearest codebook vector stays in float32. `num_codebooks` keeps the first n.
 
     Raises MissingExtraError without the extra `export`, UsageError for another package's tokenizer, a folder that holds
-    anything, or no samples, and CheckpointError for weights that cannot be used.
+    anything, or no samples, DiskError for one that cannot be made, and CheckpointError for weights that cannot be used.
     """
     require_onnx()
     choice("dtype", dtype, tuple(_DTYPES))
@@ -120,4 +120,5 @@ def _empty(folder: Path) -> Path:
     sweep(folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f"{folder}: holds files already; choose a new folder for the export")
+    check_folder(folder)
     return folder
