@@ -25,6 +25,7 @@ from report_exact import exact, headline, parity
 from report_gpu import speed_gpu
 from report_memory import memory
 from report_others import compose, faults, job_costs, language_models, long, measurements, small_models
+from report_peers import speed_peers
 from report_tables import Rows, table
 
 from anytok.catalogue import BUILT_IN
@@ -172,6 +173,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed-gpu": speed_gpu,
     "speed-in-short": speed_in_short,
     "speed-others": speed_others,
+    "speed-peers": speed_peers,
     "tokenizers": tokenizers,
 }
 
