@@ -36,8 +36,8 @@ def peers_table(measured: Row) -> str:
         shown.append(("", "", *_agreement(way, engines)))
     head = ("tokenizer", "", "", "original", *ENGINES.values())
     said = [
-        "How many times as fast as the original alone, a clip: the median of the rounds, in brackets the slowest and the "
-        "fastest. Equal codes are those of the worst codebook; errors are shares of the largest sample.",
+        "How many times as fast as the original alone, a clip: the median of the rounds, in brackets the slowest and "
+        "the fastest. Equal codes are those of the worst codebook; errors are shares of the largest sample.",
         _ahead(groups), _left_out(measured["rows"]),
         f"{measured_on(measured)} {measured['threads']} threads; {clips_of(measured)}.",
     ]  # fmt: skip

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from exported import EXTRA, absent
 from seeded import write_checkpoint
 from speed_rows import Row, Run, agreement, cut, kept_checkpoint, measured
 
@@ -29,8 +29,7 @@ import anytok
 from anytok.models.segments import overlap_add
 from anytok.torch_settings import products
 
-EXPORT = ("onnx", "onnxscript", "onnxruntime")  # what `anytok export` needs
-PACKAGES = (*EXPORT, "openvino")  # whose versions stand beside the results
+PACKAGES = (*EXTRA, "openvino")  # whose versions stand beside the results
 LARGEST = 16  # segments that a graph takes at a time
 Arrays = list[np.ndarray]
 Graph = Callable[[Mapping[str, np.ndarray]], Arrays]  # named inputs → outputs
@@ -92,7 +91,7 @@ def load_engines(name: str, checkpoint: Path, threads: int) -> tuple[dict[str, E
     native = anytok.load_tokenizer(name, checkpoint=checkpoint)
     engines: dict[str, Engine] = {"original": Original(name, checkpoint), "native float32": Native(native)}
     left_out: dict[str, str] = {}
-    lacking = absent(EXPORT)
+    lacking = absent(EXTRA)
     with tempfile.TemporaryDirectory() as place:
         graphs = Path(place) / "graphs"
         if not lacking:
@@ -103,18 +102,12 @@ def load_engines(name: str, checkpoint: Path, threads: int) -> tuple[dict[str, E
             export_onnx(name, graphs, [tried], checkpoint=checkpoint)
         for engine, (package, load) in RUNTIMES.items():
             if missing := lacking or absent((package,)):
-                left_out[engine] = f"{missing} not installed"
+                left_out[engine] = f"{' and '.join(missing)} not installed"
             else:
                 encoder, decoder = (load(graphs / f"{part}.onnx", threads) for part in ("encoder", "decoder"))
                 engines[engine] = Exported(native.spec, encoder, decoder)
     engines["torch.compile"] = Original(name, checkpoint, compiled=True)
     return engines, left_out
-
-
-def absent(packages: tuple[str, ...]) -> str:
-    """Those that are not installed, in words; "" where all are."""
-    missing = [package for package in packages if find_spec(package) is None]
-    return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'}" if missing else ""
 
 
 class Native:
