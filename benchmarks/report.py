@@ -21,7 +21,7 @@ from pathlib import Path
 from model_cards import cards
 from report_cache import cache, cache_stores
 from report_cpu import busy, footprint, profile, speed_amx, speed_cpu, speed_in_short, speed_others
-from report_exact import exact, float64_codes, float64_cost, headline, parity
+from report_exact import exact, export, float64_codes, float64_cost, headline, parity
 from report_gpu import speed_gpu
 from report_memory import memory
 from report_others import compose, faults, job_costs, language_models, long, measurements, small_models
@@ -153,6 +153,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "exact": exact,
     "exit-codes": exit_codes,
+    "export": export,
     "extras": extras,
     "faults": faults,
     "float64-codes": float64_codes,

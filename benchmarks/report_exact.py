@@ -1,7 +1,9 @@
-"""What is said of equality: with the originals (`parity.py`), of every way of encoding (`exact.py`), and of float64
-(`canonical.py`)."""
+"""What is said of equality: with the originals (`parity.py`), of every way of encoding (`exact.py`), of float64
+(`canonical.py`), and of exported files (`export.py`)."""
 
 from __future__ import annotations
+
+import math
 
 from report_tables import Row, Rows, labelled, measured_on, missing, notice, older, results, table, where
 
@@ -147,6 +149,44 @@ def float64_codes() -> str:
         "least margin", "codes with margins below 1e-5", "ten-second stretches with such a code",
     )  # fmt: skip
     return f"{notice(measured)}{table(head, rows)}\n\n{measured_on(measured)}"
+
+
+def export() -> str:
+    """Exported files in ONNX Runtime beside the tokenizers in float32, a row a tokenizer and dtype."""
+    measured = results("export")
+    if measured is None:
+        return missing("Exported files", "export")
+    rows: Rows = [
+        (
+            labelled(measured, [row], f"`{row['tokenizer']}`"),
+            row["dtype"],
+            f"{row['file_mb']:,} MB",
+            f"{len(row['items'])}",
+            f"{row['codes']:,}",
+            "all" if row["equal"] == row["codes"] else f"all but {row['codes'] - row['equal']:,} ({_share(row)})",
+            _first_differences(row),
+            f"{row['decode_error']:.0e}",
+        )
+        for row in measured["rows"]
+    ]
+    head = ("tokenizer", "dtype", "files", "items", "codes", "equal", "frames that differ", "decode error")
+    return f"{notice(measured)}{table(head, rows)}\n\n{measured_on(measured)}"
+
+
+def _share(row: Row) -> str:
+    """The share of equal codes, never rounded up to all of them."""
+    share = math.floor(10000 * row["equal"] / row["codes"]) / 100
+    return f"{share:.2f}% equal"
+
+
+def _first_differences(row: Row) -> str:
+    """How many frames differ, and the margins where they first do: one by one where they are few."""
+    if not row["first"]:
+        return "0"
+    margins = sorted(margin for item in row["items"] for margin in item.get("margins", []))
+    if row["first"] <= 3:
+        return f"{row['first']} (margins {', '.join(f'{margin:.0e}' for margin in margins)})"
+    return f"{row['first']:,} (margins up to {row['largest_margin']:.0e})"
 
 
 def _part(part: str) -> Row | None:
