@@ -30,7 +30,7 @@ from anytok.models.segments import overlap_add
 from anytok.torch_settings import products
 
 PACKAGES = (*EXTRA, "openvino")  # whose versions stand beside the results
-LARGEST = 16  # segments that a graph takes at a time
+LARGEST = 16  # clips, or segments of clips, that a graph takes at a time
 Arrays = list[np.ndarray]
 Graph = Callable[[Mapping[str, np.ndarray]], Arrays]  # named inputs → outputs
 
@@ -199,8 +199,8 @@ class Exported:
 
 
 def together(graph: Graph, pieces: list[dict[str, Any]]) -> list[Arrays]:
-    """The outputs for each piece, without the batch's axis: pieces of one length go through the graph at once, LARGEST
-    of them at most where they are segments."""
+    """The outputs for each piece, without the axis of the batch: pieces of one length go through the graph at once, at
+    most LARGEST of them."""
     found: dict[int, Arrays] = {}
     lengths: dict[int, list[int]] = {}
     for place, piece in enumerate(pieces):
