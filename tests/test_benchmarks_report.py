@@ -152,8 +152,8 @@ def test_the_hash_of_the_kernels_follows_their_contents(tmp_path: Path) -> None:
 def test_equality_is_told_by_float64_where_it_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     import report_exact
 
-    def clip(file: str, equal: float, original: str = "b", **float64: Any) -> dict[str, Any]:
-        shared = {"tokenizer": "a", "codes": 1000, "least_use": 0.5, "decode_error": 1e-6, "original": original}
+    def clip(file: str, equal: float, package: str = "b", **float64: Any) -> dict[str, Any]:
+        shared = {"tokenizer": "a", "codes": 1000, "least_use": 0.5, "decode_error": 1e-6, "original": package}
         return {**shared, "file": file, "equal": equal, **({"float64": float64} if float64 else {})}
 
     right, wrong = {"wrong": 0, "first": 0, "margins": []}, {"wrong": 3, "first": 2, "margins": [1e-7, 2e-7]}
