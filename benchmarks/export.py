@@ -96,8 +96,9 @@ def export_row(name: str, checkpoint: Path, dtype: str, media: list[Any]) -> Row
 
 
 def tried(found: Agreement) -> Row:
-    """One item; the margins one by one where they are few."""
-    margins = list(found.margins)
+    """One item; the margins one by one where they are few. Those of float32's codes may be below zero: computed again,
+    another code is the nearer one, by as little."""
+    margins = sorted(map(abs, found.margins))
     record = {"item": found.item, "codes": found.codes, "equal": found.equal, "first": len(margins)}
     record |= {"largest_margin": max(margins, default=0.0), "decode_error": found.decode_error}
     return record | ({"margins": margins} if len(margins) <= MARGINS else {})

@@ -63,6 +63,20 @@ def test_every_engine_gives_what_the_original_gives(name: str, tmp_path: Path, m
 
 
 @pytest.mark.reference
+@pytest.mark.parametrize("name", ["speechtokenizer", "encodec-48khz"])
+def test_openvino_gives_it_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is installed, which no extra asks for."""
+    pytest.importorskip("openvino")
+    import speed_peers
+
+    monkeypatch.setattr(torch, "compile", unable)
+    rows = speed_peers.peer_rows(name, None, 1.3, 2, 1, 1, small(name, tmp_path))
+    found = [row for row in rows if row["engine"].startswith("OpenVINO")]
+    assert [min(row["equal"]) > 0.97 for row in found if row["way"] == "encode"] == [True, True], found
+    assert [row["decode_error"] < 1e-4 for row in found if row["way"] == "decode"] == [True, True], found
+
+
+@pytest.mark.reference
 def test_what_is_absent_or_fails_has_a_row_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import speed_peers
     from report_peers import peers_table
