@@ -8,7 +8,7 @@ WORKERS ?= auto
 
 # What `make check` leaves to `make test`: whole jobs, training, the command line on models, and models of some size.
 LONG := $(foreach name,benchmarks base_install cache_faults canonical cli_jobs cli_measure codec_parity compose_jobs \
-	contract_audio demo export generation_auto generation_stream \
+	contract_audio day demo export generation_auto generation_stream \
 	gpu jobs multimodal_golden seed training vocab_shards weights,--ignore-glob='tests/test_$(name)*.py')
 
 .PHONY: check test lowest demo docs clean

@@ -1,16 +1,18 @@
-"""What users give where a whole number, one of some words, or several items are wanted."""
+"""What users give where a whole number, one of some words, several items, or a folder to write into are wanted."""
 
 from __future__ import annotations
 
 import difflib
 import operator
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import AnytokError, UsageError
+from .errors import AnytokError, DiskError, UsageError
 
-__all__ = ["choice", "did_you_mean", "iterable", "several", "whole"]
+__all__ = ["check_folder", "choice", "did_you_mean", "iterable", "several", "whole"]
 
 T = TypeVar("T")
 
@@ -59,3 +61,19 @@ def iterable(items: Iterable[T], singular: str) -> Iterable[T]:
     if one or not isinstance(items, Iterable):
         raise UsageError(f"got {type(items).__name__}: expected a list; for one item there is `{singular}`")
     return items
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raise UsageError where a folder cannot be, since a file is in its place, and DiskError where nothing can be
+    written into it, or it cannot be made: before work is done that would have to be thrown away. Leaves nothing."""
+    folder = Path(path).absolute()
+    there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    if not there.is_dir():
+        raise UsageError(f"{path}: {there} is no folder; choose another, or a name that is free")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise DiskError(
+            f"cannot write to {path} ({error.strerror or error}): give it leave to write, or choose another folder"
+        ) from error

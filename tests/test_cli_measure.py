@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 from PIL import Image
 
 import anytok
@@ -293,3 +296,32 @@ def test_doctor_reports_what_fails_and_goes_on(
     assert main(["doctor"]) == 3
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("!!") and "wrong ELF class" in line for line in lines) and len(lines) >= 8
+
+
+def test_doctor_looks_at_every_package_of_every_extra() -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = {
+        extra: {Requirement(one).name for one in packages}
+        for extra, packages in project["optional-dependencies"].items()
+        if extra != "test"
+    }
+    assert {extra: set(packages) for extra, packages in doctor.EXTRAS.items()} == wanted
+
+
+def test_doctor_says_of_an_absent_package_what_it_would_bring(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is neither a fault nor in order."""
+
+    def found(package: str) -> str:
+        if package in ("soxr", "megatron-energon"):
+            raise PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(doctor, "version", found)
+    monkeypatch.setattr(doctor, "_batches", lambda: (True, "not tried out"))
+    assert main(["doctor"]) == 0
+    lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["media"].startswith("--") and "av 1.0" in lines["media"]
+    assert "not installed: soxr (the soxr resampler); pip install 'anytok[media]'" in lines["media"]
+    assert lines["energon"].startswith("--") and lines["hf"].startswith("ok") and "accelerate 1.0" in lines["hf"]

@@ -115,6 +115,16 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("decode given.jsonl --voice nobody --out d3", 2, "no voice is called 'nobody'; known"),
     ("decode given.jsonl --voice voice-mini --voice-prompt absent.wav --out d4", 1, "absent.wav: there is no such"),
     ("decode given.jsonl --checkpoint nowhere --out d5", 4, "'nowhere': no such file or folder"),
+    ("decode given.jsonl --key hallo.wav", 2, "no line has the source 'hallo.wav'; did you mean 'hello.wav'"),
+    ("decode given.jsonl --key", 2, "--key: expected at least one argument"),
+    ("decode rec", 2, "rec holds no job & expected the output folder of a job"),
+    ("decode done/parquet", 2, "done/parquet holds no job"),
+    ("decode unplanned", 4, "unplanned: this job has no plan yet"),
+    ("decode done --key 1/0021.waf", 2, "done: no item has the key '1/0021.waf'; did you mean '1/0021.wav'"),
+    ("decode half --key nothing", 2, "half: no item has the key 'nothing', or it is not done yet"),
+    ("decode done --out notes.txt", 2, "notes.txt: not a folder"),
+    ("decode beyond.jsonl --out d6", 1, "beyond.jsonl, line 1 & 9999 & 0 to 511"),
+    ("decode given.jsonl --out /sys/back", 3, "cannot write to /sys/back & choose another folder"),
     # run and plan: what is read
     ("run", 2, "required: JOB.toml|SOURCE"),
     ("run rec", 2, "expected a job file (*.toml), or SOURCE OUT --tokenizer NAME"),
@@ -173,22 +183,61 @@ MISTAKES: list[tuple[str, int, str]] = [
     (f"run rec out {FAKE} --max-failure-rate 20", 2, "max_failure_rate=20.0: expected a number, 0 to 1"),
     (f"run rec out {FAKE} --shard 8/8", 2, "shard='8/8': expected i/n"),
     (f"run rec out {FAKE} --shard one", 2, "shard='one': expected i/n"),
+    (f"run rec out {FAKE} --cache notes.txt", 3, "notes.txt"),
     (f"run rec out {FAKE} --runner slurm", 2, "--runner: invalid choice: 'slurm'"),
     (f"run rec out {FAKE} --vocabulary nothing", 2, "nothing"),
     (f"run rec out {FAKE} --vocabulary nothing.json", 2, "nothing.json"),
     (f"run rec out {FAKE} --progress loud", 2, "--progress: invalid choice: 'loud'"),
     (f"run half half2 {FAKE} --retry-failed", 2, "half hold no media"),
+    (f"run rec done {FAKE} --shard-items 10 --extend --retry-failed", 2, "extend together with retry_failed"),
+    (f"run rec done {FAKE} --shard-items 11 --extend", 4, "done holds another job: work.shard_items was 10, is now 11"),
+    (f"run nowhere done {FAKE} --extend", 2, "source 'nowhere': there is no such file or folder"),
+    (f"run empty fresh {FAKE} --extend", 2, "empty hold no media for speech"),
+    ("compose good.toml out --extend", 2, "unrecognized arguments: --extend"),
     ("run rec out --tokenizer speech", 2, "no tokenizer is called 'speech'"),
+    (f"run rec out {FAKE} --sink parqet", 2, "kind='parqet': expected 'parquet', 'hf' & did you mean 'parquet'"),
+    (f"run rec out {FAKE} --sink hf --sink hf", 2, "each kind once"),
+    (f"run rec out {FAKE} --sink megatron", 2, "sink 'megatron' writes ids: add vocabulary"),
+    (f"run rec out {FAKE} --option books", 2, "option 'books': expected KEY=VALUE"),
+    (f"run rec out {FAKE} --option device=cuda", 2, "option 'device': none of a tokenizer's own"),
+    (f"run rec out {MINI} --option num_codebook=1", 2, "no option 'num_codebook' & did you mean 'num_codebooks'"),
+    (f"run rec out {MINI} --num-codebooks 9", 2, "num_codebooks=9: expected a whole number, 1 to 8"),
+    (f"run rec out {MINI} --num-codebooks one", 2, "--num-codebooks: invalid int value: 'one'"),
+    (f"run rec out {MINI} --device gpu", 2, "device 'gpu' is none that torch knows"),
+    (f"run rec out {MINI} --dtype int8", 2, "no dtype 'int8'"),
     # job files
-    ("run absent.toml", 2, "cannot read the job file absent.toml: No such file"),
+    ("run absent.toml", 2, "absent.toml: No such file or directory; expected a job file"),
     ("run bad.toml", 2, "bad.toml is not a TOML file"),
     ("run key.toml", 2, "unknown key 'outputs'; did you mean 'output'"),
+    ("run good.toml", 2, "good.toml: missing 'sources'"),
+    ("run two.toml", 2, "two.toml: run.workers=0: expected a whole number & run: unknown key 'reader'; did you mean"),
+    (f"run good.toml {FAKE}", 2, "--tokenizer is for SOURCE OUT, and good.toml says it itself"),
+    ("run good.toml --sink hf", 2, "--sink is for SOURCE OUT"),
+    ("run good.toml --num-codebooks 1", 2, "--num-codebooks is for SOURCE OUT"),
+    ("run stored.toml --device cpu", 2, "device: [compose] loads no model"),
+    # init
+    ("init good.toml", 2, "good.toml: exists already; choose another name"),
+    ("init no/such.toml", 2, "no: no such folder; make it first"),
+    ("init notes.txt/job.toml", 2, "notes.txt: no such folder"),
+    ("init job.json", 2, "job.json: expected a name that ends in .toml"),
+    ("init new.toml --from speach_tar", 2, "no example is called 'speach_tar' & start & did you mean 'speech_tar'"),
+    ("init new.toml --source nowhere", 2, "source 'nowhere': there is no such file or folder"),
+    ("init new.toml --source rec --from anygpt_mixed", 2, "this one has 3: edit the file instead"),
+    ("init new.toml --source tokens/first", 2, "source 'tokens/first': there is no such file or folder"),
     (f"run good.toml {FAKE}", 2, "good.toml names its tokenizers"),
+    ("run textless.toml", 2, "source 'rec' has no texts & a sink has documents with them & text_suffix = "),
+    ("run untold.toml", 2, "source 'paths.csv': none of its items has a text & columns = { text ="),
+    ("run wordless.toml", 2, "documents of kind 'caption' hold words: add text_tokenizer"),
+    # compose
+    ("compose", 2, "required: JOB.toml"),
+    ("compose absent.toml", 2, "cannot read the job file absent.toml: No such file"),
+    ("compose wordless.toml", 2, "wordless.toml has no table [compose] & `anytok run`"),
     # status, verify, stats
     ("status", 2, "required: OUT"),
     ("status nowhere", 2, "nowhere: there is no such folder; expected the output folder of a job"),
     ("status notes.txt", 2, "notes.txt: is a file; expected the output folder"),
     ("status rec", 2, "rec holds no job & expected the output folder of a job"),
+    ("status half", 0, "half: 1 of 3 shards & items      30: 10 written"),
     ("status unplanned", 4, "unplanned: this job has no plan yet & run the same command again"),
     ("verify nowhere", 2, "nowhere: there is no such folder"),
     ("verify rec", 2, "rec holds no job"),
@@ -206,12 +255,20 @@ MISTAKES: list[tuple[str, int, str]] = [
     (f"bench hello.wav {MINI} --against other", 2, "no engine 'other'"),
     (f"bench absent.wav {MINI}", 1, "absent.wav: there is no such file & 0 of 1 files timed"),
     ("demo --out notes.txt", 2, "notes.txt"),
+    ("demo --out /sys/page", 3, "cannot write to /sys/page & choose another folder"),
+    ("export speech-mini notes.txt", 2, "notes.txt: not a folder"),
+    ("export speech-mini /sys/onnx", 3, "cannot write to /sys/onnx & choose another folder"),
+    ("export speech-mini pics", 2, "pics: holds files already"),
+    ("export no-such onnx", 2, "no tokenizer is called 'no-such'"),
+    ("fingerprint no-such", 2, "no tokenizer is called 'no-such'"),
+    ("fingerprint --checkpoint rec", 2, "--checkpoint holds the files of one tokenizer"),
     ("doctor now", 2, "unrecognized arguments: now"),
     # train
     ("train", 2, "required: CONFIG.toml"),
     ("train absent.toml", 2, "absent.toml: No such file or directory; expected a training config"),
     ("train bad.toml", 2, "bad.toml"),
     ("train good.toml", 2, "good.toml: kind is None; expected one of speech, music"),
+    ("train own.toml", 3, "cannot write to /sys/own & choose another folder"),
     # vocabularies
     ("vocab no-such", 2, "no-such & anygpt"),
     ("vocab show absent.json", 2, "absent.json"),
@@ -219,6 +276,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("vocab show anygpt --save anygpt.json", 2, "anygpt.json: exists already; choose another name"),
     ("vocab show mini --save no/such.json", 2, "no folder no; make it first"),
     ("vocab build mine", 2, "required: --text"),
+    ("vocab build mine --text 100 --special '<a>' --out /sys/mine.json", 3, "cannot write to /sys"),
     ("vocab build '' --text 100", 2, "a vocabulary without a name"),
     ("vocab build mine --text 100 --reserved -1", 2, "--reserved -1: expected 0 or more"),
     ("vocab build mine --text 100 --tokenizer no-such", 2, "no tokenizer is called 'no-such'"),
@@ -247,11 +305,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts |= {
         "good.toml": 'output = "o"\n',
         "key.toml": 'outputs = "out"\n',
+        "two.toml": 'output = "o"\nsources = [{ path = "rec" }]\n[run]\nworkers = 0\nreader = 1\n',
+        "stored.toml": 'output = "o"\nvocabulary = "mini"\nsources = [{ path = "x", kind = "codes" }]\n[compose]\n',
         "nopath.csv": "file,words\nhello.wav,hi\n",
     }
     texts |= {"semicolons.csv": "path;text\nhello.wav;hi\n", "quotes.csv": 'path,text\nhello.wav,hi\nhello.wav,"hi\n'}
     texts |= {"fewer.csv": "path,text\nhello.wav,hi\nhello.wav\n", "double.csv": "path,key\nhello.wav,a\nhello.wav,a\n"}
-    texts |= {"cut.jsonl": '{"path": "hello.wav"}\n{"path": "hel'}
+    texts |= {"cut.jsonl": '{"path": "hello.wav"}\n{"path": "hel', "paths.csv": "path\nhello.wav\n"}
+    job = 'output = "docs"\nvocabulary = "{}"\n[[sources]]\npath = "{}"\n[tokenizers.speech]\nname = "speech-mini"\n'
+    job += '[[sinks]]\nkind = "hf"\ndocuments = {{ kind = "caption" }}\n'
+    texts |= {"textless.toml": job.format("mini", "rec"), "untold.toml": job.format("mini", "paths.csv")}
+    texts |= {"wordless.toml": job.format("anygpt", "paths.csv")}
+    texts |= {"own.toml": 'name = "own"\nkind = "speech"\ndata = "rec"\nout = "/sys/own"\n[model]\nnum_filters = 2\n'}
+    texts["own.toml"] += "dimension = 4\nratios = [8, 5, 4, 2]\nnum_codebooks = 1\ncodebook_size = 2\n"
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
     table = "path,text\nhello.wav,Größe\n"
@@ -295,7 +361,8 @@ def _write_codes(folder: Path) -> None:
     good = anytok.Codes(np.array([[1, 2]]), spec).to_dict()
     foreign = {**good, "spec": {**good["spec"], "id": "speech-mini@000000000000"}}
     unknown = {**good, "spec": {**good["spec"], "name": "no-such", "id": "no-such"}}
-    for name, record in (("given", good), ("foreign", foreign), ("unknown", unknown)):
+    beyond = {**good, "codes": [[1, 9999]]}
+    for name, record in (("given", good), ("foreign", foreign), ("unknown", unknown), ("beyond", beyond)):
         (folder / f"{name}.jsonl").write_text(json.dumps({"source": "hello.wav", **record}) + "\n")
     shutil.copy(folder / "hello.wav", folder / "there" / "hello.wav")
 

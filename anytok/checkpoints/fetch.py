@@ -9,7 +9,7 @@ from pathlib import Path
 from ..atomic import replacing
 from ..errors import CheckpointError, DiskError, FetchError, UsageError, first_line
 from .cards import CARDS, Card, RemoteFile
-from .hub import why_offline
+from .hub import UNFINISHED, download, why_offline
 
 __all__ = ["fetch", "missing_files", "published"]
 
@@ -37,7 +37,8 @@ def fetch(name: str, folder: str | Path | None = None, *, optional: bool = True)
     Models that ship inside the package are where they are; nothing is downloaded for them. With `optional` False,
     nor are files that only some need: what paints SEED's pictures is most of its bytes.
 
-    Files that are there already are kept, and checked where their SHA-256 is known.
+    Files that are there already are kept, and checked where their SHA-256 is known. A download that was stopped goes on
+    as huggingface_hub lets it: a plain address's, and those of a folder's files, where they stopped.
     Raises FetchError naming the file, every place that was tried, and what to do by hand; CheckpointError on a file
     that is not the published one.
     """
@@ -95,6 +96,7 @@ def _download(card: Card, file: RemoteFile, path: Path) -> None:
     raise FetchError(
         f"{file.name} ({file.holds}, {file.size}) could not be fetched for {card.tokenizer}:\n"
         + "\n".join(tried)
+        + ("\nWhat has come is kept: fetching again goes on from there." if _has_begun(path) else "")
         + f"\nPut it there by hand: {path}\nor pass checkpoint= a folder that holds it (see checkpoints.md)."
     )
 
@@ -106,7 +108,7 @@ def _from_hub(repo: str, file: RemoteFile, path: Path) -> None:
     if "." not in file.name:  # a whole folder, such as a diffusers pipeline
         if offline:
             raise ConnectionError(f"the hub cannot be reached ({offline})")
-        unfinished = path.with_name(f"{path.name}.unfinished")  # which goes on where it was stopped
+        unfinished = path.with_name(f"{path.name}{UNFINISHED}")  # which goes on where it was stopped
         try:
             snapshot_download(repo, local_dir=unfinished, allow_patterns=["*.json", "*.txt", "*.safetensors"])
             unfinished.replace(path)
@@ -125,9 +127,14 @@ def _from_hub(repo: str, file: RemoteFile, path: Path) -> None:
 
 
 def _from_url(url: str, path: Path) -> None:
-    import torch
+    if offline := why_offline(url):
+        raise ConnectionError(f"the server cannot be reached ({offline})")
+    download(url, path)
 
-    torch.hub.download_url_to_file(url, str(path))
+
+def _has_begun(path: Path) -> bool:
+    """Whether a part of a file or a folder is here already."""
+    return any(part.is_dir() or part.stat().st_size for part in path.parent.glob(f"{path.name}*{UNFINISHED}"))
 
 
 def _verify(file: RemoteFile, path: Path) -> None:

@@ -9,11 +9,31 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["Finding", "examine"]
+__all__ = ["EXTRAS", "Finding", "examine"]
+
+# Every extra but `test`, its packages, and what each is for; a test holds it against pyproject.toml.
+EXTRAS = {
+    "media": {"av": "m4a, mp4, webm", "soxr": "the soxr resampler", "pillow-heif": "HEIC"},
+    "hf": {
+        "transformers": "text tokenizers and language models", "tokenizers": "their ids", "accelerate": "Trainer",
+        "jinja2": "chat templates",
+    },
+    "ray": {"ray": "jobs on a cluster"},
+    "memory": {"mem0ai": "a memory of media"},
+    "export": {"onnx": "ONNX files", "onnxscript": "their graphs", "onnxruntime": "trying them"},
+    "eval": {"pystoi": "STOI"},
+    "lhotse": {"lhotse": "the reader of the output lhotse"},
+    "energon": {"megatron-energon": "a reader of the output webdataset"},
+    "reference": {
+        "encodec": "EnCodec", "speechtokenizer": "SpeechTokenizer", "transformers": "EnCodec's other form, and SEED",
+        "einops": "SpeechTokenizer",
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,12 +54,7 @@ def examine() -> list[Finding]:
         "kernels": _kernels,
         "batches": _batches,
         "torchaudio": _torchaudio,
-        "media": lambda: _extra("media", {"av": "m4a, mp4, webm", "soxr": "the soxr resampler", "pillow_heif": "HEIC"}),
-        "hf": lambda: _extra("hf", {"transformers": "text tokenizers and language models", "tokenizers": "their ids"}),
-        "ray": lambda: _extra("ray", {"ray": "jobs on a cluster"}),
-        "memory": lambda: _extra("memory", {"mem0ai": "a memory of media"}),
-        "eval": lambda: _extra("eval", {"pystoi": "STOI"}),
-        "reference": lambda: _extra("reference", {"encodec": "EnCodec", "speechtokenizer": "SpeechTokenizer"}),
+        **{extra: partial(_extra, extra, packages) for extra, packages in EXTRAS.items()},
         "cache": _cache,
     }
     findings = []

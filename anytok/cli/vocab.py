@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import check_folder
 from ..errors import UsageError, VocabularyError
 from .loading import key_value, say
 
@@ -148,6 +149,7 @@ def _segment(name: str, *pairs: str) -> Segment:
 def _save(vocabulary: Vocabulary, path: Path) -> None:
     if not path.parent.is_dir():
         raise UsageError(f"{path}: no folder {path.parent}; make it first")
+    check_folder(path.parent)
     vocabulary.save(path)
     say(f"saved as {path}")
 

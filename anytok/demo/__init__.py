@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ..arguments import several
+from ..arguments import check_folder, several
 from ..errors import AnytokError, MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
 from ..media import Audio, Media, prepare
@@ -85,6 +85,7 @@ def _place(folder: Path) -> Path:
         raise UsageError(f"{folder}: not a folder; choose another for the page")
     if page.exists() and not (page.is_file() and is_page(page)):
         raise UsageError(f"{page}: exists already, and is no page of this demo; choose another folder, or move it away")
+    check_folder(folder)
     return page
 
 

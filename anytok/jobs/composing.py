@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..compose import Composer, Document, StoredItem
-from ..errors import AnytokError, CodesError, JobError, UsageError, VocabularyError
+from ..errors import AnytokError, CodesError, JobError
 from ..spec import Spec
 from ..vocab import Vocabulary
 from .config import JobConfig
@@ -23,7 +23,6 @@ from .work import Results, Watch
 __all__ = ["Composing"]
 
 BATCH = 256  # documents whose texts go through the text tokenizer together
-_KINDS = {CodesError: "other_codes", VocabularyError: "other_words", UsageError: "incomplete"}
 
 
 class Composing:
@@ -67,7 +66,7 @@ class Composing:
 
     def _row(self, item: Item, document: Document | AnytokError) -> DocumentRow | Failure:
         if isinstance(document, AnytokError):
-            return Failure(_KINDS.get(type(document), "other"), str(document))
+            return Failure.in_composing(document)
         if not self.config.length:
             return DocumentRow(item, (document,))
         try:
@@ -100,6 +99,10 @@ class Composing:
         if strange := sorted(set(shard.specs) - set(self.specs)):
             raise JobError(f"{path} holds codes of {strange[0]}: give each job's output a source of its own")
         return shard
+
+    def completed(self, made: dict[int, Any]) -> Results:
+        """As it is: sequences are not read back."""
+        return made
 
     def shard(self, number: int, rows: list[DocumentRow], plan_hash: str) -> SequenceShard:
         return SequenceShard(number, rows, self.specs, plan_hash, self.vocabulary, self.config)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..errors import MediaError
+from ..errors import AnytokError, CodesError, MediaError, UsageError, VocabularyError
 from .values import reason_of
 
 __all__ = ["Failure", "stable"]
 
 MAX_MESSAGE = 2000  # characters; what a decoder says of a file may hold the file
+_COMPOSING = {CodesError: "other_codes", VocabularyError: "other_words", UsageError: "incomplete"}
 _ADDRESS = re.compile(r" ?(?:at|@) 0x[0-9a-fA-F]{6,}")
 
 
@@ -42,6 +43,11 @@ class Failure:
         if isinstance(error, OSError):
             return cls("unreadable", f"cannot be read ({error.strerror or reason_of(error)})")
         return cls.of("undecodable", error)
+
+    @classmethod
+    def in_composing(cls, error: AnytokError) -> Failure:
+        """The failure that an error is which says why there is no document of an item."""
+        return cls(_COMPOSING.get(type(error), "other"), str(error))
 
 
 def stable(message: str) -> str:

@@ -58,9 +58,8 @@ class SequenceShard:
             return [Sequence((piece,)) for piece in pieces]
         return list(pack(pieces, self.config.length, self.config.window))
 
-    @cached_property
-    def ids(self) -> list[np.ndarray]:
-        """Ids of each sequence."""
+    def ids(self, sink: str = "") -> list[np.ndarray]:
+        """Ids of each sequence, the same for every kind of sink."""
         return [one.input_ids for one in self.sequences]
 
     @cached_property
@@ -83,7 +82,7 @@ class SequenceShard:
         arrays["cut"] = np.array([sum(len(row.pieces) > 1 for row in self.rows)])
         arrays["learned"] = np.array([sum(int(piece.learned.sum()) for row in self.rows for piece in row.pieces)])
         families = np.zeros(len(grammar.layout.segments) + 1, np.int64)
-        for ids in self.ids:
+        for ids in self.ids():
             families += np.bincount(grammar.family[ids] + 1, minlength=len(families))
         arrays["text"] = families[:1]
         for segment, count in zip(grammar.layout.segments, families[1:], strict=True):

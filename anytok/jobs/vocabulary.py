@@ -1,4 +1,4 @@
-"""The vocabulary of a job: a published one or a file; where sequences are composed, with words and runs as asked."""
+"""The vocabulary of a job: a published one or a file; where documents are made, with words and runs as asked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_job_vocabulary(config: JobConfig, probes: Iterable[Codes] = ()) -> Voca
 
     try:
         vocabulary = load_vocabulary(name)
-        vocabulary = _composed(vocabulary, config)
+        vocabulary = _for_documents(vocabulary, config)
         for codes in probes:
             vocabulary.to_ids(codes)
     except (VocabularyError, CodesError) as error:
@@ -35,24 +35,25 @@ def load_job_vocabulary(config: JobConfig, probes: Iterable[Codes] = ()) -> Voca
     return vocabulary
 
 
-def _composed(vocabulary: Vocabulary, config: JobConfig) -> Vocabulary:
-    """With the text tokenizer and the runs that [compose] names; UsageError where documents need what is not there."""
-    if config.compose is None:
-        return vocabulary
+def _for_documents(vocabulary: Vocabulary, config: JobConfig) -> Vocabulary:
+    """With the text tokenizer and the runs that the job, or its [compose], names; UsageError where documents need what
+    is not there."""
     from ..vocab import Special
+    from ..vocab.templates import find_template
 
-    if config.compose.text_tokenizer:
+    compose, key = config.compose, "compose.text_tokenizer" if config.compose else "text_tokenizer"
+    name = compose.text_tokenizer if compose else config.text_tokenizer
+    if name:
         from ..checkpoints.around_torchaudio import load_text_tokenizer
 
-        vocabulary = vocabulary.with_text(load_text_tokenizer(config.compose.text_tokenizer))
-    for modality, runs in config.compose.runs.items():
+        vocabulary = vocabulary.with_text(load_text_tokenizer(name))
+    for modality, runs in compose.runs.items() if compose else ():
         vocabulary = vocabulary.with_runs(modality, num_codebooks=runs.num_codebooks, pattern=runs.pattern)
-    form = config.compose.documents
-    if form.kind != "item" and vocabulary.text_tokenizer is None:
-        raise UsageError(
-            f"documents of kind {form.kind!r} hold words: add compose.text_tokenizer, a folder or hub name"
-        )
-    vocabulary.to_ids([Special(token) for token in (form.bos, form.eos) if token])
+    for form in [compose.documents] if compose else [sink.documents for sink in config.sinks if sink.documents]:
+        if form.kind != "item" and vocabulary.text_tokenizer is None:
+            raise UsageError(f"documents of kind {form.kind!r} hold words: add {key}, a folder or hub name")
+        fixed = find_template(form.template).specials if form.template else ()
+        vocabulary.to_ids([Special(token) for token in (form.bos, form.eos, *fixed) if token])
     return vocabulary
 
 

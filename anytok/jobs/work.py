@@ -73,6 +73,10 @@ class Work(Protocol):
         """What becomes of each item that was begun, some at a time; `suspects` each alone."""
         ...
 
+    def completed(self, made: dict[int, Any]) -> Results:
+        """The same, with what sinks write beside codes: for rows that are read back from a shard."""
+        ...
+
     def shard(self, number: int, rows: list[Any], plan_hash: str) -> Any:
         """The Output of what was made, in the order of the plan."""
         ...

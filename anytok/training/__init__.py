@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..arguments import check_folder
 from ..errors import UsageError
 from .config import CodecConfig, VoiceConfig, read_config
 from .stopping import Stopped
@@ -24,7 +25,8 @@ def train(config_path: str | Path, *, allow_changes: bool = False) -> Path:
     and `save_every`; with `allow_changes` with any. A logged warning names those that differ.
 
     Raises UsageError for a config that does not hold together, changed settings or data, or none there, MediaError
-    for a picture that cannot be read, and Stopped, a KeyboardInterrupt, after Ctrl-C or SIGTERM, when all is saved.
+    for a picture that cannot be read, DiskError for an output folder that cannot be written, and Stopped, a
+    KeyboardInterrupt, after Ctrl-C or SIGTERM, when all is saved.
     """
     from .codec import CodecRecipe
     from .data import hash_files
@@ -48,6 +50,7 @@ def train(config_path: str | Path, *, allow_changes: bool = False) -> Path:
     folder = Path(config.out)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{config_path}: out={config.out!r} is a file: expected a folder, or a name that is free")
+    check_folder(folder)
     recipe = recipe_class(config)
     settings = {key: value for key, value in asdict(config).items() if key not in ("name", "out")}
     data = hash_files(recipe.data_files)

@@ -15,7 +15,7 @@ from ..shard import Shard
 from ..values import to_json
 from .tables import meta_json
 
-__all__ = ["add_member", "keys_anygpt", "keys_webdataset", "npy", "write_anygpt", "write_webdataset"]
+__all__ = ["add_member", "keys_anygpt", "keys_webdataset", "npy", "read_anygpt", "write_anygpt", "write_webdataset"]
 
 
 def write_webdataset(stem: Path, shard: Shard) -> None:
@@ -23,6 +23,7 @@ def write_webdataset(stem: Path, shard: Shard) -> None:
     a vocabulary, `.txt` where there is text. Samples are numbered, because keys may hold dots, which WebDataset
     reads as suffixes. The provenance stands before them in a pax header, which readers pass over."""
     head = {"anytok": shard.provenance} if shard.rows else {}  # a tar of nothing but a head cannot be opened
+    ids = shard.ids("webdataset")
     with tarfile.open(stem.with_suffix(".tar"), "w", format=tarfile.PAX_FORMAT, pax_headers=head) as tar:
         for number, row in enumerate(shard.rows):
             name, codes = f"{shard.number:06d}{number:06d}", row.codes
@@ -32,8 +33,8 @@ def write_webdataset(stem: Path, shard: Shard) -> None:
                 record["scales"] = [float(scale) for scale in codes.scales]
             add_member(tar, f"{name}.json", to_json(record, ascii_only=True).encode())
             add_member(tar, f"{name}.codes.npy", npy(row.values.astype(shard.code_dtype)))
-            if shard.ids is not None:
-                add_member(tar, f"{name}.ids.npy", npy(shard.ids[number]))
+            if ids is not None:
+                add_member(tar, f"{name}.ids.npy", npy(ids[number]))
             if row.item.text is not None:
                 add_member(tar, f"{name}.txt", valid_text(row.item.text).encode())
 
@@ -74,3 +75,10 @@ def keys_anygpt(stem: Path) -> list[str]:
     """Keys of the lines."""
     with open(stem.with_suffix(".jsonl"), encoding="utf-8") as stream:
         return [json.loads(line)["key"] for line in stream]
+
+
+def read_anygpt(stem: Path) -> list[str]:
+    """The codes of each line, spelled in the vocabulary's tokens, markers included."""
+    with open(stem.with_suffix(".jsonl"), encoding="utf-8") as stream:
+        lines = [json.loads(line) for line in stream]
+    return [next(value for name, value in line.items() if name not in ("key", "text")) for line in lines]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...compose import Sequence as IdSequence
 from ...errors import JobError
 from ..commit import write_aside
 from ..items import Item, valid_text
@@ -22,17 +23,17 @@ __all__ = ["check_total", "index_hf", "keys_parquet", "meta_json", "write_hf", "
 
 
 def write_parquet(stem: Path, shard: Shard | SequenceShard) -> None:
-    """Columns: key, modality, tokenizer (its id), codes [K][T], ids (with a vocabulary), num_samples, scales,
-    least_margin (where the job keeps margins), text, meta (JSON). Of sequences: input_ids, labels, position_ids,
-    cu_seqlens, and, by document, documents (their keys) and offsets (where in it the sequence begins). The provenance
-    lies in the schema's metadata under "anytok".
+    """Columns: key, modality, tokenizer (its id), codes [K][T], ids (with a vocabulary), labels (where the sink has
+    documents), num_samples, scales, least_margin (where the job keeps margins), text, meta (JSON). Of sequences:
+    input_ids, labels, position_ids, cu_seqlens, and, by document, documents (their keys) and offsets (where in it the
+    sequence begins). The provenance lies in the schema's metadata under "anytok".
     """
-    _write(stem, shard, "ids")
+    _write(stem, shard, "parquet", "ids")
 
 
 def write_hf(stem: Path, shard: Shard | SequenceShard) -> None:
     """The same with `input_ids`, as trainers call them."""
-    _write(stem, shard, "input_ids")
+    _write(stem, shard, "hf", "input_ids")
 
 
 def keys_parquet(stem: Path) -> list[str]:
@@ -57,11 +58,11 @@ def index_hf(folder: Path, stems: Sequence[Path]) -> None:
     write_aside(folder, "README.md", [f"---\n{head}---\nMedia as tokens, made with anytok.\n".encode()])
 
 
-def _write(stem: Path, shard: Shard | SequenceShard, ids_name: str) -> None:
+def _write(stem: Path, shard: Shard | SequenceShard, sink: str, ids_name: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = _columns_of_items(shard, ids_name) if isinstance(shard, Shard) else _columns_of_sequences(shard)
+    columns = _columns_of_items(shard, sink, ids_name) if isinstance(shard, Shard) else _columns_of_sequences(shard)
     table = pa.table(columns).replace_schema_metadata({"anytok": shard.provenance})
     pq.write_table(table, stem.with_suffix(".parquet"), compression="zstd", write_page_checksum=True)
 
@@ -77,7 +78,7 @@ def _columns_of_sequences(shard: SequenceShard) -> dict[str, Any]:
     return {**columns, "offsets": pa.array(offsets, pa.list_(pa.int32()))}
 
 
-def _columns_of_items(shard: Shard, ids_name: str) -> dict[str, Any]:
+def _columns_of_items(shard: Shard, sink: str, ids_name: str) -> dict[str, Any]:
     import pyarrow as pa
 
     items, codes = [row.item for row in shard.rows], [row.codes for row in shard.rows]
@@ -87,9 +88,11 @@ def _columns_of_items(shard: Shard, ids_name: str) -> dict[str, Any]:
         "tokenizer": pa.array([one.spec.id for one in codes], pa.string()),
         "codes": _code_lists([row.values for row in shard.rows], shard.code_dtype),
     }
-    if shard.ids is not None:
+    if (ids := shard.ids(sink)) is not None:
         assert shard.vocabulary is not None
-        columns[ids_name] = _lists(shard.ids, shard.vocabulary.dtype)
+        columns[ids_name] = _lists(ids, shard.vocabulary.dtype)
+    if documents := shard.documents(sink):
+        columns["labels"] = _lists([IdSequence((one,)).labels for one in documents], np.dtype(np.int32))
     columns["num_samples"] = pa.array([one.num_samples for one in codes], pa.int64())
     columns["scales"] = pa.array([one.scales for one in codes], pa.list_(pa.float32()))
     if any(row.least_margin is not None for row in shard.rows):

@@ -9,6 +9,8 @@ from typing import Any
 from ...errors import AnytokError, JobError, UsageError
 from ...registry import find
 from ..config import JobConfig
+from ..documents import wants_texts
+from ..items import Item
 from ..urls import is_url
 from ..values import reason_of
 from .archive import TarSource
@@ -19,12 +21,14 @@ from .manifest import ManifestSource
 from .source import Choice, Source, check_there
 from .tables import ParquetSource
 
-__all__ = ["Source", "listed", "look_at_sources", "no_media", "open_sources", "passed_over", "sidecars"]
+__all__ = ["Source", "listed", "look_at_sources", "no_media", "open_sources", "passed_over", "sidecars", "wanted_items"]
 
 _KINDS: dict[str, type[Source]] = {
     "folder": FolderSource, "glob": GlobSource, "manifest": ManifestSource,
     "tar": TarSource, "parquet": ParquetSource, "hf": DatasetSource, "codes": CodesSource,
 }  # fmt: skip
+
+NO_TEXT = "it has no text, and a sink has documents with texts"
 
 
 def open_sources(config: JobConfig) -> list[tuple[str, Source]]:
@@ -47,10 +51,16 @@ def open_sources(config: JobConfig) -> list[tuple[str, Source]]:
 
 def look_at_sources(config: JobConfig) -> None:
     """Raise what is wrong with the sources at first sight, before weights are fetched for them: one is not there or
-    cannot be read, or one holds no media for this job."""
+    cannot be read, or one holds no media for this job, or no texts where it writes them."""
     sources = open_sources(config)
     if empty := [source for _, source in sources if next(listed(source.items()), None) is None]:
         raise no_media(config, empty)
+    for _, source in sources if wants_texts(config) else ():
+        if all(_lacks_text(item) for item in listed(source.items())):
+            raise UsageError(
+                f"source {source.config.path!r}: none of its items has a text, and a sink has documents with texts: "
+                'say where they are (text_suffix = ".txt", or columns = { text = "…" }), or leave the documents out'
+            )
 
 
 def no_media(config: JobConfig, sources: list[Source]) -> UsageError:
@@ -69,6 +79,17 @@ def passed_over(sources: list[Source]) -> dict[str, int]:
 def sidecars(sources: list[Source]) -> dict[str, int]:
     """How many files beside media were read for their texts and metadata, by suffix."""
     return dict(sorted(sum((source.sidecars for source in sources), Counter()).items()))
+
+
+def wanted_items(config: JobConfig, source: Source) -> Iterator[Item]:
+    """What a source lists; where the job writes texts, items without one are unusable."""
+    texts = wants_texts(config)
+    for item in listed(source.items()):
+        yield item.unusable("incomplete", NO_TEXT) if texts and _lacks_text(item) else item
+
+
+def _lacks_text(item: Item) -> bool:
+    return item.text is None and item.place[:1] != ("unusable",)  # which has a reason of its own
 
 
 def listed(listing: Iterator[Any]) -> Iterator[Any]:
