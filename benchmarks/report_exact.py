@@ -184,7 +184,7 @@ def _first_differences(row: Row) -> str:
     if not row["first"]:
         return "0"
     margins = sorted(margin for item in row["items"] for margin in item.get("margins", []))
-    if row["first"] <= 3:
+    if row["first"] <= 10:
         return f"{row['first']} (margins {', '.join(f'{margin:.0e}' for margin in margins)})"
     return f"{row['first']:,} (margins up to {row['largest_margin']:.0e})"
 
