@@ -9,7 +9,7 @@ cores; the load beside the results says how quiet they were. Painting (seed-2-pa
 picture.
 
 With --peers codecs in float32 stand beside what else a CPU can run them with, alone and in equal batches, in a run and
-a result file of their own (results/speed-peers.json): see speed_peers.py.
+a result file of their own (results/speed-peers.json), in about twenty minutes: see speed_peers.py.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CHOICES, help="default: all; on a CPU all but seed-2-paint")
     parser.add_argument("--peers", action="store_true", help="ONNX Runtime, OpenVINO and torch.compile (codecs, a CPU)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, help="length of a clip (default: 10; with --peers 5)")
+    parser.add_argument("--seconds", type=float, help="length of a clip (default: 10; with --peers 4)")
     parser.add_argument("--batch", type=int, help="clips in a batch (default: 16; with --peers 8, on a GPU 64)")
     parser.add_argument(
         "--checkpoints", type=Path, help="where seeded checkpoints stay for the next run (default: nowhere)"
@@ -165,7 +165,7 @@ def main() -> None:
     name = "speed-peers.json" if options.peers else "speed-cuda.json" if gpu else "speed.json"
     options.out = options.out or RESULTS / name
     options.batch = options.batch or (8 if options.peers else 64 if gpu else 16)
-    options.seconds = options.seconds or (5.0 if options.peers else 10.0)
+    options.seconds = options.seconds or (4.0 if options.peers else 10.0)
     options.only = options.only or (CODECS if options.peers else CHOICES if gpu else CHOICES[:-1])
     torch.set_num_threads(options.threads)
     rows = rows_before(options.out, lambda row: choice(row) not in options.only)
