@@ -5,7 +5,8 @@
 Without WHEEL one is built from this checkout. It is installed into a fresh virtual environment, which finds torch and
 all else in the environment that runs this script, by a .pth file with the path of that: nothing is downloaded, and no
 editable install of anytok counts there, since paths that a .pth file adds are not searched for further .pth files. What
-runs is asked where its anytok lies: never in this checkout.
+runs is asked where its anytok lies: never in this checkout. A torchaudio that cannot be imported is hidden, as if it
+were not installed.
 
 A line for each step, with its seconds. The first step that is not as a user expects ends the day, with exit code 1. A
 new command, or a new option of one, gets a step of its own, in the order in which a user meets it; at the end of the
@@ -153,6 +154,8 @@ def install_it(day: Day) -> None:
     present = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     present |= {path for path in sys.path if path.endswith(("site-packages", "dist-packages"))}
     Path(ours, "present.pth").write_text("\n".join(sorted(present)) + "\n")
+    if day.run([python, "-c", "import torchaudio"]).returncode:  # not there; or broken, and transformers would fail
+        Path(ours, "without.pth").write_text("import sys; sys.modules['torchaudio'] = None\n")
     asked = "import anytok, sys; print(anytok.__file__, *sys.path, sep='\\n')"
     where = day.run([python, "-c", asked]).stdout.splitlines()
     expect(where[0].startswith(ours), f"anytok is imported from {where[0]}")
