@@ -1,27 +1,34 @@
-"""Plain data, as TOML and JSON hold it → dataclasses: every value is held against its field's type and bounds.
+"""Plain data, as TOML and JSON hold it → dataclasses: pydantic holds every value against its field's type and bounds.
 
-What a field may hold is said where it is declared: `steps: Annotated[int, Within(1, 10**9)]`. Known are int, float,
-bool, str, Literal, tuple, Mapping, other dataclasses, each of them `| None`, and Any. Bounds of a text, a tuple or a
-table are those of its length.
+What a field may hold is said where it is declared: `steps: Annotated[int, Within(1, 10**9)]`. Values are read as JSON
+in pydantic's strict mode: a number is no text, 1.0 is no whole number, true is no number, NaN is none either. pydantic
+is imported with the first record, not with this module.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
+import json
+import operator
+import os
+import tomllib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from numbers import Real
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .arguments import choice, did_you_mean, whole
+from .arguments import did_you_mean
 from .errors import AnytokError, UsageError
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 __all__ = [
-    "AT_LEAST_ONE", "Count", "Layers", "Positive", "Share", "Size", "Text", "Within", "build", "check", "multiple",
-    "same_length",
+    "AT_LEAST_ONE", "Checked", "Count", "Layers", "Line", "Positive", "Share", "Size", "Text", "Within", "build",
+    "check", "multiple", "read_toml", "same_length",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -29,17 +36,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Within:
-    """Bounds of a number, or of a length; with `above`, `low` itself is out of them."""
+    """Bounds of a number, or of the length of a text or list; with `above`, `low` itself is out of them. Text with
+    bounds has no NUL, and of a least length it is not blank."""
 
     low: float
     high: float
     above: bool = False
 
-    def __contains__(self, number: float) -> bool:  # NaN is in no bounds
-        return (self.low < number if self.above else self.low <= number) and number <= self.high
-
     def __str__(self) -> str:
         return f"above {self.low}, {self.high} at most" if self.above else f"{self.low} to {self.high}"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        schema = handler(source)
+        if schema["type"] in ("int", "float"):
+            return {**schema, "gt" if self.above else "ge": self.low, "le": self.high}
+        if schema["type"] == "str":
+            schema["pattern"] = r"^[^\x00]*[^\s\x00][^\x00]*$" if self.low else r"^[^\x00]*$"
+        return {**schema, "min_length": self.low, "max_length": self.high}
 
 
 # The upper ends only stop what is a slip of the keyboard, or more than any machine holds.
@@ -49,23 +62,55 @@ Layers = Annotated[int, Within(1, 999)]
 Share = Annotated[float, Within(0, 1)]
 Positive = Annotated[float, Within(0, 10**6, above=True)]
 Text = Annotated[str, Within(1, 1 << 16)]
+Line = Annotated[str, Within(0, 1 << 16)]
 AT_LEAST_ONE = Within(1, 1 << 32)
 
 
 def build(kind: type[T], record: Any, where: str = "", error: type[AnytokError] = UsageError, *, key: str = "") -> T:
-    """A table of plain data → the dataclass `kind`, tables in it likewise. A dataclass may refuse, by an AnytokError in
-    its `__post_init__`, values that do not go together.
+    """A table of plain data → the dataclass `kind`, tables in it likewise. A dataclass may refuse values that do not go
+    together, by an error of ours that is a ValueError, in its `__post_init__`.
 
-    Raises `error` beginning with `where` (a file's name, say) and naming the key, what came and what is expected;
+    Raises `error` beginning with `where` (a file's name, say) and naming the keys, what came and what is expected;
     `key` is that of the table itself.
     """
-    return _table(_Place(where, key, error), record, kind)
+    from pydantic import ValidationError
+
+    try:
+        data = json.dumps([record], default=_plain)
+        [found] = _adapter(kind).validate_json(data)  # type: ignore[arg-type]
+    except ValidationError as refused:
+        problems = [_problem(kind, key, one) for one in refused.errors(include_url=False)]
+        raise error(_colon(where, "; ".join(problems[:_SHOWN]))) from refused
+    except (TypeError, ValueError, RecursionError) as refused:  # of json
+        raise error(_colon(where, key, str(refused))) from refused
+    return found
 
 
 def check(record: Any, error: type[AnytokError] = UsageError) -> None:
     """Hold the fields of a dataclass against their types, in its `__post_init__`: for those that users make, too."""
-    for name, kind in _hints(type(record)).items():  # type: ignore[arg-type]
-        object.__setattr__(record, name, _checked(_Place("", name, error), getattr(record, name), kind))
+    fields = _fields(type(record))  # type: ignore[arg-type]
+    values = build(fields, {name: getattr(record, name) for name in _hints(fields)}, error=error)
+    for name, value in values.items():
+        object.__setattr__(record, name, value)
+
+
+class Checked:
+    """A base of dataclasses that are checked whoever makes them."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def read_toml(path: str | os.PathLike[str], wanted: str) -> dict[str, Any]:
+    """What a TOML file holds; raises UsageError where it is none, saying what was `wanted`, such as "a job file"."""
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"{wanted} that is a {type(path).__name__}: expected the path of a TOML file")
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; expected {wanted}") from error
+    except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8, and lists without end
+        raise UsageError(f"{path} is not a TOML file: {error}; expected {wanted}") from error
 
 
 def multiple(name: str, number: int, part: str, divisor: int) -> None:
@@ -82,117 +127,109 @@ def same_length(sizes: Any, *names: str) -> None:
         raise UsageError(f"{counts}: expected as many of each, one a block")
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a value stands, for messages: "job.toml: sources[1].kind"; and how they are raised."""
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Reads lists of one record: plain dataclasses take the config of what they stand in, and have none themselves."""
+    from pydantic import ConfigDict, TypeAdapter
 
-    where: str
-    path: str
-    error: type[AnytokError]
+    return TypeAdapter(tuple[kind], config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 
-    def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.path) if part)
 
-    def key(self, name: Any) -> _Place:
-        return dataclasses.replace(self, path=f"{self.path}.{name}" if self.path else str(name))
+@cache
+def _fields(kind: type) -> Any:
+    """The fields of a dataclass as a TypedDict, which reads them without making the dataclass."""
+    from typing_extensions import TypedDict
 
-    def item(self, number: int) -> _Place:
-        return dataclasses.replace(self, path=f"{self.path}[{number}]")
-
-    def refuse(self, value: Any, expected: str) -> AnytokError:
-        shown = repr(value)
-        shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
-        return self.error(f"{self}={shown}: expected {expected}")
-
-    def refuse_whole(self, problem: str) -> AnytokError:
-        return self.error(f"{self}: {problem}" if str(self) else problem)
+    return TypedDict(kind.__name__, _hints(kind))  # type: ignore[operator]
 
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
+    others = {field.name for field in getattr(kind, "__dataclass_fields__", {}).values() if not field.init}
+    return {name: hint for name, hint in hints.items() if name not in others}
 
 
-def _table(place: _Place, record: Any, kind: type[T]) -> T:
-    if not isinstance(record, Mapping):
-        raise place.refuse(record, "a table of settings")
-    hints = _hints(kind)  # type: ignore[arg-type]
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    missing = dataclasses.MISSING
-    required = [name for name in hints if fields[name].default is fields[name].default_factory is missing]
-    problems = [f"unknown key {name!r}{did_you_mean(name, hints)}" for name in record if name not in hints]
-    if lacking := [name for name in required if name not in record]:
-        problems.append(f"missing {', '.join(map(repr, lacking))}")
-    if problems:
-        raise place.refuse_whole(f"{'; '.join(problems)}; known: {', '.join(hints)}")
-    values = {name: _checked(place.key(name), value, hints[name]) for name, value in record.items()}
-    try:
-        return kind(**values)
-    except AnytokError as error:
-        raise place.refuse_whole(str(error)) from error
+def _plain(value: Any) -> Any:
+    """What JSON has in the place of a value from Python."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: getattr(value, name) for name in _hints(type(value))}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "__index__"):  # numpy's and torch's
+        return operator.index(value)
+    if isinstance(value, Real):
+        return float(value)
+    raise TypeError(f"{value!r}: expected text, a number, true or false, a list or a table")
 
 
-def _checked(place: _Place, value: Any, kind: Any) -> Any:
-    """`value` as a `kind`; raises the place's error."""
-    if get_origin(kind) in (Union, types.UnionType):
-        if value is None:
-            return None
-        [kind] = [one for one in get_args(kind) if one is not type(None)]
-    kind, bounds = get_args(kind)[:2] if get_origin(kind) is Annotated else (kind, None)
-    if dataclasses.is_dataclass(kind):
-        return value if isinstance(value, kind) else _table(place, value, kind)  # type: ignore[arg-type]
-    found = _CHECKS.get(get_origin(kind) or kind)
-    return found(place, value, bounds, get_args(kind)) if found else value
+# pydantic's errors in our words: of each key what came, and what is expected.
 
-
-def _integer(place: _Place, value: Any, bounds: Within | None, _: Any) -> int:
-    low, high = (bounds.low, bounds.high) if bounds else (-(1 << 63), (1 << 63) - 1)
-    return whole(str(place), value, int(low), int(high), error=place.error)
-
-
-def _number(place: _Place, value: Any, bounds: Within | None, _: Any) -> float:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or (bounds is not None and value not in bounds):
-        raise place.refuse(value, f"a number{'' if bounds is None else f', {bounds}'}")
-    return float(value)
-
-
-def _switch(place: _Place, value: Any, *_: Any) -> bool:
-    if not isinstance(value, bool):
-        raise place.refuse(value, "true or false")
-    return value
-
-
-def _text(place: _Place, value: Any, bounds: Within | None, _: Any) -> str:
-    if not isinstance(value, str) or "\0" in value or (bounds and len(value.strip()) not in bounds):
-        raise place.refuse(value, 'text in quotes, such as "runs/mine"')
-    return value
-
-
-def _word(place: _Place, value: Any, _: Any, words: tuple[Any, ...]) -> Any:
-    return choice(str(place), value, words, place.error)
-
-
-def _list(place: _Place, value: Any, bounds: Within | None, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple) or (bounds is not None and len(value) not in bounds):
-        like = "tables, in TOML [[…]]" if dataclasses.is_dataclass(kinds[0]) else "such as [2, 4]"
-        raise place.refuse(value, f"a list{' of at least one' if bounds else ''}, {like}")
-    if kinds[-1] is not ... and len(value) != len(kinds):
-        raise place.refuse(value, f"a list of {len(kinds)}")
-    return tuple(
-        _checked(place.item(i), item, kinds[0] if kinds[-1] is ... else kinds[i]) for i, item in enumerate(value)
-    )
-
-
-def _mapping(place: _Place, value: Any, _: Any, kinds: tuple[Any, ...]) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise place.refuse(value, "a table, such as { midi = 1.0 }")
-    of_key = dataclasses.replace(place, path=f"a key of {place.path}")
-    return {_checked(of_key, key, kinds[0]): _checked(place.key(key), item, kinds[1]) for key, item in value.items()}
-
-
-_CHECKS: dict[Any, Callable[[_Place, Any, Within | None, tuple[Any, ...]], Any]] = {
-    int: _integer, float: _number, bool: _switch, str: _text, Literal: _word, tuple: _list, dict: _mapping,
-    Mapping: _mapping,
+_SHOWN = 5  # problems
+_CUT = 200  # characters of a value
+_EXPECTED = {
+    int: "a whole number", float: "a number", bool: "true or false", str: 'text in quotes, such as "runs/mine"',
+    Mapping: "a table, such as { midi = 1.0 }", dict: "a table, such as { midi = 1.0 }",
 }  # fmt: skip
+
+
+def _problem(kind: Any, key: str, found: Mapping[str, Any]) -> str:
+    """One error of pydantic's, as "sources[1].kind='zip': expected …"."""
+    what, loc, value = found["type"], found["loc"][1:], found["input"]
+    if what == "json_invalid":
+        return _colon(key, f"text that is no Unicode, such as a path in another encoding, or too deep ({found['msg']})")
+    if what == "missing":
+        return _colon(_path(key, loc[:-1]), f"missing {loc[-1]!r}")
+    if what in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _hints(_parts(_at(kind, loc[:-1]))[0])
+        said = f"unknown key {loc[-1]!r}{did_you_mean(loc[-1], known)}; known: {', '.join(known)}"
+        return _colon(_path(key, loc[:-1]), said)
+    if what == "value_error":
+        return _colon(_path(key, loc), str(found["ctx"]["error"]))
+    if loc[-1:] == ("[key]",):  # pydantic has the key itself before it
+        loc = (*loc[:-2], "[key]")
+    shown = repr(value) if len(repr(value)) <= _CUT else f"{value!r:.{_CUT}}…"
+    return f"{_path(key, loc) or 'this'}={shown}: expected {_expected(_at(kind, loc), value)}"
+
+
+def _expected(hint: Any, value: Any) -> str:
+    kind, bounds = _parts(hint)
+    origin = get_origin(kind) or kind
+    if origin is Literal:
+        known = get_args(kind)
+        return ", ".join(repr(word) for word in known if word != "") + did_you_mean(value, known)
+    if origin is tuple:
+        tables = dataclasses.is_dataclass(_parts(get_args(kind)[0])[0])
+        like = "tables, in TOML [[…]]" if tables else "such as [2, 4]"
+        return f"a list{' of at least one' if bounds else ''}, {like}"
+    words = _EXPECTED.get(origin, "a table of settings")
+    return f"{words}, {bounds}" if bounds and origin in (int, float) else words
+
+
+def _at(hint: Any, loc: tuple[int | str, ...]) -> Any:
+    """The annotation of what stands at a place of errors."""
+    for part in loc:
+        hint, _ = _parts(hint)
+        inner = get_args(hint)
+        if isinstance(part, int):
+            hint = inner[0] if inner[-1] is ... else inner[part]
+        else:
+            hint = inner[0 if part == "[key]" else 1] if inner else _hints(hint)[part]
+    return hint
+
+
+def _parts(hint: Any) -> tuple[Any, Within | None]:
+    """An annotation without `| None`, and its bounds."""
+    if get_origin(hint) in (Union, types.UnionType):
+        [hint] = [one for one in get_args(hint) if one is not type(None)]
+    return get_args(hint)[:2] if get_origin(hint) is Annotated else (hint, None)
+
+
+def _path(key: str, loc: tuple[int | str, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in (key, *loc) if part != "")[1:]
+
+
+def _colon(*parts: str) -> str:
+    return ": ".join(filter(None, parts))

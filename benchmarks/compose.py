@@ -152,7 +152,7 @@ def inner(source: str, output: str) -> None:
     from anytok.jobs import job_stats, run_job
 
     began = time.monotonic()
-    status = run_job(job(Path(source), Path(output)))
+    status = run_job(job(Path(source), Path(output)).override(workers=os.cpu_count() or 1))
     seconds, stats = time.monotonic() - began, job_stats(output).sequences
     figures = {"items": status.written, "seconds": round(seconds, 1), "fill": stats.fill}
     figures["million_per_s"] = round(stats.tokens / seconds / 1e6, 3)

@@ -23,6 +23,7 @@ from report_cache import cache, cache_stores
 from report_cpu import busy, footprint, profile, speed_amx, speed_cpu, speed_in_short, speed_others
 from report_exact import exact, headline, parity
 from report_gpu import speed_gpu
+from report_jobs import job_keys
 from report_memory import memory
 from report_others import compose, faults, job_costs, language_models, long, measurements, small_models
 from report_tables import Rows, table
@@ -158,6 +159,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "headline": headline,
     "imports": imports,
     "job-costs": job_costs,
+    "job-keys": job_keys,
     "compose": compose,
     "language-models": language_models,
     "long": long,

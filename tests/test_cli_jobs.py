@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import anytok
@@ -125,3 +126,27 @@ def test_what_is_to_be_measured_is_counted(here: Path) -> None:
     assert main(["plan", *JOB, "--sample", "0"]) == 2
     assert main(["run", *JOB]) == 1
     assert main(["verify", "tokens", "--one-in", "-1"]) == 2
+
+
+def test_the_short_form_takes_sinks_options_and_where_to_load(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = "--sink webdataset --sink parquet --num-codebooks 2 --dtype float64 --device cpu --option channels=first"
+    assert main(["run", *JOB, *more.split()]) == 1
+    job = json.loads(Path("tokens/_anytok/job.json").read_text())
+    assert [sink["kind"] for sink in job["sinks"]] == ["webdataset", "parquet"]
+    [one] = job["tokenizers"].values()
+    assert (one["dtype"], one["device"]) == ("float64", "cpu")
+    assert one["options"] == {"channels": "first", "num_codebooks": 2}
+    [shard] = Path("tokens/parquet").glob("*.parquet")
+    assert [len(layers) for layers in pq.read_table(shard)["codes"].to_pylist()] == [2, 2]
+    assert list(Path("tokens/webdataset").glob("*.tar"))
+
+
+def test_a_device_beside_a_job_file_is_no_other_job(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = f"[[sources]]\npath = 'rec'\n[tokenizers.speech]\nname = 'speechtokenizer'\ncheckpoint = '{SPEECH}'\n"
+    Path("job.toml").write_text(f"output = 'tokens'\nshard_items = 1\n{source}[run]\nmax_failure_rate = 0.5\n")
+    assert main(["run", "job.toml", "--shard", "0/3"]) in (0, 1)
+    assert main(["run", "job.toml", "--device", "cpu:0"]) == 1
+    assert "tokens: finished" in capsys.readouterr().out
+    assert json.loads(Path("tokens/_anytok/job.json").read_text())["tokenizers"]["speech"]["device"] == "cpu:0"
+    assert main(["run", "job.toml", "--shard-items", "2"]) == 4  # that is another one
+    assert "work.shard_items was 1, is now 2" in capsys.readouterr().err

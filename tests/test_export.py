@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +91,22 @@ def test_a_wrong_graph_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     clip = sound(anytok.load_tokenizer("music-mini").spec, 32000)
     (found,) = export_onnx("music-mini", tmp_path / "wrong", [clip]).samples
     assert found.equal < 0.9 * found.codes and found.margins and max(found.margins) > 1e-3
+
+
+def test_a_killed_export_leaves_nothing_that_stands_for_a_whole_one(tmp_path: Path) -> None:
+    """The folder then has no files under their names, and the next export into it works."""
+    script = """if True:
+        import os, signal, sys
+        import anytok.export.export as export
+        from anytok.export.samples import samples_for
+        export.agreement = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        export.export_onnx("music-mini", sys.argv[1], samples_for("music-mini"))
+    """
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not [*(tmp_path / "out").glob("[!.]*")] and [*(tmp_path / "out").iterdir()]
+    result = export_onnx("music-mini", tmp_path / "out", samples_for("music-mini"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(result.files)
 
 
 def test_half_precision_is_half_the_size_and_says_what_differs(tmp_path: Path) -> None:

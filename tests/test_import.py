@@ -34,6 +34,11 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
     assert not loaded_by(code) & set(HEAVY)
 
 
+@pytest.mark.parametrize("code", ["import anytok", "import anytok.cli; anytok.cli.build_parser()"])
+def test_no_validator_is_loaded_before_there_is_something_to_check(code: str) -> None:
+    assert "pydantic" not in loaded_by(code)
+
+
 def test_import_is_quick() -> None:
     """Under 0.3 s over an empty interpreter: the best of five, in processor time, which a busy machine spares."""
 

@@ -6,7 +6,7 @@ import json
 
 import job_corpus
 import pytest
-from job_corpus import contents, speech_folder, speech_job, write_wav
+from job_corpus import contents, rows, speech_folder, speech_job, write_wav
 from test_jobs import *  # noqa: F403
 
 from anytok.errors import JobError
@@ -71,3 +71,19 @@ def test_a_full_disk_under_ray_is_the_same_clear_error(cluster, made, tmp_path):
     (tmp_path / "_anytok" / "inflight" / "000000").mkdir(parents=True)  # in the way of the worker's note
     with pytest.raises(JobError, match="run the same command again"):
         run_job(speech_job(source, tmp_path, runner="ray"))
+
+
+def test_a_job_that_has_grown_is_extended_on_ray(cluster, tmp_path):
+    """What local workers have made is taken over, and the output is that of a run from nothing."""
+    source = speech_folder(tmp_path / "in", 25)
+    run_job(speech_job(source, tmp_path / "out", runner="local"))
+    files = sorted(source.rglob("*.wav"))
+    write_wav(source / "new.wav", 3000, seed=99)
+    write_wav(files[2], 3000, seed=98)
+    files[12].unlink()
+    status = run_job(speech_job(source, tmp_path / "out", runner="ray", workers=2), extend=True)
+    [extended] = status.extensions
+    assert status.finished and (extended.new, extended.changed, extended.removed, extended.kept) == (1, 1, 1, 18)
+    assert verify_job(tmp_path / "out", one_in=1).ok
+    run_job(speech_job(source, tmp_path / "nothing", runner="local"))
+    assert rows(tmp_path / "out") == rows(tmp_path / "nothing")

@@ -20,7 +20,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         if self.width == 7:
-            raise JobError("width=7: brings bad luck")
+            raise UsageError("width=7: brings bad luck")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class Model:
     layers: Annotated[tuple[Layer, ...], AT_LEAST_ONE]
     drop: Share = 0.0
     steps: Count | None = None
-    pair: tuple[str, int] = ("a", 1)
     causal: bool = False
     free: Any = None
     note: str = ""
@@ -41,9 +40,9 @@ PLAIN: dict[str, Any] = {"name": "x", "layers": [{"width": 2, "kind": "conv"}]}
 
 
 def test_a_table_becomes_what_it_describes() -> None:
-    more = {"drop": 1, "steps": None, "pair": ["b", 2], "free": {"y": 1}, "weights": {"a": 1}, "main": {"width": 8}}
+    more = {"drop": 1, "steps": None, "free": {"y": 1}, "weights": {"a": 1}, "main": {"width": 8}}
     found = build(Model, {**PLAIN, **more})
-    wanted = Model("x", (Layer(2, "conv"),), 1.0, None, ("b", 2), free={"y": 1}, weights={"a": 1.0}, main=Layer(8))
+    wanted = Model("x", (Layer(2, "conv"),), 1.0, None, free={"y": 1}, weights={"a": 1.0}, main=Layer(8))
     assert found == wanted and type(found.drop) is float
     assert build(Model, {**PLAIN, "layers": [Layer(3)]}).layers == (Layer(3),)
 
@@ -60,21 +59,23 @@ def test_a_table_becomes_what_it_describes() -> None:
         ({"layers": [{"width": 1}, {"width": 9}]}, "a.toml: m.layers[1].width=9: expected a whole number, 1 to 8"),
         ({"layers": [{"width": True}]}, "a.toml: m.layers[0].width=True: expected a whole number"),
         ({"layers": [{"width": 1, "kind": "lsmt"}]}, "kind='lsmt': expected 'conv', 'lstm'; did you mean 'lstm'?"),
-        ({"layers": [{"widht": 1}]}, "m.layers[0]: unknown key 'widht'; did you mean 'width'?; missing 'width'"),
+        ({"layers": [{"widht": 1}]}, "m.layers[0]: unknown key 'widht'; did you mean 'width'?; known: width, kind"),
+        ({"layers": [{"widht": 1}], "name": 3}, "a.toml: m.name=3: expected text in quotes"),
         ({"layers": [{"width": 7}]}, "a.toml: m.layers[0]: width=7: brings bad luck"),
         ({"drop": "0.5"}, "a.toml: m.drop='0.5': expected a number, 0 to 1"),
         ({"drop": float("nan")}, "a.toml: m.drop=nan: expected a number, 0 to 1"),
         ({"drop": True}, "a.toml: m.drop=True: expected a number"),
         ({"steps": -1}, "a.toml: m.steps=-1: expected a whole number, 0 to"),
-        ({"pair": ["a"]}, "a.toml: m.pair=['a']: expected a list of 2"),
-        ({"pair": ["a", "b"]}, "a.toml: m.pair[1]='b': expected a whole number"),
         ({"causal": 0}, "a.toml: m.causal=0: expected true or false"),
-        ({"weights": {"c": 1}}, "a.toml: a key of m.weights='c': expected 'a', 'b'"),
+        ({"weights": {"c": 1}}, "a.toml: m.weights.[key]='c': expected 'a', 'b'"),
         ({"weights": {"a": "1"}}, "a.toml: m.weights.a='1': expected a number"),
         ({"weights": {"a": float("inf")}}, "a.toml: m.weights.a=inf: expected a number"),
         ({"main": 1}, "a.toml: m.main=1: expected a table"),
-        ({3: 1}, "a.toml: m: unknown key 3; known: name, layers"),
+        ({3: 1}, "a.toml: m: unknown key '3'; known: name, layers"),
         ({"note": ["x" * 10**6]}, "…: expected text"),
+        ({"note": "\udcff"}, "a.toml: m: text that is no Unicode"),
+        ({"free": {"a": object()}}, "expected text, a number, true or false, a list or a table"),
+        ({"name": b"x"}, "b'x': expected text, a number"),
     ],
 )
 def test_what_is_wrong_is_named(change: dict[Any, Any], said: str) -> None:
@@ -85,7 +86,7 @@ def test_what_is_wrong_is_named(change: dict[Any, Any], said: str) -> None:
 
 def test_what_is_no_table_is_refused() -> None:
     for record in (None, 3, [PLAIN], "name"):
-        with pytest.raises(UsageError, match=r"a\.toml=.*: expected a table of settings"):
+        with pytest.raises(UsageError, match=r"a\.toml: this=.*: expected a table of settings"):
             build(Model, record, "a.toml")
 
 

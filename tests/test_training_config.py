@@ -47,7 +47,7 @@ def test_unknown_and_missing_keys_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="run: unknown key 'batchsize'; did you mean 'batch_size'\\?; known: "):
         read_config(tmp_path / "a.toml", {"music": CodecConfig})
     (tmp_path / "b.toml").write_text(text.replace("num_filters = 16\n", ""))
-    with pytest.raises(UsageError, match="missing 'num_filters'; known: "):
+    with pytest.raises(UsageError, match="missing 'num_filters'"):
         read_config(tmp_path / "b.toml", {"music": CodecConfig})
     with pytest.raises(UsageError, match="kind"):
         read_config(CONFIGS / "music_mini.toml", {"speech": CodecConfig})
@@ -161,7 +161,7 @@ def test_unknown_and_missing_sizes_are_named(tmp_path: Path, name: str) -> None:
     key = "queries" if name == "image" else "sample_size"
     path = edited(tmp_path, name, "model.sizes", key, "0")
     path.write_text(path.read_text("utf-8").replace(f"{key} = 0\n", ""), "utf-8")
-    with pytest.raises(UsageError, match=rf"model\.sizes: missing '{key}'; known"):
+    with pytest.raises(UsageError, match=rf"model\.sizes: missing '{key}'"):
         read_config(path, KINDS)
 
 

@@ -26,7 +26,7 @@ from ..errors import (
     UsageError,
 )
 from ..openmp import share_cores
-from . import decode, demo, encode, export, jobs, loading, measure, show, train, vocab
+from . import decode, demo, encode, export, init, jobs, loading, measure, show, train, vocab
 
 __all__ = ["build_parser", "main"]
 
@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    for module in (demo, show, encode, decode, export, jobs, measure, train, vocab):
+    for module in (demo, show, encode, decode, export, init, jobs, measure, train, vocab):
         module.register(add)
     return parser
 

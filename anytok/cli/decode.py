@@ -1,20 +1,22 @@
-"""`decode`: the lines that `encode` wrote → pictures and recordings."""
+"""`decode`: what `encode` or `run` wrote → pictures and recordings."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..arguments import check_folder
+from ..arguments import check_folder, did_you_mean
 from ..errors import CodesError, UsageError
 from .loading import add_loading, fetch_missing, key_values, load, say
 
 if TYPE_CHECKING:
-    from ..spec import Codes
+    from ..spec import Codes, Spec
     from ..tokenizer import Tokenizer
 
 __all__ = ["register"]
@@ -25,7 +27,19 @@ _NAME_BYTES = 100  # of a file's name
 def register(add: Any) -> None:
     """Add the command to the parser."""
     decode = add(_decode)
-    decode.add_argument("codes", metavar="CODES.JSONL", help="what `anytok encode` wrote")
+    decode.add_argument(
+        "codes",
+        metavar="CODES.JSONL|OUT",
+        help="what `anytok encode` wrote, - for stdin; or the output of `anytok run`",
+    )
+    decode.add_argument(
+        "--key",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="only these items: by their source in the lines, by their key in a job's output",
+    )
     decode.add_argument("--out", default="decoded", metavar="DIR", help="folder for the media (default: decoded)")
     decode.add_argument("--force", action="store_true", help="replace files that exist")
     decode.add_argument(
@@ -47,32 +61,66 @@ def register(add: Any) -> None:
 def _decode(args: argparse.Namespace) -> int:
     """Turn codes back into media: pictures as png, sound as wav, named after their source.
 
-    The tokenizer is the one that each line names.
+    The tokenizer is the one that each line names. Of a job's output, whatever its kind, media are named after their
+    keys; where it keeps ids alone, they come back in the layers that the vocabulary writes.
 
     Example:
       anytok decode codes.jsonl --out decoded
+      anytok decode tokens/ --key 0/hello.wav 0/world.flac
+      anytok decode - --out decoded
       anytok decode speech.jsonl --voice-prompt me.wav
     """
     from tqdm import tqdm
 
-    items = _read(Path(args.codes))
     options = key_values(args.decode_option, taken=("self", "codes"))
-    names = sorted({codes.spec.name for _, codes in items})
+    heads, found, checkpoints = _job(args) if Path(args.codes).is_dir() else _lines(args)
+    names = sorted({spec.name for _, spec in heads})
     if args.checkpoint and len(names) > 1:
         raise UsageError(f"{args.codes} holds codes of {', '.join(names)}: --checkpoint fits one tokenizer only")
     if Path(args.out).exists() and not Path(args.out).is_dir():
         raise UsageError(f"{args.out}: not a folder; choose another --out")
     check_folder(args.out)
-    targets = _targets(items, Path(args.out), args.force)
-    tokenizers = {name: load(name, args, decodes=True) for name in names}
+    targets = _targets(heads, Path(args.out), args.force)
+    tokenizers = {name: load(name, _with_checkpoint(args, checkpoints.get(name)), decodes=True) for name in names}
     spoken = _with_voice(args, tokenizers)
     Path(args.out).mkdir(parents=True, exist_ok=True)
-    for (_, codes), target in tqdm(list(zip(items, targets, strict=True)), desc="decode", unit="item", disable=None):
+    for codes, target in tqdm(zip(found, targets, strict=True), "decode", len(targets), unit="item", disable=None):
         codes = spoken(codes)
         tokenizers[codes.spec.name].decode(codes, **options).save(target)
         print(target)
-    say(f"{len(items)} items decoded into {args.out}")
+    say(f"{len(targets)} items decoded into {args.out}")
     return 0
+
+
+# Label and Spec of each item; their Codes; and checkpoints of some tokenizers, by name.
+Given: TypeAlias = tuple[list[tuple[str, "Spec"]], Iterable["Codes"], Mapping[str, str | None]]
+
+
+def _lines(args: argparse.Namespace) -> Given:
+    """The items of a file of lines, or of stdin."""
+    items = _read(args.codes)
+    if unknown := [key for key in args.key if key not in {source for source, _ in items}]:
+        known = [source for source, _ in items]
+        raise UsageError(f"{args.codes}: no line has the source {unknown[0]!r}{did_you_mean(unknown[0], known)}")
+    items = [(source, codes) for source, codes in items if not args.key or source in args.key]
+    return [(_stem(source), codes.spec) for source, codes in items], [codes for _, codes in items], {}
+
+
+def _job(args: argparse.Namespace) -> Given:
+    """The items of a job's output; its own weights are theirs."""
+    from ..jobs import JobCodes
+
+    written = JobCodes(args.codes, args.key)
+    if not (args.key or written.is_whole):
+        say(f"{args.codes} is not finished: the {len(written)} items that are done are decoded")
+    checkpoints = {one.name: one.checkpoint for one in written.config.tokenizers.values()}
+    heads = [(_without_suffix(key), spec) for key, spec in written.heads]
+    return heads, (codes for _, codes in written), checkpoints
+
+
+def _with_checkpoint(args: argparse.Namespace, checkpoint: str | None) -> argparse.Namespace:
+    """The options with this checkpoint, where they name none."""
+    return argparse.Namespace(**{**vars(args), "checkpoint": args.checkpoint or checkpoint})
 
 
 def _with_voice(args: argparse.Namespace, tokenizers: Mapping[str, Tokenizer]) -> Callable[[Codes], Codes]:
@@ -100,44 +148,63 @@ def _with_voice(args: argparse.Namespace, tokenizers: Mapping[str, Tokenizer]) -
     return spoken
 
 
-def _read(path: Path) -> list[tuple[str, Codes]]:
-    """(source, codes) of every line."""
+def _read(name: str) -> list[tuple[str, Codes]]:
+    """(source, codes) of every line of a file; "-" is stdin."""
     from ..spec import Codes
 
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; expected the lines that `anytok encode` writes")
+    if name != "-" and not Path(name).is_file():
+        raise UsageError(
+            f"{name}: no such file or folder; expected the lines that `anytok encode` writes, or a job's output"
+        )
+    if name == "-" and sys.stdin is None:
+        raise UsageError("stdin is closed, and - stands for it: name a file, or a job's output")
+    label = "stdin" if name == "-" else name
     try:
-        with path.open(encoding="utf-8", newline="\n") as stream:  # splitlines would also split at U+2028 in a name
-            lines = stream.readlines()
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        lines = data.decode("utf-8").split("\n")  # splitlines would also split at U+2028 in a name
     except UnicodeDecodeError as error:
-        raise CodesError(f"{path}: not text; expected the lines that `anytok encode` writes") from error
+        raise CodesError(f"{label}: not text; expected the lines that `anytok encode` writes") from error
     items = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines[:-1] if not lines[-1] else lines, 1):
         try:
             record = json.loads(line)
             source = str(record.pop("source", f"item-{number}"))
             items.append((source, Codes.from_dict(record)))
         except (ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise CodesError(f"{path}, line {number}: {error}") from error
+            raise CodesError(f"{label}, line {number}: {error}") from error
     if not items:
-        raise CodesError(f"{path}: holds no codes")
+        raise CodesError(f"{label}: holds no codes")
     return items
 
 
-def _targets(items: list[tuple[str, Codes]], folder: Path, force: bool) -> list[Path]:
-    """A file name for each item; refuses to replace what is there."""
+def _stem(source: str) -> str:
+    """The last part of a path, without its suffix."""
+    return Path(source).stem
+
+
+def _without_suffix(key: str) -> str:
+    """A key without the suffix of its medium; its folders tell it from others."""
+    from ..media.formats import kind_of
+
+    stem, suffix = os.path.splitext(key)
+    return stem if kind_of(suffix.lower()) else key
+
+
+def _targets(heads: Sequence[tuple[str, Spec]], folder: Path, force: bool) -> list[Path]:
+    """A file name for each label; refuses to replace what is there."""
     targets: list[Path] = []
     taken: set[str] = set()
-    for source, codes in items:
-        # The source is a label written by anyone, so only letters, digits and the like of its last part are kept.
-        stem = re.sub(r"[^\w-]+", "_", Path(source).stem).strip("_")
-        stem = stem.encode()[:_NAME_BYTES].decode(errors="ignore") or "item"
-        number, name = 1, stem
+    for label, spec in heads:
+        # A label is written by anyone, so only letters, digits and the like are kept of it.
+        stem = re.sub(r"[^\w-]+", "_", label).strip("_")
+        stem = stem.encode()[-_NAME_BYTES:].decode(errors="ignore") or "item"
+        suffix, number = ".png" if spec.is_image else ".wav", 1
+        name = stem + suffix
         while name.lower() in taken:
             number += 1
-            name = f"{stem}-{number}"
+            name = f"{stem}-{number}{suffix}"
         taken.add(name.lower())
-        target = folder / (name + (".png" if codes.spec.is_image else ".wav"))
+        target = folder / name
         if target.exists() and not force:
             raise UsageError(f"{target}: exists already; choose another --out, or --force replaces it")
         targets.append(target)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .loading import DTYPES, add_progress, say
+from .loading import DTYPES, add_progress, key_values, say
 
 if TYPE_CHECKING:
     from ..jobs import Canonical, JobConfig, JobStatus
+    from ..jobs.status import Extended
     from ..jobs.warned import Warned
 
 __all__ = ["register"]
@@ -21,14 +22,15 @@ __all__ = ["register"]
 # Options that go to the job as they are, by their name there.
 _SETTINGS = (
     "workers", "readers", "runner", "ray_address", "max_failure_rate", "shard_items", "vocabulary", "cache", "margins",
+    "device",
 )  # fmt: skip
 _OF_RUN = ("workers", "runner", "ray_address", "max_failure_rate", "shard_items")
 _LOADING = {
     "checkpoint": "folder with the published files; without it they are fetched once",
     "engine": "native (ours; default) or reference (the original package)",
-    "device": "cpu (default), cuda, cuda:1, …",
     "dtype": DTYPES,
 }
+_OF_ONE = ("tokenizer", *_LOADING, "num_codebooks", "option", "sink")  # of SOURCE OUT; a job file has tables for them
 
 
 def register(add: Any) -> None:
@@ -36,6 +38,7 @@ def register(add: Any) -> None:
     run = add(_run)
     _add_job(run)
     run.add_argument("--retry-failed", action="store_true", help="take up the items in the ledger once more")
+    run.add_argument("--extend", action="store_true", help="take up what is new, changed or removed in the sources")
     run.add_argument("--shard", default="", metavar="I/N", help="only every N-th shard, from I on (Slurm arrays)")
     run.add_argument("--json", action="store_true", help="print the final status as one JSON object")
     add_progress(run)
@@ -64,17 +67,19 @@ def register(add: Any) -> None:
 def _run(args: argparse.Namespace) -> int:
     """Tokenize a dataset into shards; the same command again goes on where it was stopped.
 
-    A job file says everything; SOURCE OUT --tokenizer NAME is the short form of one source into parquet.
+    A job file says everything (`anytok init` writes one); SOURCE OUT --tokenizer NAME is the short form of one source
+    and one tokenizer.
     Items that cannot be used go to OUT/failures.jsonl, and the rest goes on.
 
     Example:
       anytok run configs/speech_tar.toml --workers 2
-      anytok run recordings/ tokens/ --tokenizer speechtokenizer
+      anytok run recordings/ tokens/ --tokenizer speechtokenizer --sink hf --sink webdataset --device cuda
+      anytok run recordings/ tokens/ --tokenizer speechtokenizer --extend
     """
     from ..jobs import run_job
 
     job = _job(args)
-    status = run_job(job, retry_failed=args.retry_failed, shard=args.shard, progress=args.progress)
+    status = run_job(job, retry_failed=args.retry_failed, extend=args.extend, shard=args.shard, progress=args.progress)
     _show(status, args.json)
     return 1 if status.failed else 0
 
@@ -212,6 +217,14 @@ def _add_job(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tokenizer", metavar="NAME", help="for SOURCE OUT; a job file names its own")
     for name, about in _LOADING.items():
         command.add_argument(f"--{name}", metavar=name.upper(), help=f"for SOURCE OUT: {about}")
+    command.add_argument("--num-codebooks", type=int, metavar="N",
+                         help="for SOURCE OUT: the first N layers of codes alone (default: all)")  # fmt: skip
+    command.add_argument("--option", action="append", metavar="KEY=VALUE",
+                         help="for SOURCE OUT: an option of the tokenizer itself; may be repeated")  # fmt: skip
+    command.add_argument("--sink", action="append", metavar="KIND",
+                         help="for SOURCE OUT: an output: parquet (default), hf, …; may be repeated")  # fmt: skip
+    command.add_argument("--device", metavar="DEVICE",
+                         help="cpu (default), cuda, cuda:1, …; a job goes on on another one, too")  # fmt: skip
     command.add_argument("--vocabulary", metavar="NAME", help="write ids of this vocabulary, too")
     command.add_argument("--margins", action="store_true", default=None,
                          help="keep each item's least margin, for `verify --canonical`")  # fmt: skip
@@ -235,15 +248,21 @@ def _job(args: argparse.Namespace, output: str = "") -> JobConfig:
     from ..jobs import JobConfig, load_config
 
     given = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
-    loading = {name: getattr(args, name) for name in _LOADING if getattr(args, name) is not None}
+    theirs = {name: getattr(args, name) for name in _OF_ONE if getattr(args, name) is not None}
     if Path(args.job).suffix == ".toml":
-        if args.tokenizer or loading:
-            raise UsageError(f"{args.job} names its tokenizers: leave --tokenizer and its options to it")
+        if theirs:
+            option = next(iter(theirs)).replace("_", "-")
+            raise UsageError(f"--{option} is for SOURCE OUT, and {args.job} says it itself: leave it out, or edit that")
         return load_config(args.job).override(**given, **({"output": args.output} if args.output else {}))
     output = args.output or output
     if not output or not args.tokenizer:
         raise UsageError("expected a job file (*.toml), or SOURCE OUT --tokenizer NAME")
-    return JobConfig.simple(args.job, output, args.tokenizer, **loading, **given)
+    options = key_values(theirs.pop("option", []), taken=("name", "engine", "checkpoint", "device", "dtype"))
+    if "num_codebooks" in theirs:
+        options["num_codebooks"] = theirs.pop("num_codebooks")
+    if "sink" in theirs:
+        theirs["sinks"] = theirs.pop("sink")
+    return JobConfig.simple(args.job, output, theirs.pop("tokenizer"), options=options, **theirs, **given)
 
 
 def _show(status: JobStatus, as_json: bool) -> None:
@@ -259,9 +278,21 @@ def _show(status: JobStatus, as_json: bool) -> None:
     print(f"output     {_bytes(status.bytes_written)}, {_time(status.seconds)} of work")
     for kind, count in status.failures.items():
         print(f"failed     {count} {kind}")
+    if status.extensions:
+        _show_extension(status.extensions[-1])
     _show_warnings(status.warnings)
     if status.failed:
         say(f"the failures, one JSON line each: {status.ledger}")
+
+
+def _show_extension(last: Extended) -> None:
+    """What the last round took up that extended the job, and of what was removed the first keys."""
+    words = ("new", "changed", "relabelled", "touched", "removed")
+    counts = [f"{getattr(last, word)} {word}" for word in words if getattr(last, word)]
+    print(f"extended   {', '.join(counts) or 'nothing'}; {last.kept} written anew without encoding")
+    if keys := last.removed_keys:
+        more = f" and {last.removed - len(keys)} more" if last.removed > len(keys) else ""
+        print(f"removed    {', '.join(keys)}{more}; {last.changes}")
 
 
 def _show_beside(ignored: Mapping[str, int], sidecars: Mapping[str, int]) -> None:

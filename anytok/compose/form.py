@@ -6,45 +6,48 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import UsageError
-from ..records import Count, Text, check
+from ..records import Checked, Count, Text
 from ..vocab.templates import find_template
 
 __all__ = ["Form"]
 
 
 @dataclass(frozen=True)
-class Form:
-    """The form of documents. `kind`:
-
-    - "item": the medium alone; its text is left out.
-    - "caption": text and medium, in an `order` that is drawn for each by `seed`, or always the same.
-    - "interleaved": the items of one document, each as its text, if it has one, and its medium, or as `order` says.
-    - "conversation": `template` with the first part in the user's mouth and the second as the answer, `order` as in
-      "caption". One of `ask_text` (before a medium, to ask for its text) or `ask_medium` (before a text) is drawn, too.
-      With `role`, a column of the metadata says whose message an item is ("user" or "assistant"), and all items of a
-      document are one conversation.
-
-    `document` and `position` name the columns of the metadata by which items belong together, and their order there;
-    where there is no `position`, they stand as they are stored. `loss`: "all" ids, "answers" (a conversation's, with
-    their end token; of a caption and a medium, what comes second), or "media" (runs, markers included). `bos` and `eos`
-    are special tokens around each document, "" for none; a template has its own end.
-    """
+class Form(Checked):
+    """The form of documents: `[compose.documents]` of a job file."""
 
     kind: Literal["item", "caption", "interleaved", "conversation"] = "item"
-    order: Literal["text-first", "medium-first", "drawn", ""] = ""  # "": text-first within a document, else drawn
+    """`item`: the medium alone; its text is left out. `caption`: text and medium. `interleaved`: the items of one
+    document, each as its text, if it has one, and its medium. `conversation`: `template` with the first part in the
+    user's mouth and the second as the answer."""
+    order: Literal["text-first", "medium-first", "drawn", ""] = ""
+    """Of text and medium: always the same, or drawn for each by `seed`; where left out, text first within a document,
+    else drawn."""
     loss: Literal["all", "answers", "media"] = "all"
+    """What is learned: all ids, `answers` (a conversation's, with their end token; of a caption and a medium, what
+    comes second), or `media` (runs, markers included)."""
     seed: Count = 0
+    """Of what is drawn."""
     bos: str = ""
+    """A special token before each document."""
     eos: str = ""
+    """A special token behind each document; a template has its own."""
     document: str = ""
+    """The column of the metadata by which items belong together."""
     position: str = ""
+    """The column of the metadata with their order in the document; without it they stand as they are stored."""
     role: str = ""
+    """Of a conversation: the column of the metadata that says whose message an item is, `user` or `assistant`; all
+    items of a document are one conversation."""
     template: str = ""
+    """Of a conversation: the words around its messages, by name."""
     ask_text: tuple[Text, ...] = ()
+    """Of a conversation: one of these is drawn before a medium, to ask for its text."""
     ask_medium: tuple[Text, ...] = ()
+    """Of a conversation: one of these is drawn before a text, to ask for its medium."""
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         grouped = self.kind == "interleaved" or bool(self.role)
         wrong = {
             "order": self.order and (self.kind == "item" or self.role or (grouped and self.order == "drawn")),

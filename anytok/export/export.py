@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 
 from ..arguments import check_folder, choice
+from ..atomic import aside_name, sweep
 from ..checkpoints import published
 from ..checkpoints.report import load_state
 from ..checkpoints.seanet import model_state, read_codec
@@ -72,12 +75,12 @@ def export_onnx(
     options: dict[str, Any] = {} if num_codebooks is None else {"num_codebooks": num_codebooks}
     tokenizer = load_tokenizer(name, checkpoint=checkpoint, **options)
     prepared = [prepare(one, tokenizer.spec) for one in samples]
-    place.mkdir(parents=True, exist_ok=True)
-    with torch.inference_mode():
-        _write(tokenizer.spec, checkpoint, dtype, place)
-    found = tuple(agreement(tokenizer, place, one) for one in prepared)
-    record = card(tokenizer.spec, dtype, found)
-    (place / "card.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with _written_whole(place) as aside:
+        with torch.inference_mode():
+            _write(tokenizer.spec, checkpoint, dtype, aside)
+        found = tuple(agreement(tokenizer, aside, one) for one in prepared)
+        record = card(tokenizer.spec, dtype, found)
+        (aside / "card.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return ExportResult(place, tuple(sorted(path.name for path in place.iterdir())), found)
 
 
@@ -97,9 +100,24 @@ def _write(spec: Spec, checkpoint: str | Path | None, dtype: str, folder: Path) 
         onnx.save(model, folder / f"{part}.onnx")
 
 
+@contextmanager
+def _written_whole(folder: Path) -> Iterator[Path]:
+    """A folder to write in; its files get their names in `folder` when all are there. What a killed export leaves, the
+    next one deletes."""
+    aside = aside_name(folder)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        for path in aside.iterdir():
+            path.rename(folder / path.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def _empty(folder: Path) -> Path:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: not a folder; choose another for the export")
+    sweep(folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f"{folder}: holds files already; choose a new folder for the export")
     check_folder(folder)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .stats import job_stats as job_stats
     from .status import JobStatus as JobStatus
     from .status import job_status as job_status
+    from .written import JobCodes as JobCodes
 
 _HOME = {
     **dict.fromkeys(["Verification", "verify_job"], "audit"),
@@ -31,6 +32,7 @@ _HOME = {
     **dict.fromkeys(["JobEstimate", "plan_job"], "estimate"),
     **dict.fromkeys(["JobStats", "job_stats"], "stats"),
     **dict.fromkeys(["JobStatus", "job_status"], "status"),
+    "JobCodes": "written",
     "Progress": "progress",
     "run_job": "run",
 }

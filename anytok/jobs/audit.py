@@ -20,9 +20,10 @@ from .config import JobConfig, from_record
 from .failures import Failure
 from .items import Item, key_hash
 from .plan import Plan
-from .shard import TALLY
+from .reread import read_tally, written_items
 from .status import LEDGER, ledger_lines, open_failures, open_job
 from .urls import is_url
+from .views import superseded_views
 from .worker import Worker
 
 __all__ = ["Verification", "as_run", "job_of", "rows_of", "verify_job"]
@@ -71,7 +72,7 @@ def verify_job(output: str | Path, *, one_in: int = 0, device: str = "") -> Veri
         audit.problems.append(f"{audit.written} written and {failed} failed items do not make {plan.num_items}")
     return Verification(
         plan.num_items, audit.written, failed, audit.files, audit.reencoded, tuple(audit.problems), audit.repair(),
-        plan.ignored, plan.sidecars,
+        dict(plan.ignored), dict(plan.sidecars),
     )  # fmt: skip
 
 
@@ -100,10 +101,9 @@ class _Audit:
 
     def lists(self) -> None:
         """What was planned: the items of each round, and the inputs they came from."""
-        inputs = self._plan.record["inputs"]
-        files = [(inputs["file"], inputs["sha256"])]
-        files += [(one.items_file, one.items_sha256) for one in self._plan.rounds]
-        for name, sha256 in files:
+        lists = [self._plan.inputs, *(part for one in self._plan.extensions for part in (one.changes, one.refreshed))]
+        files = [(one.items_file, one.items_sha256) for one in self._plan.rounds]
+        for name, sha256 in [*files, *((one.file, one.sha256) for one in lists)]:
             path = self._store.folder / name
             if not path.is_file() or sha256_of(path) != sha256:
                 self.lists_are_damaged = True
@@ -112,14 +112,15 @@ class _Audit:
                 )
 
     def shards(self) -> None:
-        done = self._store.committed()
-        missing = sorted(set(range(self._plan.num_shards)) - done)
+        done = self._store.committed() - self._plan.superseded
+        missing = sorted(self._plan.live - done)
         if missing:
             self.anew |= set(missing)
             self.absent = set(missing)
-            self.problems.append(f"{len(missing)} of {self._plan.num_shards} shards are not there: {missing[:5]}")
-        if extra := sorted(done - set(range(self._plan.num_shards))):
+            self.problems.append(f"{len(missing)} of {len(self._plan.live)} shards are not there: {missing[:5]}")
+        if extra := sorted(done - self._plan.live):
             self.problems.append(f"shards {extra[:5]} are not in the plan")
+        self._superseded()
         for shard in sorted(done - set(extra)):
             found = check_shard(self._plan, self._store, self._config, shard)
             self.files += found.files
@@ -132,6 +133,15 @@ class _Audit:
             if found.problem:
                 self.problems.append(f"shard {shard}: {found.problem}")
         note_damage(self._store, (self.anew - set(missing)) | self.laid_out_wrong)
+
+    def _superseded(self) -> None:
+        """What is left of shards that hold rows which are no longer so: it goes once the shards after them are done."""
+        kinds = [one.kind for one in self._config.sinks]
+        left = [str(view) for view in superseded_views(kinds, self._store, self._plan)]
+        left += [f"shard {shard}" for shard in sorted(self._plan.superseded & self._store.committed())]
+        if left and not self.absent:
+            self.laid_out_wrong |= self._plan.superseded
+            self.problems.append(f"{', '.join(left[:5])}: still there, though later shards have taken its place")
 
     def ledger(self) -> None:
         """The failures as a reader finds them, once all shards are there."""
@@ -161,7 +171,7 @@ class _Audit:
             worker = Worker(config)
             if worker.specs != self._plan.specs:
                 raise JobError("the tokenizers of today are not those of the plan: nothing can be compared")
-            for shard in sorted(self._store.committed()):
+            for shard in sorted(self._store.committed() & self._plan.live):
                 self._compare(worker, list(self._drawn(shard, one_in)))
             worker.work.close()
 
@@ -185,9 +195,8 @@ class _Audit:
 
 def rows_of(plan: Plan, store: Store, shard: int, folder: str) -> tuple[list[Item], Mapping[str, np.ndarray]]:
     """The items that a shard's rows are of, their files where they were when the job was run in `folder`; its tally."""
-    failed = {failure["index"] for failure in store.record(shard)["failures"]}
-    written = [item for index, item in enumerate(plan.items(shard)) if index not in failed]
-    return [item.moved(partial(_join, folder)) for item in written], np.load(store.path(shard) / TALLY)
+    items = [item.moved(partial(_join, folder)) for item in written_items(plan, store, shard)]
+    return items, read_tally(store, shard)
 
 
 def as_run(config: JobConfig, folder: str, device: str) -> JobConfig:

@@ -59,7 +59,7 @@ def check_canonical(output: str | Path, *, bound: float = BOUND, device: str = "
         Store.of(aside).create()
         worker = Worker(job.override(tokenizers=exact, output=aside, margins=False, cache=""))
         _check_weights(plan, worker)
-        for shard in sorted(store.committed()):
+        for shard in sorted(store.committed() & plan.live):
             count, chosen = _chosen(plan, store, shard, folder, bound)
             results = worker.results_of([item for item, _ in chosen])
             items, recomputed = items + count, recomputed + len(chosen)

@@ -84,8 +84,8 @@ def repair(plan: Plan, store: Store, config: JobConfig) -> set[int]:
     Suspect are those in which an audit found damage, and those whose files are not as long as recorded, or younger
     than the record, which is written last.
     """
-    suspects = {shard for shard in store.committed() if shard < plan.num_shards and _is_suspect(store, shard)}
-    suspects |= damaged(store) & store.committed()
+    done = store.committed() & plan.live  # and not those beyond the plan, of a round that another process plans now
+    suspects = {shard for shard in done if _is_suspect(store, shard)} | (damaged(store) & done)
     for shard in sorted(suspects):
         with store.claim(shard) as mine:
             if mine and store.is_committed(shard) and check_shard(plan, store, config, shard).problem:

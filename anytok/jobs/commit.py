@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..atomic import ASIDE, owner_mark, replacing, sweep, sync
 from ..errors import DiskError, JobError, UsageError
@@ -47,6 +47,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._made_output = False
+        self._lock: IO[bytes] | None = None
         self._shards, self._staging, self._claims = folder / "shards", folder / "staging", folder / "claims"
 
     @classmethod
@@ -62,6 +63,8 @@ class Store:
 
     def close(self) -> None:
         """Sweep; and where nothing has come into the folder, because a job could not start, delete it."""
+        if self._lock:
+            self._lock.close()
         self.sweep()
         for path in (self.folder, self.folder.parent) if self._made_output else (self.folder,):
             with suppress(OSError):  # it is not empty, or gone
@@ -72,6 +75,28 @@ class Store:
         for path in (self._shards, self._staging, self._claims, self.inflight(0).parent):
             path.mkdir(parents=True, exist_ok=True)
         self.sweep()
+
+    def hold(self) -> None:
+        """Until `close`, no other process deletes shards that the plan of now has."""
+        self._lock = open(self._claims / "running", "ab")  # noqa: SIM115 - as long as the run
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+
+    def discard_unused(self, shards: Iterable[int]) -> None:
+        """Delete superseded shards; but while another process has this job under way, which may know of no plan without
+        them, leave that to it, when it comes to its end."""
+        if not (found := sorted(self.committed().intersection(shards))):
+            return
+        assert self._lock is not None, "hold comes first"
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # where two come to their end at once, the later one is alone
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        except OSError:  # a file system without locks
+            pass
+        for shard in found:
+            self.discard(shard)
 
     def sweep(self) -> None:
         """Delete what killed processes of this machine left half-written."""
@@ -132,9 +157,9 @@ class Store:
         return True
 
     def discard(self, shard: int) -> None:
-        """Take a damaged shard away, so that it is made anew."""
-        with self.staging(shard) as aside:
-            os.rename(self.path(shard), aside / "damaged")
+        """Take a shard away: a damaged one, so that it is made anew, or a superseded one."""
+        with self.staging(shard) as aside, suppress(FileNotFoundError):  # another process was first
+            os.rename(self.path(shard), aside / "discarded")
 
     @contextmanager
     def claim(self, shard: int) -> Iterator[bool]:

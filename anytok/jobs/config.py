@@ -4,162 +4,65 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, cast
 
-from ..compose import Form
+from ..arguments import did_you_mean
+from ..catalogue import DECODE_ONLY
 from ..errors import UsageError
-from ..records import Positive, Share, Text, Within, build, check
+from ..records import Checked, Line, Text, build, read_toml
 from ..registry import find
 from .documents import OF_SEQUENCES, check_documents, check_loss
-from .urls import is_pattern, is_url
+from .settings import (
+    AtLeastOne,
+    ComposeConfig,
+    RunConfig,
+    RunsConfig,
+    SinkConfig,
+    SinkKind,
+    SourceConfig,
+    TokenizerConfig,
+)
+from .urls import is_url
 
-__all__ = ["ComposeConfig", "JobConfig", "RunConfig", "SinkConfig", "SourceConfig", "TokenizerConfig", "load_config"]
+__all__ = [
+    "ComposeConfig", "JobConfig", "RunConfig", "RunsConfig", "SinkConfig", "SinkKind", "SourceConfig",
+    "TokenizerConfig", "from_record", "load_config",
+]  # fmt: skip
 
 NEEDS_VOCABULARY = ("megatron", "litdata", "anygpt")
 
-AtLeastOne = Annotated[int, Within(1, 10**9)]
-Seconds = Annotated[float, Within(0, 10**6, above=True)]  # more than a system's calls can wait for
-SourceKind = Literal["", "folder", "glob", "manifest", "tar", "parquet", "hf", "codes"]
-SinkKind = Literal["parquet", "hf", "webdataset", "megatron", "litdata", "lhotse", "anygpt"]
-Column = Literal["key", "path", "media", "text", "modality"]
-
 
 @dataclass(frozen=True)
-class SourceConfig:
-    """Where items come from. `kind` is guessed from the path where it is not given; one that is there is no pattern.
-
-    `modality` may be left out where the file suffix decides: pictures are "image", sound belongs to the job's
-    only audio tokenizer. `columns` renames what manifests and tables call things: `key`, `path`, `media`,
-    `text`, `modality`; "" is for none. `text_suffix` (folders, globs, tars) names the caption file beside a medium,
-    such as ".txt". A column or suffix that is named must be there.
-    `quotes` False takes quotes in a .csv or .tsv as the text they are, which some corpora never put around a field.
-    `kind` "codes" is the output of another job, for [compose]: it is passed over `weight` times, of which a fraction
-    takes so large a share of the items.
-    """
-
-    path: Text
-    kind: SourceKind = ""
-    modality: str = ""
-    name: str = ""  # keys begin with it where a job has several sources
-    columns: Mapping[Column, str] = field(default_factory=dict)
-    text_suffix: str = ""
-    split: str = ""  # of a Hugging Face dataset
-    quotes: bool = True
-    weight: Positive = 1.0
-
-    def __post_init__(self) -> None:
-        check(self)
-        object.__setattr__(self, "kind", self.kind or self.guess())
-
-    def guess(self) -> SourceKind:
-        """The kind that the path looks like."""
-        suffix = Path(self.path).suffix.lower()
-        by_suffix: dict[str, SourceKind] = {".tar": "tar", ".parquet": "parquet"}
-        by_suffix |= {".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest"}
-        return by_suffix.get(suffix) or ("glob" if is_pattern(self.path) else "folder")
-
-
-@dataclass(frozen=True)
-class TokenizerConfig:
-    """What `anytok.load_tokenizer` gets."""
-
-    name: Text
-    engine: str = "native"
-    checkpoint: Text | None = None
-    device: str = "cpu"
-    dtype: str = "float32"
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
-@dataclass(frozen=True)
-class SinkConfig:
-    """One output of the single pass. With `documents`, its ids are those of each item with its text, in this form, as
-    [compose.documents] makes them of stored codes; else of the medium alone."""
-
-    kind: SinkKind
-    documents: Form | None = None
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
-@dataclass(frozen=True)
-class RunsConfig:
-    """How the codes of a modality are written: in which pattern, and how many layers; None as the vocabulary has it."""
-
-    pattern: Text | None = None
-    num_codebooks: AtLeastOne | None = None
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
-@dataclass(frozen=True)
-class ComposeConfig:
-    """How stored codes become sequences. `documents` is their form; its seed shuffles, too. `runs` goes by modality.
-
-    With a `length`, documents are packed into sequences of at most as many ids, `window` of them open at a time; with
-    0 each is a sequence of its own. `shuffle`: the files of all sources in random order, and the documents of
-    `shuffle_files` of these in a row in random order.
-    """
-
-    documents: Form = field(default_factory=Form)
-    length: Annotated[int, Within(0, 10**9)] = 0
-    window: AtLeastOne = 256
-    text_tokenizer: str = ""  # a folder, or a name on the hub
-    runs: Mapping[str, RunsConfig] = field(default_factory=dict)
-    shuffle: bool = True
-    shuffle_files: AtLeastOne = 8
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """How the work is carried out. None of this changes a byte of the output, so none of it is in the plan."""
-
-    runner: Literal["local", "ray"] = "local"
-    workers: AtLeastOne = 1  # processes that hold the models; one a GPU
-    readers: AtLeastOne = 1  # processes that read and decode, for each worker
-    batch_frames: AtLeastOne = 4096  # longest item × items of a batch, in frames
-    batch_items: AtLeastOne = 32
-    item_seconds: Seconds = 60.0  # reading and decoding one item may take this long
-    batch_seconds: Seconds = 600.0  # the model may take this long over a batch; longer over one beyond batch_frames
-    max_failure_rate: Share = 0.2
-    ray_address: str = ""  # of a running cluster; else Ray starts here
-    cache: str = ""  # a folder in which codes are looked up first; see `anytok.cached`
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
-@dataclass(frozen=True)
-class JobConfig:
-    """A whole job: media through `tokenizers`, by modality, or stored codes through `compose`. `vocabulary` is a name
-    or a layout file, "" for codes alone; `text_tokenizer` makes the ids of texts, where sinks have documents. `margins`
-    keeps each item's least margin (`Codes.margins`), by which `anytok verify --canonical` chooses."""
+class JobConfig(Checked):
+    """A whole job: media through `tokenizers`, by modality, or stored codes through `compose`."""
 
     output: Text
+    """The folder to write to."""
     sources: tuple[SourceConfig, ...]
+    """What is read."""
     tokenizers: Mapping[str, TokenizerConfig] = field(default_factory=dict)
-    sinks: tuple[SinkConfig, ...] = (SinkConfig("parquet"),)
-    vocabulary: str = ""
-    text_tokenizer: str = ""  # a folder, or a name on the hub; not for a vocabulary whose text ids are bytes
+    """What makes codes of it, by modality."""
+    sinks: tuple[SinkConfig, ...] = field(default_factory=lambda: (SinkConfig("parquet"),))
+    """What is written; parquet, where left out."""
+    vocabulary: Line = ""
+    """A name of `anytok vocab`, or a file of `anytok vocab build`; `""` for codes without ids."""
+    text_tokenizer: Line = ""
+    """What makes the ids of texts, where sinks have documents: a folder, or a name on the hub. Not for a vocabulary
+    whose text ids are bytes."""
     shard_items: AtLeastOne = 1000
+    """Items of a shard of the output."""
     margins: bool = False
-    run: RunConfig = RunConfig()
+    """Keep each item's least margin (`Codes.margins`), by which `anytok verify --canonical` chooses."""
+    run: RunConfig = field(default_factory=RunConfig)
+    """How the work is carried out."""
     compose: ComposeConfig | None = None
+    """For `anytok compose`."""
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if not self.sources or not (self.tokenizers or self.compose) or not self.sinks:
             raise UsageError(
                 "a job needs at least one of each: [[sources]], [tokenizers.<modality>] or [compose], [[sinks]]"
@@ -218,14 +121,18 @@ class JobConfig:
         return dataclasses.replace(self, sources=sources, compose=compose)
 
     @classmethod
-    def simple(cls, source: str, output: str, tokenizer: str, **overrides: Any) -> JobConfig:
-        """A job of one source and one tokenizer, into parquet: `anytok run SOURCE OUT --tokenizer NAME`.
+    def simple(
+        cls, source: str, output: str, tokenizer: str, *, sinks: Iterable[str | SinkConfig] = (), **overrides: Any
+    ) -> JobConfig:
+        """A job of one source and one tokenizer, into `sinks` by name, or parquet: `anytok run SOURCE OUT`.
 
-        `checkpoint`, `device`, `dtype` and `engine` go to the tokenizer, the rest is as in `override`.
+        `checkpoint`, `dtype`, `engine` and `options` go to the tokenizer, the rest is as in `override`.
         """
-        named = {key: overrides.pop(key) for key in ("checkpoint", "device", "dtype", "engine") if key in overrides}
+        named = {key: overrides.pop(key) for key in ("checkpoint", "dtype", "engine", "options") if key in overrides}
         modality = find(tokenizer).spec.modality
         tokenizers = {modality: TokenizerConfig(tokenizer, **named)}
+        if found := tuple(one if isinstance(one, SinkConfig) else SinkConfig(cast(Any, one)) for one in sinks):
+            overrides["sinks"] = found
         return cls(output, (SourceConfig(source, modality=modality),), tokenizers).override(**overrides)
 
     def __str__(self) -> str:
@@ -235,12 +142,20 @@ class JobConfig:
         return f"{sources} to {self.output} ({sinks}{ids}): {made}"
 
     def override(self, **changes: Any) -> JobConfig:
-        """The same job with other fields: `workers=2`, `output="there"`; raises UsageError on unknown ones."""
+        """The same job with other fields: `workers=2`, `output="there"`, or `device="cuda"`, which is for all its
+        tokenizers; raises UsageError on unknown ones."""
         of_run = {one.name for one in dataclasses.fields(RunConfig)}
-        unknown = set(changes) - of_run - {one.name for one in dataclasses.fields(self)}
-        if unknown:
-            raise UsageError(f"a job has no {', '.join(sorted(unknown))}; a run has {', '.join(sorted(of_run))}")
+        known = [*(one.name for one in dataclasses.fields(self)), *sorted(of_run), "device"]
+        for name in changes:
+            if name not in known:
+                raise UsageError(f"a job has no {name}{did_you_mean(name, known)}; known: {', '.join(known)}")
         run = dataclasses.replace(self.run, **{key: changes.pop(key) for key in of_run & set(changes)})
+        if "device" in changes:
+            if not self.tokenizers:
+                raise UsageError("device: [compose] loads no model: leave it out")
+            device, tokenizers = changes.pop("device"), changes.get("tokenizers", self.tokenizers)
+            moved = {modality: dataclasses.replace(one, device=device) for modality, one in tokenizers.items()}
+            changes["tokenizers"] = moved
         return dataclasses.replace(self, **{"run": run, **changes})
 
     def spelled_as(self, planned: Mapping[str, Any]) -> JobConfig:
@@ -259,23 +174,17 @@ class JobConfig:
     def work(self) -> dict[str, Any]:
         """The part that decides the output's bytes, as plain data: what a plan freezes."""
         record = dataclasses.asdict(self)
-        for tokenizer in record["tokenizers"].values():
-            del tokenizer["device"], tokenizer["checkpoint"]  # the Spec id says which weights; a device is no identity
+        for one in record["tokenizers"].values():
+            del one["device"], one["checkpoint"]  # the Spec id says which weights; a device is no identity
+            for option in DECODE_ONLY.get(one["name"], ()):
+                one["options"].pop(option, None)
         del record["output"], record["run"]
         return record
 
 
 def load_config(path: str | Path) -> JobConfig:
     """A job file (TOML) → JobConfig. Raises UsageError naming the key that is unknown, missing or of a wrong type."""
-    if not isinstance(path, str | os.PathLike):
-        raise UsageError(f"a job that is a {type(path).__name__}: expected the path of a TOML file, or a JobConfig")
-    try:
-        record = tomllib.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the job file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a TOML file: {error}") from error
-    return from_record(record, str(path))
+    return from_record(read_toml(path, "a job file"), str(path))
 
 
 def from_record(record: Mapping[str, Any], where: str) -> JobConfig:

@@ -47,32 +47,32 @@ class Encoding:
         self, begun: Reading, items: Sequence[Item], suspects: frozenset[int], watch: Watch
     ) -> Iterator[Results]:
         windows = {modality: Window(spec, self.config.run.batch_items) for modality, spec in self.specs.items()}
-        warned: dict[int, tuple[str, ...]] = {}
+        facts: dict[int, tuple[tuple[str, ...], int]] = {}
         for index, prepared in begun:
             if isinstance(prepared, Failure):
                 yield {index: prepared}
                 continue
-            modality, warned[index] = items[index].modality, prepared.warnings
+            modality, facts[index] = items[index].modality, (prepared.warnings, prepared.content)
             if index in suspects:
-                yield self._encode(items, modality, [(index, prepared.medium)], warned, watch)
+                yield self._encode(items, modality, [(index, prepared.medium)], facts, watch)
                 continue
             window = windows[modality]
             window.add(index, prepared.medium)
             if window.is_full(self.encoders[modality].max_frames):
                 for batch in window.take(self.encoders[modality].max_frames):
-                    yield self._encode(items, modality, batch, warned, watch)
+                    yield self._encode(items, modality, batch, facts, watch)
         for modality, window in windows.items():
             for batch in window.take(self.encoders[modality].max_frames, last=True):
-                yield self._encode(items, modality, batch, warned, watch)
+                yield self._encode(items, modality, batch, facts, watch)
 
     def _encode(
-        self, items: Sequence[Item], modality: str, batch: Batch, warned: Mapping[int, tuple[str, ...]], watch: Watch
+        self, items: Sequence[Item], modality: str, batch: Batch, facts: Mapping[int, tuple[Any, ...]], watch: Watch
     ) -> Results:
         frames = sum(num_frames(medium, self.specs[modality]) for _, medium in batch)
         with watch([index for index, _ in batch], frames / self.config.run.batch_frames):
             encoded = self.encoders[modality].encode([medium for _, medium in batch])
         return self.with_documents({
-            index: codes if isinstance(codes, Failure) else Row(items[index], codes, warned[index])
+            index: codes if isinstance(codes, Failure) else Row(items[index], codes, *facts[index])
             for (index, _), codes in zip(batch, encoded, strict=True)
         })  # fmt: skip
 

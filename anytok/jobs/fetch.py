@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
 from functools import lru_cache
 from typing import IO, Any
 
@@ -13,7 +15,7 @@ from .sources.dataset import dataset_version, open_dataset
 from .urls import is_url, local_path, open_url, size_and_stamp, version_of
 from .values import reason_of
 
-__all__ = ["fetch"]
+__all__ = ["close_containers", "content_hash", "fetch"]
 
 MAX_BYTES = 4 * 2**30  # of one medium that is read into memory
 
@@ -27,6 +29,29 @@ def fetch(item: Item) -> str | bytes:
     except Exception as error:  # libraries raise many classes on damaged containers
         failure = Failure.in_reading(error)
         raise MediaError(failure.kind, failure.message, item.key) from error
+
+
+def content_hash(item: Item, fetched: str | bytes) -> int:
+    """64 bits of SHA-256 over the bytes of a medium, by which it is known again wherever and whenever it was written;
+    0 where the file is no longer the one that was fetched, or no regular one."""
+    if isinstance(fetched, bytes):
+        return _first_bits(hashlib.sha256(fetched))
+    try:
+        with open(fetched, "rb", opener=_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return 0
+            found = _first_bits(hashlib.file_digest(stream, "sha256"))
+    except OSError:  # it has just gone
+        return 0
+    return found if size_and_stamp(fetched) == (item.num_bytes, item.stamp) else 0
+
+
+def _first_bits(digest: Any) -> int:
+    return int.from_bytes(digest.digest()[:8], "big") or 1  # 0 means that it is not known
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # of a pipe without a writer, open would not return
 
 
 def _fetched(item: Item) -> str | bytes:
@@ -148,6 +173,12 @@ def _column(path: str, group: int, column: str) -> Any:
 def _dataset(path: str, version: str) -> Any:
     """Opened anew where it was changed: `version` tells them apart."""
     return open_dataset(path)
+
+
+def close_containers() -> None:
+    """Close what is kept open between items: a process that goes on finds containers as they are next time."""
+    for cache in (_opened, _column, _dataset):
+        cache.cache_clear()
 
 
 _BY_PLACE = {"tar": _from_tar, "sparse": _from_sparse, "parquet": _from_parquet, "hf": _from_dataset}

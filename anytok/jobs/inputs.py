@@ -38,7 +38,7 @@ def check_inputs(
     if refused or not changed:
         raise JobError(
             f"the input is not the planned one: {_name_changes(refused, old, new) or 'its order changed'}. "
-            "Put it back, or start anew in another folder"
+            "Put it back, take up what has changed (anytok run … --extend), or start anew in another folder"
         )
     return {path: [list(vars(old[path]).values()), list(vars(new[path]).values())] for path in changed}
 

@@ -29,6 +29,17 @@ class Item:
     place: tuple[Any, ...] = ()
     text: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    origin: tuple[int, ...] = ()  # shard of an earlier round, and index in it, where it was done: not to be done again
+
+    @property
+    def source_hash(self) -> int:
+        """64 bits over where the medium lies and what is known of it without reading it."""
+        return key_hash(to_json([self.modality, self.path, self.num_bytes, self.stamp, self.place], ascii_only=True))
+
+    @property
+    def beside_hash(self) -> int:
+        """64 bits over the text and the metadata."""
+        return key_hash(to_json([self.text, self.meta], ascii_only=True))
 
     def unusable(self, kind: str, reason: str) -> Item:
         """This item as one that goes to the ledger, for `reason`; as it is, where that is empty."""
@@ -51,14 +62,15 @@ class Item:
         """One JSON line; `from_line` is its inverse. Only ASCII, so names that are no Unicode survive."""
         record: dict[str, Any] = {"key": self.key, "modality": self.modality, "path": self.path}
         more: dict[str, Any] = {"num_bytes": self.num_bytes, "stamp": self.stamp, "place": self.place}
-        more |= {"text": self.text, "meta": self.meta}
+        more |= {"text": self.text, "meta": self.meta, "origin": self.origin}
         record |= {name: value for name, value in more.items() if value not in (None, "", (), {})}
         return to_json(record, ascii_only=True).encode("ascii") + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> Item:
         record = json.loads(line, parse_constant=str)  # earlier plans hold NaN, which `plain` makes a text
-        record["place"] = tuple(record.get("place", ()))
+        for name in ("place", "origin"):
+            record[name] = tuple(record.get(name, ()))
         return cls(**record)
 
 

@@ -37,7 +37,7 @@ class LocalRunner:
 
     def run(self, schedule: Schedule, tell: Listener) -> None:
         """Do all shards of the schedule. Raises what stopped a worker: no disk space, unusable weights."""
-        for number in range(1, min(self._config.run.workers, schedule.num_waiting)):
+        for number in range(len(self._workers), min(self._config.run.workers, schedule.num_waiting)):
             self._workers.append(_Handle(self._config, number))
         while not schedule.finished:
             for worker in self._workers:

@@ -31,10 +31,12 @@ READER_BYTES = 16 * 2**30  # address space of a reader; the largest recording th
 
 @dataclass(frozen=True)
 class Prepared:
-    """A medium as the model takes it, and the warnings that came up while it was read, each once."""
+    """A medium as the model takes it, the warnings that came up while it was read, each once; `content`, see
+    `content_hash`."""
 
     medium: Any
     warnings: tuple[str, ...] = ()
+    content: int = 0
 
 
 class Reading:
@@ -146,14 +148,16 @@ def read(item: Item, spec: Spec) -> Prepared | Failure:
 
     Warnings go with the item, since nobody sees what a reader prints."""
     from ..media import prepare
-    from .fetch import fetch
+    from .fetch import content_hash, fetch
 
     with _caught_warnings() as caught:
         try:
-            medium = prepare(fetch(item), spec)
+            fetched = fetch(item)
+            medium = prepare(fetched, spec)
+            content = content_hash(item, fetched)
         except Exception as error:
             return Failure.in_reading(error)
-    return Prepared(medium, tuple(dict.fromkeys(map(stable, caught))))
+    return Prepared(medium, tuple(dict.fromkeys(map(stable, caught))), content)
 
 
 @contextmanager

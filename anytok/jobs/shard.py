@@ -28,23 +28,21 @@ TALLY = "tally.npz"
 
 
 class Row:
-    """One item and its codes, kept as narrow as the codebook allows; and the warnings that reading it gave. `documents`
-    has what the sinks write that have documents, by kind."""
+    """One item and its codes, kept as narrow as the codebook allows; the warnings that reading it gave, and the
+    `content_hash` of its medium, 0 where that is not known. `documents` has what the sinks write that have documents,
+    by kind."""
 
-    def __init__(self, item: Item, codes: Codes, warnings: tuple[str, ...] = ()) -> None:
-        self.item, self.spec, self.warnings = item, codes.spec, warnings
+    def __init__(self, item: Item, codes: Codes, warnings: tuple[str, ...] = (), content: int = 0) -> None:
+        self.item, self.spec, self.warnings, self.content = item, codes.spec, warnings, content
         self.values = codes.values.astype(np.min_scalar_type(codes.spec.codebook_size - 1))
         self._more = (codes.num_samples, codes.first_codebook, codes.scales)
         self.documents: dict[str, Document] = {}
         self.least_margin = None if codes.margins is None else float(codes.margins.min())
+        self.digest = digest(self.values)
 
     @property
     def codes(self) -> Codes:
         return Codes(self.values, self.spec, *self._more)
-
-    @property
-    def digest(self) -> int:
-        return digest(self.values)
 
     @property
     def seconds(self) -> float | None:
@@ -106,18 +104,30 @@ class Shard:
 
     def write_tally(self, path: Path) -> None:
         """Per modality: `frames_M` int32 and `seconds_M` float64 of each row, `usage_M` int64 [K, codebook_size], how
-        often each code occurs. For all rows in order: `digests`, uint64; `margins`, float32, where the job keeps
-        them."""
+        often each code occurs, in the layers that a row has. For all rows in order: `digests` and `contents`, uint64;
+        `margins`, float32, where the job keeps them; `warnings`, JSON in uint8, of those rows that have some."""
         arrays: dict[str, Any] = {"digests": np.array([row.digest for row in self.rows], np.uint64)}
+        arrays["contents"] = np.array([row.content for row in self.rows], np.uint64)
         if margins := [row.least_margin for row in self.rows if row.least_margin is not None]:
             arrays["margins"] = np.array(margins, np.float32)
+        if warned := {number: row.warnings for number, row in enumerate(self.rows) if row.warnings}:
+            arrays["warnings"] = np.frombuffer(json.dumps(warned).encode(), np.uint8)
         for modality in sorted({row.item.modality for row in self.rows}):
             of_one = [row for row in self.rows if row.item.modality == modality]
             arrays[f"frames_{modality}"] = np.array([row.values.shape[1] for row in of_one], np.int32)
             arrays[f"seconds_{modality}"] = np.array([row.seconds or 0.0 for row in of_one])
-            values = np.concatenate([row.values for row in of_one], axis=1)
-            arrays[f"usage_{modality}"] = count(values, of_one[0].spec.codebook_size)
+            arrays[f"usage_{modality}"] = _usage(of_one, self.specs[modality])
         np.savez_compressed(path, **arrays)
+
+
+def _usage(rows: list[Row], spec: Spec) -> np.ndarray:
+    """How often each code occurs: int64 `[K, codebook_size]`. Rows that were read back from ids may have fewer layers,
+    and count in these."""
+    usage = np.zeros((spec.num_codebooks, spec.codebook_size), np.int64)
+    for num_layers in {len(row.values) for row in rows}:
+        values = np.concatenate([row.values for row in rows if len(row.values) == num_layers], axis=1)
+        usage[:num_layers] += count(values, spec.codebook_size)
+    return usage
 
 
 def digest(values: np.ndarray) -> int:

@@ -70,7 +70,7 @@ def job_stats(output: str | Path, *, picture: bool = True) -> JobStats:
     counts = {modality: _Count(spec.num_codebooks, spec.codebook_size) for modality, spec in plan.specs.items()}
     composed = _Composed() if plan.record["work"].get("compose") else None
     written = 0
-    for shard in sorted(store.committed()):
+    for shard in sorted(store.committed() & plan.live):
         written += store.record(shard)["written"]
         with np.load(store.path(shard) / TALLY) as tally:
             if composed:

@@ -16,9 +16,25 @@ from .plan import Plan, load_plan
 from .views import is_published
 from .warned import Warned, add_up
 
-__all__ = ["JobStatus", "failed_items", "job_status", "ledger_lines", "open_job", "write_ledger"]
+__all__ = ["Extended", "JobStatus", "failed_items", "job_status", "ledger_lines", "open_job", "write_ledger"]
 
 LEDGER = "failures.jsonl"
+SHOWN = 5  # keys
+
+
+@dataclass(frozen=True)
+class Extended:
+    """What a round took up that extended the job: how many items were new, or of those before had other bytes, another
+    text or other metadata, another place or time alone, or were gone. `kept` items were written anew without work."""
+
+    new: int
+    changed: int
+    relabelled: int
+    touched: int
+    removed: int
+    kept: int
+    removed_keys: tuple[str, ...]  # of some
+    changes: str  # path of the changed, relabelled and removed, one JSON line each
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,7 @@ class JobStatus:
     ignored: dict[str, int]  # what the sources hold beside the items and was passed over, by reason
     sidecars: dict[str, int]  # files beside the media whose text or metadata was taken, by suffix
     warnings: list[Warned]  # that came up while items were read which were then written
+    extensions: list[Extended]  # by the rounds that took up what had become of the sources
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else f"{self.shards_done} of {self.shards} shards"
@@ -71,7 +88,7 @@ def job_status(output: str | Path) -> JobStatus:
     damaged."""
     plan, store = open_job(output)
     written, seconds, num_bytes, failures = 0, 0.0, 0, Counter[str]()
-    done = sorted(store.committed())
+    done = sorted(store.committed() & plan.live)
     holding = []  # shards in which something was written
     warned: list[Warned] = []
     for shard in done:
@@ -84,26 +101,36 @@ def job_status(output: str | Path) -> JobStatus:
     for failure in open_failures(plan, store):
         failures[failure["kind"]] += 1
     kinds = [sink["kind"] for sink in plan.record["work"]["sinks"]]
-    finished = set(done) >= set(range(plan.num_shards)) and is_published(kinds, store, holding)
+    finished = len(done) == len(plan.live) and is_published(kinds, store, plan, holding)
     return JobStatus(
         str(output), plan.hash, plan.num_items, written, failures.total(), dict(failures.most_common()),
-        plan.num_shards, len(done), num_bytes, round(seconds, 3), str(Path(output) / LEDGER), finished,
-        plan.ignored, plan.sidecars, add_up(warned),
+        len(plan.live), len(done), num_bytes, round(seconds, 3), str(Path(output) / LEDGER), finished,
+        dict(plan.ignored), dict(plan.sidecars), add_up(warned), list(_extended(plan)),
     )  # fmt: skip
+
+
+def _extended(plan: Plan) -> Iterator[Extended]:
+    for one in plan.rounds:
+        if found := one.extension:
+            kept = one.num_items - found.new - found.changed
+            removed, changes = tuple(sorted(plan.removed_in(one))[:SHOWN]), str(plan.folder / found.changes.file)
+            counts = (found.new, found.changed, found.relabelled, found.touched, found.removed)
+            yield Extended(*counts, kept, removed, changes)
 
 
 def open_failures(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """The failures that stand: where an item was planned again, its last outcome counts."""
-    first_retry = plan.rounds[0].num_shards
     standing: dict[str, dict[str, Any]] = {}
-    for shard in sorted(store.committed()):
-        if shard >= plan.num_shards:  # of a retry that another process has planned since
-            break
-        if shard >= first_retry:
-            for item in plan.items(shard):
+    done, first = store.committed() & plan.live, 0
+    for number, one in enumerate(plan.rounds):
+        for key in plan.removed_in(one) if standing else ():
+            standing.pop(key, None)
+        for shard in sorted(done.intersection(range(first, first + one.num_shards))):
+            for item in plan.items(shard) if number and standing else ():
                 standing.pop(item.key, None)
-        for failure in store.record(shard)["failures"]:
-            standing[failure["key"]] = {**failure, "shard": shard}
+            for failure in store.record(shard)["failures"]:
+                standing[failure["key"]] = {**failure, "shard": shard}
+        first += one.num_shards
     return list(standing.values())
 
 

@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ from ..spec import Codes, Spec
 from .urls import open_url
 from .values import reason_of
 
-__all__ = ["StoredTable", "StoredTar", "list_stored", "open_stored", "stored_specs"]
+__all__ = [
+    "StoredTable", "StoredTar", "codes_parquet", "codes_webdataset", "list_stored", "open_stored", "specs_of",
+    "stored_specs",
+]  # fmt: skip
 
 KEPT = 16  # open shards: those that documents are shuffled among, and some
 
@@ -43,6 +47,9 @@ class StoredTable:
         codes = self._table.column("codes").combine_chunks()
         return codes.values.values.to_numpy(), codes.values.offsets.to_numpy(), codes.offsets.to_numpy()
 
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
     def items(self, rows: Sequence[int]) -> list[StoredItem]:
         """Some rows, in the order asked for."""
         return [self._item(row) for row in rows]
@@ -62,7 +69,10 @@ class StoredTar:
     def __init__(self, path: str) -> None:
         with open_url(path) as stream, tarfile.open(fileobj=stream) as tar:
             self._samples = _samples(tar, (".json", ".codes.npy", ".txt"))
-            self.specs = _specs_of(tar.pax_headers.get("anytok"), path)
+            self.specs = specs_of(tar.pax_headers.get("anytok"), path)
+
+    def __len__(self) -> int:
+        return len(self._samples)
 
     def items(self, rows: Sequence[int]) -> list[StoredItem]:
         """Some samples, in the order asked for."""
@@ -73,6 +83,18 @@ class StoredTar:
         values = np.load(io.BytesIO(sample[".codes.npy"]), allow_pickle=False)
         codes = Codes(values, self.specs[record["tokenizer"]], record["num_samples"], 0, record.get("scales"))
         return StoredItem(record["key"], codes, None if text is None else text.decode(), record["meta"])
+
+
+def codes_parquet(stem: Path) -> list[Codes]:
+    """The codes of all rows of a shard of one's own."""
+    table = StoredTable(str(stem.with_suffix(".parquet")))
+    return [one.codes for one in table.items(range(len(table)))]
+
+
+def codes_webdataset(stem: Path) -> list[Codes]:
+    """The codes of all samples of a shard of one's own, which has some."""
+    tar = StoredTar(str(stem.with_suffix(".tar")))
+    return [one.codes for one in tar.items(range(len(tar)))]
 
 
 @lru_cache(maxsize=KEPT)
@@ -102,7 +124,7 @@ def stored_specs(path: str) -> dict[str, Spec]:
         if path.endswith(".tar"):
             with open_url(path) as stream, tarfile.open(fileobj=stream) as tar:
                 tar.next()
-                return _specs_of(tar.pax_headers.get("anytok"), path)
+                return specs_of(tar.pax_headers.get("anytok"), path)
         with _parquet(path) as file:
             return _specs(file, path)
 
@@ -141,10 +163,10 @@ def _damage(path: str) -> Iterator[None]:
 
 
 def _specs(file: Any, path: str) -> dict[str, Spec]:
-    return _specs_of((file.schema_arrow.metadata or {}).get(b"anytok"), path)
+    return specs_of((file.schema_arrow.metadata or {}).get(b"anytok"), path)
 
 
-def _specs_of(provenance: bytes | str | None, path: str) -> dict[str, Spec]:
+def specs_of(provenance: bytes | str | None, path: str) -> dict[str, Spec]:
     """The Specs that the head of a shard names."""
     if not provenance:
         raise JobError(f"{path} does not say which tokenizers its codes are of: expected what `anytok run` has written")

@@ -9,26 +9,30 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ..atomic import replacing
 from .commit import Store
 from .config import JobConfig
+from .plan import Plan
 from .sinks import SINKS
 
-__all__ = ["is_published", "publish"]
+__all__ = ["is_published", "publish", "superseded_views"]
 
 FICLONE = 0x40049409  # linux/fs.h: the number of the call that makes one file share another's blocks
 
 
-def publish(config: JobConfig, store: Store, again: Collection[int] = ()) -> None:
+def publish(config: JobConfig, store: Store, plan: Plan, again: Collection[int] = ()) -> None:
     """Lay out every sink's files under OUT/<kind>/, those of the shards in `again` whatever is there, and write the
-    index files that some readers want.
+    index files that some readers want; first take away those of superseded shards.
 
     A shard in which every item failed is left out: some readers stumble over empty files.
     """
-    shards = [shard for shard in sorted(store.committed()) if store.record(shard)["written"]]
+    shards = [shard for shard in sorted(plan.live) if store.record(shard)["written"]]
+    kinds = [one.kind for one in config.sinks]
+    for view in superseded_views(kinds, store, plan):
+        view.unlink(missing_ok=True)
     for one in config.sinks:
         sink = SINKS[one.kind]
         root = Path(config.output) / one.kind
@@ -41,8 +45,18 @@ def publish(config: JobConfig, store: Store, again: Collection[int] = ()) -> Non
             sink.index(root, [store.path(shard) / one.kind for shard in shards])
 
 
-def is_published(kinds: Iterable[str], store: Store, shards: Iterable[int]) -> bool:
-    """Whether all files of these shards are where readers of these sinks expect them."""
+def superseded_views(kinds: Iterable[str], store: Store, plan: Plan) -> list[Path]:
+    """The files of superseded shards that are still laid out, where readers of these sinks would find them."""
+    root = store.folder.parent
+    stems = [(kind, shard) for kind in kinds for shard in sorted(plan.superseded)]
+    pairs = (pair for kind, shard in stems for pair in SINKS[kind].views(root / kind, Path(kind), shard))
+    return [view for view, _ in pairs if view.exists()]
+
+
+def is_published(kinds: Sequence[str], store: Store, plan: Plan, shards: Iterable[int]) -> bool:
+    """Whether all files of these shards are where readers of these sinks expect them, and none of superseded ones."""
+    if plan.superseded & store.committed() or superseded_views(kinds, store, plan):
+        return False
     stems = [(kind, store.path(shard) / kind, shard) for kind in kinds for shard in shards]
     root = store.folder.parent
     pairs = (pair for kind, stem, shard in stems for pair in SINKS[kind].views(root / kind, stem, shard))

@@ -22,6 +22,7 @@ from .commit import Store, sha256_of
 from .config import JobConfig
 from .failures import Failure
 from .items import Item
+from .kept import Kept
 from .plan import Plan, load_plan
 from .shard import TALLY
 from .sinks import SINKS
@@ -50,6 +51,7 @@ class Started:
     begun: Any
     claim: ExitStack
     began: float
+    kept: Mapping[int, Any] = field(default_factory=dict)  # what an earlier round has made of some
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Worker:
         self.specs = self.work.specs
         self.store = Store.of(config.output)
         self.plan: Plan | None = None
+        self._kept = Kept(config, self.store, self.work.vocabulary)
 
     def attach(self) -> None:
         """Take up the plan that lies in the output folder; raises JobError if it is for other tokenizers."""
@@ -94,13 +97,14 @@ class Worker:
         assert self.plan is not None
         items = self.plan.items(task.shard)
         self.store.inflight(task.shard).unlink(missing_ok=True)
-        wanted = [(index, item) for index, item in enumerate(items) if index not in task.doomed]
-        return Started(task, items, self.work.begin(wanted), claim, time.monotonic())
+        kept = self._kept.results_of(self.plan, items)
+        wanted = [(index, item) for index, item in enumerate(items) if index not in task.doomed and index not in kept]
+        return Started(task, items, self.work.begin(wanted), claim, time.monotonic(), kept)
 
     def results(self, started: Started, report: Report) -> Results:
         """What was made of every item, or its Failure, by its place in the shard."""
-        task, found = started.task, dict[int, Any](started.task.doomed)
-        report(len(found), len(found), 0.0)
+        task, found = started.task, dict[int, Any]({**started.kept, **started.task.doomed})
+        report(len(found), failed(found), 0.0)
         for some in self.work.results(started.begun, started.items, task.suspects, partial(self._watched, task.shard)):
             found.update(some)
             made = [one for one in some.values() if not isinstance(one, Failure)]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from ..errors import UsageError
-from ..records import AT_LEAST_ONE, Count, Positive, Share, Size, Text, Within, build
+from ..records import AT_LEAST_ONE, Count, Positive, Share, Size, Text, Within, build, read_toml
 
 __all__ = ["CodecConfig", "RunConfig", "TrainConfig", "VoiceConfig", "Weight", "read_config"]
 
@@ -87,18 +86,12 @@ def read_config(path: str | Path, kinds: dict[str, type]) -> TrainConfig:
 
     Raises UsageError naming unknown or missing keys, values that are none, or what could not be trained or read back.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise UsageError(f"a training config that is a {type(path).__name__}: expected the path of a TOML file")
-    try:
-        table = tomllib.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # also bytes that are no UTF-8, and lists without end
-        why = (error.strerror if isinstance(error, OSError) else None) or error
-        raise UsageError(f"{path}: {why}; expected a training config, such as those in configs/train") from error
+    table = read_toml(path, "a training config, such as those in configs/train")
     kind = table.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise UsageError(f"{path}: kind is {kind!r}; expected one of {', '.join(kinds)}")
     model: Any = build(kinds[kind], table.get("model", {}), str(path), key="model")
-    config = build(TrainConfig, {"run": {}} | table | {"model": model}, str(path))
+    config = replace(build(TrainConfig, {"run": {}} | table | {"model": {}}, str(path)), model=model)
     _refuse_unworkable(config, str(path))
     return config
 

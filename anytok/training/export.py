@@ -197,14 +197,15 @@ def _codec_state(recipe: CodecRecipe, place: str, kinds: tuple[str, str], norm: 
 
 
 def _codebooks(quantizer: LearnedQuantizer, place: str) -> State:
-    """The codebooks with the running statistics that published files carry along."""
+    """The codebooks under the published names. `embed_avg`, the running sums of training, is zero: nothing reads it but
+    training in the original packages, and zeros take no room in the wheel."""
     state: State = {}
     for layer, book in enumerate(quantizer.books):
         stem = place.format(layer)
         state[stem + "inited"] = torch.ones(1)
         state[stem + "cluster_size"] = book.counts_n  # type: ignore[assignment]
         state[stem + "embed"] = book.codes_nd  # type: ignore[assignment]
-        state[stem + "embed_avg"] = book.sums_nd  # type: ignore[assignment]
+        state[stem + "embed_avg"] = torch.zeros_like(book.sums_nd)  # type: ignore[arg-type]
     return state
 
 

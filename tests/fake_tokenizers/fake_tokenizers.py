@@ -1,7 +1,8 @@
 """Tokenizers for tests of jobs: a millisecond an item, no torch, and dangerous media on demand.
 
 They come in as anyone's would: a folder on the path with an entry point. The first sample of a recording can be a
-trigger: see TRIGGERS. FAKE_OOM_FRAMES makes larger batches run out of memory, FAKE_WEIGHTS changes the id.
+trigger: see TRIGGERS. FAKE_OOM_FRAMES makes larger batches run out of memory, FAKE_WEIGHTS changes the id. FAKE_COUNT
+names a file that gets a byte for each item encoded.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ class Fake(Tokenizer):
 
     def _encode(self, prepared):
         ready = list(prepared)
+        if path := os.environ.get("FAKE_COUNT"):
+            with open(path, "ab") as stream:
+                stream.write(b"." * len(ready))
         time.sleep(self.seconds * len(ready))
         return [self.codes(one) for one in ready]
 

@@ -15,7 +15,7 @@ from ..shard import Shard
 from ..values import to_json
 from .tables import meta_json
 
-__all__ = ["add_member", "keys_anygpt", "keys_webdataset", "npy", "write_anygpt", "write_webdataset"]
+__all__ = ["add_member", "keys_anygpt", "keys_webdataset", "npy", "read_anygpt", "write_anygpt", "write_webdataset"]
 
 
 def write_webdataset(stem: Path, shard: Shard) -> None:
@@ -75,3 +75,10 @@ def keys_anygpt(stem: Path) -> list[str]:
     """Keys of the lines."""
     with open(stem.with_suffix(".jsonl"), encoding="utf-8") as stream:
         return [json.loads(line)["key"] for line in stream]
+
+
+def read_anygpt(stem: Path) -> list[str]:
+    """The codes of each line, spelled in the vocabulary's tokens, markers included."""
+    with open(stem.with_suffix(".jsonl"), encoding="utf-8") as stream:
+        lines = [json.loads(line) for line in stream]
+    return [next(value for name, value in line.items() if name not in ("key", "text")) for line in lines]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from pathlib import Path
@@ -13,11 +14,12 @@ from ...errors import JobError
 from ...spec import Codes
 from ..items import valid_text
 from ..shard import Row, Shard
+from ..stored import specs_of
 from ..values import to_json
 from .archives import add_member, npy
 from .tables import meta_json
 
-__all__ = ["keys_lhotse", "name_lhotse", "write_lhotse"]
+__all__ = ["codes_lhotse", "keys_lhotse", "name_lhotse", "write_lhotse"]
 
 
 def write_lhotse(stem: Path, shard: Shard) -> None:
@@ -53,6 +55,23 @@ def keys_lhotse(stem: Path) -> list[str]:
             if tar.getnames() != wanted:
                 raise JobError("the tar does not hold the codes of the cuts")
     return [cut["custom"]["key"] for cut in cuts]
+
+
+def codes_lhotse(stem: Path) -> list[Codes]:
+    """The codes of the cuts."""
+    with open(stem.with_suffix(".cuts.jsonl"), encoding="utf-8") as stream:
+        customs = [json.loads(line)["custom"] for line in stream]
+    if not customs:
+        return []
+    path = stem.with_suffix(".codes.tar")
+    with tarfile.open(path) as tar:
+        specs = specs_of(tar.pax_headers.get("anytok"), str(path))
+        streams = [tar.extractfile(member) for member in tar if member.name.endswith(".npy")]
+        arrays = [np.load(io.BytesIO(stream.read()), allow_pickle=False) for stream in streams if stream]
+    return [
+        Codes(values.T, specs[custom["tokenizer"]], custom["num_samples"], 0, custom.get("scales"))
+        for values, custom in zip(arrays, customs, strict=True)
+    ]
 
 
 def name_lhotse(shard: int, suffix: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from ..sequences import SequenceShard
 from ..shard import Shard
 from .tables import check_total
 
-__all__ = ["count_litdata", "count_megatron", "index_litdata", "write_litdata", "write_megatron"]
+__all__ = [
+    "count_litdata", "count_megatron", "index_litdata", "read_litdata", "read_megatron", "write_litdata",
+    "write_megatron",
+]  # fmt: skip
 
 # numpy types by the numbers that the formats give them
 MEGATRON_TYPES = {"uint16": 8, "int32": 4}
@@ -42,6 +46,16 @@ def count_megatron(stem: Path) -> int:
     return count
 
 
+def read_megatron(stem: Path) -> list[np.ndarray]:
+    """The ids of each sequence."""
+    index = stem.with_suffix(".idx").read_bytes()
+    _, _, number, count, _ = struct.unpack("<9sQBQQ", index[:34])
+    [name] = [name for name, one in MEGATRON_TYPES.items() if one == number]
+    lengths = np.frombuffer(index, np.int32, count, 34)
+    ids = np.fromfile(stem.with_suffix(".bin"), name)
+    return np.split(ids, np.cumsum(lengths)[:-1]) if count else []
+
+
 def write_litdata(stem: Path, shard: Shard | SequenceShard) -> None:
     """`.bin`: a chunk for litdata's TokensLoader (number of rows, their offsets, their ids). `.json`: its line in
     the index."""
@@ -64,9 +78,22 @@ def count_litdata(stem: Path) -> int:
         return struct.unpack("<I", stream.read(4))[0]
 
 
+def read_litdata(stem: Path) -> list[np.ndarray]:
+    """The ids of each row."""
+    data = stem.with_suffix(".bin").read_bytes()
+    [name] = [one for one, told in LITDATA_TYPES.items() if told == _described(stem)["data_format"]]
+    offsets = np.frombuffer(data, np.uint32, count_litdata(stem) + 1, 4)
+    return [np.frombuffer(data[start:end], name) for start, end in pairwise(offsets.tolist())]
+
+
+def _described(stem: Path) -> dict[str, Any]:
+    """The line of a chunk for the index."""
+    return json.loads(stem.with_suffix(".json").read_text())
+
+
 def index_litdata(folder: Path, stems: Sequence[Path]) -> None:
     """`index.json` over all chunks."""
-    chunks = [json.loads(stem.with_suffix(".json").read_text()) for stem in stems]
+    chunks = [_described(stem) for stem in stems]
     formats = {chunk.pop("data_format") for chunk in chunks}
     config = {
         "chunk_bytes": max((chunk["chunk_bytes"] for chunk in chunks), default=0),
