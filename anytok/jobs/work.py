@@ -73,6 +73,11 @@ class Work(Protocol):
         """What becomes of each item that was begun, some at a time; `suspects` each alone."""
         ...
 
+    def with_documents(self, made: dict[int, Any]) -> Results:
+        """What was made of items, or read back where an earlier round had made it, with the documents that sinks have
+        of it."""
+        ...
+
     def shard(self, number: int, rows: list[Any], plan_hash: str) -> Any:
         """The Output of what was made, in the order of the plan."""
         ...
