@@ -100,8 +100,8 @@ class Composing:
             raise JobError(f"{path} holds codes of {strange[0]}: give each job's output a source of its own")
         return shard
 
-    def with_documents(self, made: dict[int, Any]) -> Results:
-        """The same: nothing else is made here."""
+    def completed(self, made: dict[int, Any]) -> Results:
+        """As it is: sequences are not read back."""
         return made
 
     def shard(self, number: int, rows: list[DocumentRow], plan_hash: str) -> SequenceShard:

@@ -71,12 +71,12 @@ class Encoding:
         frames = sum(num_frames(medium, self.specs[modality]) for _, medium in batch)
         with watch([index for index, _ in batch], frames / self.config.run.batch_frames):
             encoded = self.encoders[modality].encode([medium for _, medium in batch])
-        return self.with_documents({
+        return self.completed({
             index: codes if isinstance(codes, Failure) else Row(items[index], codes, *facts[index])
             for (index, _), codes in zip(batch, encoded, strict=True)
         })  # fmt: skip
 
-    def with_documents(self, made: dict[int, Row | Failure]) -> Results:
+    def completed(self, made: dict[int, Row | Failure]) -> Results:
         """The same rows with the documents of each sink; Failures where an item makes none."""
         for kind, composer in self._composers.items():
             rows = {index: row for index, row in made.items() if isinstance(row, Row)}

@@ -73,9 +73,8 @@ class Work(Protocol):
         """What becomes of each item that was begun, some at a time; `suspects` each alone."""
         ...
 
-    def with_documents(self, made: dict[int, Any]) -> Results:
-        """What was made of items, or read back where an earlier round had made it, with the documents that sinks have
-        of it."""
+    def completed(self, made: dict[int, Any]) -> Results:
+        """The same, with what sinks write beside codes: for rows that are read back from a shard."""
         ...
 
     def shard(self, number: int, rows: list[Any], plan_hash: str) -> Any:

@@ -97,7 +97,7 @@ class Worker:
         assert self.plan is not None
         items = self.plan.items(task.shard)
         self.store.inflight(task.shard).unlink(missing_ok=True)
-        kept = self.work.with_documents(self._kept.results_of(self.plan, items))
+        kept = self.work.completed(self._kept.results_of(self.plan, items))
         wanted = [(index, item) for index, item in enumerate(items) if index not in task.doomed and index not in kept]
         return Started(task, items, self.work.begin(wanted), claim, time.monotonic(), kept)
 
