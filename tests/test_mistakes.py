@@ -315,8 +315,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     job += '[[sinks]]\nkind = "hf"\ndocuments = {{ kind = "caption" }}\n'
     texts |= {"textless.toml": job.format("mini", "rec"), "untold.toml": job.format("mini", "paths.csv")}
     texts |= {"wordless.toml": job.format("anygpt", "paths.csv")}
-    texts |= {"own.toml": 'name = "own"\nkind = "speech"\ndata = "rec"\nout = "/sys/own"\n[model]\nnum_filters = 2\n'}
-    texts["own.toml"] += "dimension = 4\nratios = [8, 5, 4, 2]\nnum_codebooks = 1\ncodebook_size = 2\n[run]\nsteps = 1\n"
+    texts |= {"own.toml": 'name = "own"\nkind = "speech"\ndata = "rec"\nout = "/sys/own"\n[run]\nsteps = 1\n'}
+    texts["own.toml"] += "[model]\nnum_filters = 2\ndimension = 4\nratios = [8, 5, 4, 2]\nnum_codebooks = 1\n"
+    texts["own.toml"] += "codebook_size = 2\nquantize_from = 0\n"
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
     table = "path,text\nhello.wav,Größe\n"
