@@ -94,8 +94,8 @@ class Shard:
         return [document.ids for document in documents] if documents else self._ids
 
     def documents(self, sink: str) -> list[Document]:
-        """The documents of each row, where that kind of sink has some."""
-        return [row.documents[sink] for row in self.rows if sink in row.documents]
+        """The documents of each row, where that kind of sink has some; a row without its own is a KeyError."""
+        return [row.documents[sink] for row in self.rows] if any(sink in row.documents for row in self.rows) else []
 
     @cached_property
     def _ids(self) -> list[np.ndarray] | None:
