@@ -143,4 +143,5 @@ class RunConfig(Checked):
     cache: Line = ""
     """A folder in which codes are looked up first; see `anytok.cached`."""
     identify: Literal["time", "content"] = "time"
-    """By what `--extend` tells whether an item is as it was: size and time, or a hash of its content."""
+    """By what `--extend` tells whether an item is as it was: size and time, and where these differ a hash of its
+    content; or always the hash."""
