@@ -1,16 +1,22 @@
 """Codes in float64: native against the original modules in float64, and what the canonical precision costs.
 
-    python benchmarks/canonical.py --speech FOLDER --music FOLDER [--codes 1000000]
+    python benchmarks/canonical.py --parts cost [--checkpoints FOLDER]
+    python benchmarks/canonical.py --parts codes --speech FOLDER --music FOLDER [--codes 1000000]
 
-Clips of 1 sample to 60 seconds (log-uniform, as in exact.py) at published sizes, on seeded and calibrated weights. Of
-each codec: how many of at least `--codes` codes the native engine and the original give otherwise in float64; how many
-native float32 gives otherwise; how far the latents of native float32 are off, as a share of their length, which is what
-margins are held against; the share of codes and of ten-second stretches with a margin below each bound; and time and
-peak memory of encoding and decoding in float64 and float32.
+Published sizes, seeded and calibrated weights. Results are kept by part and tokenizer: what one run measures stands
+beside what others have measured.
 
-A million codes are 42 minutes of speech, 83 minutes at 32 kHz, 7 at 24 and 48 kHz. On two cores, about five hours in
-all. SEED is out of reach: a million codes are 31,250 pictures of 0.53 TFLOP, which is ten days for each of the two
-engines at some 20 GFLOP/s; benchmarks/parity.py compares some.
+`cost`, some minutes: time and memory of encoding and decoding one item in float64 and float32, of each codec and of
+SEED's encoder. Each precision has a process of its own, and the two take turns in every round. Memory is that above the
+process before loading.
+
+`codes`: clips of 1 sample to 60 seconds (log-uniform, as in exact.py). Of each codec: how many of at least `--codes`
+codes the native engine and the original give otherwise in float64; how many native float32 gives otherwise; how far
+the latents of native float32 are off, as a share of their length, which is what margins are held against; the share of
+codes and of ten-second stretches with a margin below each bound. A million codes are 42 minutes of speech, 83 minutes
+at 32 kHz, 7 at 24 and 48 kHz: about five hours on two cores. SEED is out of reach: a million codes are 31,250 pictures
+of 0.53 TFLOP, which is ten days for each of the two engines at some 20 GFLOP/s; benchmarks/parity.py compares some.
+
 Writes benchmarks/results/canonical.json; exits 1 if a code differs in float64.
 """
 
@@ -18,31 +24,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from canonical_cost import cost_row
 from exact import CODECS, cut, differing
-from machine import machine, rows_before
+from machine import machine, rows_before, write_record
 from seeded import write_checkpoint
 
 import anytok
 
 RESULT = Path(__file__).parent / "results" / "canonical.json"
+PARTS = ("cost", "codes")
 BOUNDS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 STRETCH = 10.0  # seconds, for the share of items that `anytok verify --canonical` would encode again
-TIMED = 10.0  # seconds of sound for time and memory
-ROUNDS = 3
 Row = dict[str, Any]
 
 
-def codec_row(name: str, folder: Path | None, wanted: int) -> Row:
-    """Codes, margins and cost of one codec over at least `wanted` codes."""
+def codes_row(name: str, folder: Path | None, wanted: int) -> Row:
+    """Codes and margins of one codec over at least `wanted` codes."""
     clips, calibration = cut(name, folder, wanted)
     with tempfile.TemporaryDirectory() as place:
         checkpoint = write_checkpoint(name, Path(place), calibration)
@@ -54,10 +56,8 @@ def codec_row(name: str, folder: Path | None, wanted: int) -> Row:
         del plain
         original = anytok.load_tokenizer(name, checkpoint=checkpoint, engine="reference", dtype="float64")
         theirs = [original.encode(clip) for clip in clips]
-        del exact, original
-        longest = max(clips, key=lambda clip: clip.num_samples)
-        cost = {dtype: measured(name, checkpoint, dtype, longest) for dtype in ("float64", "float32")}
     return {
+        "part": "codes",
         "tokenizer": name,
         "clips": len(clips),
         "codes": sum(item.values.size for item in codes),
@@ -66,7 +66,6 @@ def codec_row(name: str, folder: Path | None, wanted: int) -> Row:
         "latent_error": {"median": float(np.median(errors)), "largest": float(errors.max())},
         "least_margin": min(float(item.margins.min()) for item in codes if item.margins is not None),
         "below": shares(codes),
-        "cost": cost,
     }
 
 
@@ -89,48 +88,32 @@ def shares(codes: list[anytok.Codes]) -> dict[str, dict[str, float]]:
     }  # fmt: skip
 
 
-def measured(name: str, checkpoint: Path, dtype: str, clip: anytok.Audio) -> Row:
-    """Time and memory in a process of its own, of the first TIMED seconds of a clip."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.wav"
-        anytok.Audio(clip.wave[:, : int(TIMED * clip.sample_rate)], clip.sample_rate).save(path, "FLOAT")
-        task = json.dumps([name, str(checkpoint), dtype, str(path)])
-        done = subprocess.run([sys.executable, __file__, "--measure", task], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def measure(name: str, checkpoint: str, dtype: str, path: str) -> Row:
-    """Least of ROUNDS times (seconds) and the process's peak memory (MB)."""
-    tokenizer = anytok.load_tokenizer(name, checkpoint=checkpoint, dtype=dtype)
-    codes = tokenizer.encode(path)
-    times: dict[str, list[float]] = {"encode": [], "decode": []}
-    for _ in range(ROUNDS):
-        for way, run in (("encode", lambda: tokenizer.encode(path)), ("decode", lambda: tokenizer.decode(codes))):
-            begin = time.perf_counter()
-            run()
-            times[way].append(time.perf_counter() - begin)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    return {**{way: round(min(each), 4) for way, each in times.items()}, "peak_mb": round(peak)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for kind in ("speech", "music"):
+    for kind in ("speech", "music", "images"):
         parser.add_argument(f"--{kind}", type=Path, help=f"a folder of real {kind} (default: synthetic)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--codes", type=int, default=1_000_000, help="codes for each codec, at least")
-    parser.add_argument("--only", nargs="+", choices=CODECS, default=CODECS)
+    parser.add_argument("--rounds", type=int, default=5, help="of `cost`")
+    parser.add_argument("--threads", type=int, default=2, help="of `cost`")
+    parser.add_argument("--checkpoints", type=Path, help="of `cost`: where seeded checkpoints are, or stay")
+    parser.add_argument("--only", nargs="+", choices=(*CODECS, "seed-2"), default=(*CODECS, "seed-2"))
     parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--measure", help=argparse.SUPPRESS)  # what `measured` starts
     options = parser.parse_args()
-    if options.measure:
-        print(json.dumps(measure(*json.loads(options.measure))))
-        return
-    rows = rows_before(options.out, lambda row: row["tokenizer"] not in options.only)
-    for name in options.only:
-        rows.append(codec_row(name, options.speech if name.startswith("speech") else options.music, options.codes))
-        print(json.dumps(rows[-1]), flush=True)
-        options.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
-    if bad := [row["tokenizer"] for row in rows if row["original_differs"]]:
+    chosen = [(part, name) for part in PARTS if part in options.parts for name in options.only]
+    chosen = [one for one in chosen if one != ("codes", "seed-2")]
+    rows = rows_before(options.out, lambda row: (row["part"], row["tokenizer"]) not in chosen)
+    for part, name in chosen:
+        folder = options.speech if name.startswith("speech") else options.music
+        if part == "cost":
+            folder = options.images if name == "seed-2" else folder
+            row = cost_row(name, folder, options.rounds, options.threads, options.checkpoints)
+        else:
+            row = codes_row(name, folder, options.codes)
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+        write_record(options.out, {"machine": machine(), "rows": rows})
+    if bad := [row["tokenizer"] for row in rows if row.get("original_differs")]:
         raise SystemExit(f"other codes in float64: {', '.join(bad)}")
 
 

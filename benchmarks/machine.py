@@ -13,6 +13,8 @@ from typing import Any
 
 import xxhash
 
+from anytok.atomic import replacing
+
 Row = dict[str, Any]
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("torch", "transformers", "diffusers", "encodec", "speechtokenizer", "numpy")
@@ -22,9 +24,9 @@ KERNEL_FILES = ("hatch_build.py",)
 SUFFIXES = (".c", ".h", ".py")
 
 
-def machine() -> Row:
+def machine(*packages: str) -> Row:
     """Processor, cores, whether anytok's kernels are there and the hash of their sources, load, versions of what is
-    compared, and the commit."""
+    compared (of `packages`, too), and the commit."""
     import torch
 
     from anytok import kernels
@@ -37,10 +39,16 @@ def machine() -> Row:
         "kernels": kernels.current().name,
         "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "versions": {name: found for name in (*PACKAGES, *packages) if (found := _version(name))},
         "commit": _commit(),
         "kernel_sources": kernel_sources(),
     }
+
+
+def write_record(path: Path, record: Row) -> None:
+    """Write a result file, whole or not at all: a run may be killed at any time."""
+    with replacing(path) as aside:
+        aside.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 def kernel_sources(root: Path = ROOT) -> str:

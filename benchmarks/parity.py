@@ -8,9 +8,12 @@ compared.
 Each row gives the share of equal codes, the share of possible codes in use (a check on an idle codebook proves
 nothing), every divergence with the margin between the two nearest codes there, and the error of decoding. Under
 "float64" it says of every precision, and of the original, how many codes are not those of native float64, and the
-margins (`Codes.margins`) at the first difference of each frame: the later layers follow from it.
+margins (`Codes.margins`) at the first difference of each frame: the later layers follow from it. The same is said of
+what `anytok export` writes, run by ONNX Runtime, in float32 and float16, where the extra `export` is installed.
 The control rows get the clip one sample late, a fault as small as a wrong padding; they have to disagree.
-Takes about fifty minutes on two cores. Without folders, synthetic sound and pictures stand in.
+Takes more than an hour on two cores. Rows are written file by file: with --resume a run goes on where the last one was
+killed, with what that measured with the same kernels, models and torch. Without folders, synthetic sound and pictures
+stand in.
 """
 
 from __future__ import annotations
@@ -19,19 +22,21 @@ import argparse
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from machine import machine, rows_before
+from exported import KINDS, exported
+from machine import machine, provenance, rows_before, write_record
 from seeded import write_checkpoint
 from sounds import real_waves, synthetic_waves
 from torch import Tensor
 
 import anytok
 from anytok.engines.native.precision import has_half_kernels
+from anytok.media import prepare
 from anytok.registry import find
 
 RESULT = Path(__file__).parent / "results" / "parity.json"
@@ -45,34 +50,43 @@ MARGINS = 20  # that are listed one by one
 MIN_FILES = 4  # clips of that much use, for each tokenizer and original
 
 
-def codec_rows(name: str, folder: Path | None, seconds: float = 10.0, **sizes: Any) -> list[dict[str, Any]]:
-    """Rows for one audio tokenizer; `sizes` shrink the published config (the tests do)."""
+def codec_rows(
+    name: str, folder: Path | None, seconds: float = 10.0, done: Collection[str] = (), **sizes: Any
+) -> Iterator[list[dict[str, Any]]]:
+    """Rows for one audio tokenizer, file by file but for those in `done`; `sizes` shrink the published config (the
+    tests do)."""
     spec = find(name).spec
     waves = real_waves(folder, spec, 2 * seconds) if folder else synthetic_waves(spec, 4, 2 * seconds)
     packages = ("speechtokenizer",) if name in SPEECH else ("transformers", "encodec")
-    rows = []
     for file, wave in waves.items():
+        if file in done:
+            continue
         first, second = np.array_split(wave, 2, axis=1)
         audio = anytok.Audio(second, spec.sample_rate or 0)
+        rows = []
         with tempfile.TemporaryDirectory() as place:
             checkpoint = write_checkpoint(name, Path(place), [first], **sizes)
             native = anytok.load_tokenizer(name, checkpoint=checkpoint)
             exact = anytok.load_tokenizer(name, checkpoint=checkpoint, dtype="float64").encode(audio, margins=True)
-            lower = {kind: against(exact, codes) for kind, codes in lower_precisions(name, checkpoint, audio)}
+            others = {kind: against(exact, codes) for kind, codes in others_than_float32(native, checkpoint, audio)}
             for package in packages:
                 options = {} if name in SPEECH else {"package": package}
                 reference = anytok.load_tokenizer(name, engine="reference", checkpoint=checkpoint, **options)
                 row = {"tokenizer": name, "original": package, "file": file}
                 rows.append(row | compare(reference, native, audio, exact))
-                rows[-1]["float64"] |= lower
+                rows[-1]["float64"] |= others
             rows.append(row | {"control": True} | control(reference, native, audio))
-    return rows
+        yield rows
 
 
-def lower_precisions(name: str, checkpoint: Path, audio: anytok.Audio) -> Iterator[tuple[str, anytok.Codes]]:
-    """Codes in the lower precisions of CPUs, where this one has them."""
+def others_than_float32(native: Any, checkpoint: Path, audio: anytok.Audio) -> Iterator[tuple[str, anytok.Codes]]:
+    """Codes in the lower precisions of CPUs, where this one has them; and those of exported files."""
     for dtype in ("mixed", "bfloat16") if has_half_kernels() else ():
-        yield dtype, anytok.load_tokenizer(name, checkpoint=checkpoint, dtype=dtype).encode(audio)
+        yield dtype, anytok.load_tokenizer(native.spec.name, checkpoint=checkpoint, dtype=dtype).encode(audio)
+    for dtype, kind in KINDS.items():
+        with exported(native.spec, checkpoint, dtype) as files:
+            if files is not None:
+                yield kind, files.encode(prepare(audio, native.spec))
 
 
 def against(exact: anytok.Codes, codes: anytok.Codes) -> dict[str, Any]:
@@ -147,23 +161,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for kind in ("speech", "music", "images"):
         parser.add_argument(f"--{kind}", type=Path, help=f"a folder of real {kind}")
-    parser.add_argument("--only", nargs="+", help="tokenizers to compare (default: all)")
+    everything = (*SPEECH, *MUSIC, "seed-2")
+    parser.add_argument("--only", nargs="+", choices=everything, default=everything, help="default: all")
+    parser.add_argument("--resume", action="store_true", help="keep what a killed run has measured, and go on")
+    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    chosen = options.only or (*SPEECH, *MUSIC, "seed-2")
-    kept = rows_before(RESULT, lambda row: row["tokenizer"] not in chosen)
-    rows = []
-    for name in chosen:
-        if name == "seed-2":
-            from parity_seed import seed_rows
+    rows = kept_rows(options.out, options.only, options.resume)
+    for name in options.only:
+        done = {row["file"] for row in rows if row["tokenizer"] == name and "file" in row}
+        for found in found_rows(name, options, done):
+            for row in found:
+                print(json.dumps(row), flush=True)
+            rows += found
+            write_record(options.out, {"machine": machine("onnx", "onnxruntime"), "rows": rows})
+    print(f"-> {options.out}")
+    verdict([row for row in rows if row["tokenizer"] in options.only])
 
-            found = seed_rows(options.images)
-        else:
-            found = codec_rows(name, options.speech if name in SPEECH else options.music)
-        for row in found:
-            print(json.dumps(row), flush=True)
-        rows += found
-        RESULT.write_text(json.dumps({"machine": machine(), "rows": kept + rows}, indent=1) + "\n")
-    verdict(rows)
+
+def kept_rows(path: Path, chosen: Collection[str], resume: bool) -> list[dict[str, Any]]:
+    """The rows of a result file that stay: those of tokenizers that are not chosen, and, to resume, those of chosen
+    ones that were measured with today's kernels, models and torch."""
+    rows = rows_before(path, lambda row: resume or row["tokenizer"] not in chosen)
+    now = provenance(machine(), {})
+    alike = [all(row[key] == now[key] for key in ("kernel_sources", "torch")) for row in rows]
+    return [row for row, same in zip(rows, alike, strict=True) if same or row["tokenizer"] not in chosen]
+
+
+def found_rows(name: str, options: argparse.Namespace, done: Collection[str]) -> Iterator[list[dict[str, Any]]]:
+    """The rows of one tokenizer, as they are measured; all of SEED's pictures have one checkpoint, and come at once."""
+    if name != "seed-2":
+        yield from codec_rows(name, options.speech if name in SPEECH else options.music, done=done)
+    elif not done:
+        from parity_seed import seed_rows
+
+        yield seed_rows(options.images)
 
 
 def near_tie(place: dict[str, Any]) -> bool:
@@ -188,7 +219,7 @@ def verdict(rows: list[dict[str, Any]]) -> None:
     full = Counter((row["tokenizer"], row["original"]) for row in good)
     idle = sorted(pair for pair in pairs if full[pair] < MIN_FILES)
     print(f"{len(clips)} clips: {len(unequal)} with differences, {len(wrong)} of them beyond near ties; "
-          f"{len(far)} decoded unlike; {len(blind)} blind controls -> {RESULT}")  # fmt: skip
+          f"{len(far)} decoded unlike; {len(blind)} blind controls")  # fmt: skip
     for row in unequal:
         print(f"{row['tokenizer']} against {row['original']}, {row['file']}: {row['divergences']}")
     for name, package in idle:

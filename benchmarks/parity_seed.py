@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from exported import KINDS, exported
 from pictures import crops, real_pictures, synthetic_pictures
 from PIL import Image
 from seeded_seed import SPEC, levels, write_seed_checkpoint
@@ -64,11 +65,13 @@ def seed_rows(folder: Path | None = None, checkpoint: Path | None = None, **size
         float64 = native(checkpoint, levels_phwc, "float64")
         with forgotten_mask():
             wrong = native(checkpoint, levels_phwc[:2], "float32")
+        others = {"native": float32.codes_pt, "original": expected.codes_pt, "bfloat16": bfloat16.codes_pt}
+        others |= through_onnx(checkpoint, levels_phwc)
     rows = [
         compare(index, expected, float32, codebook_nd)
         | {"tokenizer": SPEC.name, "original": "transformers", "file": name}
         | {"equal_bfloat16": float((bfloat16.codes_pt[index] == expected.codes_pt[index]).mean())}
-        | {"float64": against_float64(index, float64, {"native": float32, "original": expected, "bfloat16": bfloat16})}
+        | {"float64": against_float64(index, float64, others)}
         for index, name in enumerate(named)
     ]
     equal = float((wrong.codes_pt == expected.codes_pt[: len(wrong.codes_pt)]).mean())
@@ -104,12 +107,23 @@ def native(checkpoint: Path, levels_phwc: Tensor, dtype: str) -> Encoded:
     return Encoded(codes_pt, latents_ptd.numpy(), embeddings_pe, torch.cat(margins).numpy())
 
 
-def against_float64(index: int, exact: Encoded, others: dict[str, Encoded]) -> dict[str, Any]:
-    """Of picture `index`: how many codes of each other are not those of float64, and the margins there."""
+def through_onnx(checkpoint: Path, levels_phwc: Tensor) -> dict[str, np.ndarray]:
+    """Codes [p, t] of exported files, by what rows call them; none without the extra `export`."""
+    found = {}
+    for dtype, kind in KINDS.items():
+        with exported(SPEC, checkpoint, dtype) as files:
+            if files is not None:
+                found[kind] = np.concatenate([files.encode(each.numpy()).values for each in levels_phwc])
+        gc.collect()
+    return found
+
+
+def against_float64(index: int, exact: Encoded, others: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Of picture `index`: how many of each other's codes [p, t] are not those of float64, and the margins there."""
     assert exact.margins_pt is not None
     found = {}
-    for name, one in others.items():
-        differ_t = one.codes_pt[index] != exact.codes_pt[index]
+    for name, codes_pt in others.items():
+        differ_t = codes_pt[index] != exact.codes_pt[index]
         margins = np.sort(exact.margins_pt[index][differ_t]).tolist()
         found[name] = {"wrong": len(margins), "first": len(margins), "margins": margins}
     return found

@@ -21,11 +21,12 @@ from pathlib import Path
 from model_cards import cards
 from report_cache import cache, cache_stores
 from report_cpu import busy, footprint, profile, speed_amx, speed_cpu, speed_in_short, speed_others
-from report_exact import exact, headline, parity
+from report_exact import exact, export, float64_codes, float64_cost, headline, parity
 from report_gpu import speed_gpu
 from report_jobs import job_keys
 from report_memory import memory
 from report_others import compose, faults, job_costs, language_models, long, measurements, small_models
+from report_peers import speed_peers
 from report_tables import Rows, table
 
 from anytok.catalogue import BUILT_IN
@@ -153,8 +154,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "exact": exact,
     "exit-codes": exit_codes,
+    "export": export,
     "extras": extras,
     "faults": faults,
+    "float64-codes": float64_codes,
+    "float64-cost": float64_cost,
     "footprint": footprint,
     "headline": headline,
     "imports": imports,
@@ -174,6 +178,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed-gpu": speed_gpu,
     "speed-in-short": speed_in_short,
     "speed-others": speed_others,
+    "speed-peers": speed_peers,
     "tokenizers": tokenizers,
 }
 

@@ -74,11 +74,11 @@ def cpu_table(measured: Row) -> str:
         for (tokenizer, way), engines in groups.items()
     ]
     head = ("tokenizer", "", "original", *IN_SHORT, "equal codes in bfloat16")
-    said = f"{measured_on(measured)} {measured['threads']} threads; {_clips(measured)}. {_equal(groups)}"
+    said = f"{measured_on(measured)} {measured['threads']} threads; {clips_of(measured)}. {_equal(groups)}"
     return f"{notice(measured)}{table(head, rows)}\n\n{said}"
 
 
-def _clips(measured: Row) -> str:
+def clips_of(measured: Row) -> str:
     """How long a clip is, and how many are in a batch."""
     clips = [row for row in measured["rows"] if "times_realtime" in row]
     lengths = sorted({round(row["median_s"] * row["times_realtime"]) for row in clips})

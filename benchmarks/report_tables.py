@@ -29,9 +29,9 @@ def results(name: str) -> Row | None:
     return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 
-def missing(what: str, script: str) -> str:
+def missing(what: str, script: str, options: str = "") -> str:
     """What stands in the place of a table that nobody has measured."""
-    return f"*{what}: not measured yet (`python benchmarks/{script}.py`).*"
+    return f"*{what}: not measured yet (`{f'python benchmarks/{script}.py {options}'.rstrip()}`).*"
 
 
 def is_older(measured: Row, row: Row) -> bool:

@@ -1,31 +1,32 @@
 """Originals and native engines side by side in one run: speed, code agreement, memory.
 
-    python benchmarks/speed.py --threads 2 --speech FOLDER --music FOLDER --images FOLDER
+    python benchmarks/speed.py --threads 2 --speech FOLDER --music FOLDER --images FOLDER [--peers]
 
 Published sizes, seeded weights (benchmarks/seeded.py). The originals take one item at a time, which is all they can do
 without changing codes; the native engines one at a time, and a batch as well. Every engine takes its turn in every
 round, so the ratios hold where absolute times drift; all times are per item. About a quarter of an hour on two quiet
 cores; the load beside the results says how quiet they were. Painting (seed-2-paint) needs a GPU: a CPU takes minutes a
 picture.
+
+With --peers codecs in float32 stand beside what else a CPU can run them with, alone and in equal batches, in a run and
+a result file of their own (results/speed-peers.json), in about twenty minutes: see speed_peers.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from machine import machine, rows_before
+from machine import machine, rows_before, write_record
 from seeded import write_checkpoint
-from sounds import real_waves, synthetic_waves
-from speed_rows import ALONE, GPU_POLICIES, Row, kept_checkpoint, measured
+from speed_peers import PACKAGES, peer_rows
+from speed_rows import ALONE, GPU_POLICIES, Row, agreement, cut, kept_checkpoint, measured
 
 import anytok
 from anytok.engines.native.precision import has_half_kernels
-from anytok.registry import find
 from anytok.torch_settings import products
 
 RESULTS = Path(__file__).parent / "results"
@@ -106,28 +107,6 @@ def policies(device: str) -> tuple[str, ...]:
     return POLICIES if has_half_kernels() else POLICIES[:1]
 
 
-def cut(name: str, folder: Path | None, seconds: float, batch: int) -> list[anytok.Audio]:
-    """1 + `batch` stretches of `seconds`, from all files in turn: the first to calibrate on, the others to measure."""
-    spec = find(name).spec
-    rate, samples = spec.sample_rate or 0, int(seconds * (spec.sample_rate or 0))
-    waves = real_waves(folder, spec) if folder else synthetic_waves(spec, 4, (1 + batch) * seconds / 4 + seconds)
-    whole = np.concatenate(list(waves.values()), axis=1)
-    count = 1 + batch
-    step = (whole.shape[1] - samples) // (count - 1)
-    if step < samples // 4:
-        raise SystemExit(
-            f"{folder}: {whole.shape[1] / rate:.0f} s of sound are too few for {count} clips of {seconds} s"
-        )
-    return [anytok.Audio(whole[:, i * step : i * step + samples], rate) for i in range(count)]
-
-
-def agreement(theirs: list[anytok.Codes], ours: list[anytok.Codes]) -> list[float]:
-    """Share of equal codes, layer by layer, over all items."""
-    layers = ours[0].num_codebooks
-    equal = [one.values[:layers] == other.values for one, other in zip(theirs, ours, strict=True)]
-    return [round(float(share), 5) for share in np.concatenate(equal, axis=1).mean(axis=1)]
-
-
 def rows_of(name: str, options: argparse.Namespace) -> list[Row]:
     """The rows of one of CHOICES."""
     if name == "seed-2":
@@ -139,8 +118,10 @@ def rows_of(name: str, options: argparse.Namespace) -> list[Row]:
 
         return paint_rows(options.rounds, options.device)
     folder = options.speech if name.startswith("speech") else options.music
-    sizes = (options.seconds, options.batch, options.rounds, options.device)
-    return codec_rows(name, folder, *sizes, options.checkpoints)
+    sizes = (options.seconds, options.batch, options.rounds)
+    if options.peers:
+        return peer_rows(name, folder, *sizes, options.threads, options.checkpoints)
+    return codec_rows(name, folder, *sizes, options.device, options.checkpoints)
 
 
 def choice(row: Row) -> str:
@@ -150,8 +131,11 @@ def choice(row: Row) -> str:
 
 def line(row: Row) -> str:
     """A row as it is printed."""
+    if "left_out" in row:
+        return f"{row['tokenizer']:22s} {row['way']} {row['engine']:38s} not measured: {row['left_out']}"
     said = f"{row['tokenizer']:22s} {row['way']} {row['engine']:38s} {row['median_s'] * 1000:7.1f} ms "
     said += f"{row['ratio']:5.2f} x original  equal {min(row.get('equal', [1])):.4f}  +{row['peak_mb']:.0f} MB"
+    said += f"  decode error {row['decode_error']:.0e}" if "decode_error" in row else ""
     said += "" if row.get("alone", True) else "  NOT what its items give alone"
     if "levels" in row:
         told = (f"{row[key]['mean']:.2f} (at most {row[key]['largest']:.0f})" for key in ("levels", "control"))
@@ -164,19 +148,25 @@ def main() -> None:
     for kind in ("speech", "music", "images"):
         parser.add_argument(f"--{kind}", type=Path, help=f"a folder of {kind} (default: synthetic)")
     parser.add_argument("--only", nargs="+", choices=CHOICES, help="default: all; on a CPU all but seed-2-paint")
+    parser.add_argument("--peers", action="store_true", help="ONNX Runtime, OpenVINO and torch.compile (codecs, a CPU)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
-    parser.add_argument("--batch", type=int, help="clips in a batch (default: 16, on a GPU 64)")
+    parser.add_argument("--seconds", type=float, help="length of a clip (default: 10; with --peers 4)")
+    parser.add_argument("--batch", type=int, help="clips in a batch (default: 16; with --peers 8, on a GPU 64)")
     parser.add_argument(
         "--checkpoints", type=Path, help="where seeded checkpoints stay for the next run (default: nowhere)"
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, help="default: results/speed.json, or on a GPU results/speed-cuda.json")
+    parser.add_argument("--out", type=Path, help="default: results/speed.json, speed-peers.json or speed-cuda.json")
     options = parser.parse_args()
-    options.out = options.out or RESULTS / ("speed.json" if options.device == "cpu" else "speed-cuda.json")
-    options.batch = options.batch or (16 if options.device == "cpu" else 64)
-    options.only = options.only or (CHOICES[:-1] if options.device == "cpu" else CHOICES)
+    gpu = options.device != "cpu"
+    if options.peers and (gpu or set(options.only or ()) - set(CODECS)):
+        parser.error("--peers is for codecs on a CPU: give --device cpu, and none but codecs with --only")
+    name = "speed-peers.json" if options.peers else "speed-cuda.json" if gpu else "speed.json"
+    options.out = options.out or RESULTS / name
+    options.batch = options.batch or (8 if options.peers else 64 if gpu else 16)
+    options.seconds = options.seconds or (4.0 if options.peers else 10.0)
+    options.only = options.only or (CODECS if options.peers else CHOICES if gpu else CHOICES[:-1])
     torch.set_num_threads(options.threads)
     rows = rows_before(options.out, lambda row: choice(row) not in options.only)
     for name in options.only:
@@ -184,8 +174,8 @@ def main() -> None:
         for row in found:
             print(line(row), flush=True)
         rows += found
-        record = {"machine": machine(), "threads": options.threads, "device": options.device, "rows": rows}
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        record = {"machine": machine(*(PACKAGES if options.peers else ())), "threads": options.threads}
+        write_record(options.out, record | {"device": options.device, "rows": rows})
     print(f"-> {options.out}")
 
 

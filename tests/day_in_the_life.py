@@ -5,7 +5,8 @@
 Without WHEEL one is built from this checkout. It is installed into a fresh virtual environment, which finds torch and
 all else in the environment that runs this script, by a .pth file with the path of that: nothing is downloaded, and no
 editable install of anytok counts there, since paths that a .pth file adds are not searched for further .pth files. What
-runs is asked where its anytok lies: never in this checkout.
+runs is asked where its anytok lies: never in this checkout. A torchaudio that cannot be imported is hidden, as if it
+were not installed.
 
 A line for each step, with its seconds. The first step that is not as a user expects ends the day, with exit code 1. A
 new command, or a new option of one, gets a step of its own, in the order in which a user meets it; at the end of the
@@ -153,6 +154,8 @@ def install_it(day: Day) -> None:
     present = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     present |= {path for path in sys.path if path.endswith(("site-packages", "dist-packages"))}
     Path(ours, "present.pth").write_text("\n".join(sorted(present)) + "\n")
+    if day.run([python, "-c", "import torchaudio"]).returncode:  # not there; or broken, and transformers would fail
+        Path(ours, "without.pth").write_text("import sys; sys.modules['torchaudio'] = None\n")
     asked = "import anytok, sys; print(anytok.__file__, *sys.path, sep='\\n')"
     where = day.run([python, "-c", asked]).stdout.splitlines()
     expect(where[0].startswith(ours), f"anytok is imported from {where[0]}")
@@ -204,7 +207,12 @@ def judge_a_tokenizer(day: Day) -> None:
     day.anytok("fingerprint speech-mini", says="as everywhere")
 
 
-# `anytok init` belongs here, before the first job.
+@step
+def begin_with_a_job_file_that_runs_at_once(day: Day) -> None:
+    day.anytok("init first.toml", says="next: anytok run first.toml")
+    day.anytok("run first.toml first", says="first: finished")
+    day.anytok("init second.toml --source pictures")
+    day.anytok("plan second.toml --sample 1", says="items      6 (6 image)")
 
 
 @step
@@ -237,7 +245,19 @@ def go_on_after_a_kill(day: Day) -> None:
     expect(same, "a job that was killed has written other bytes")
 
 
-# `anytok run --extend` belongs here, with files that came, changed and went, and `anytok decode tokens` behind it.
+@step
+def let_the_data_grow(day: Day) -> None:
+    source, many = day.home / "growing", day.home / "many"
+    shutil.copytree(many / "00", source)
+    day.anytok("run growing grown --tokenizer speech-mini --shard-items 5", says="20 written, 0 failed")
+    (source / "000.wav").unlink()
+    shutil.copy(many / "01" / "001.wav", source / "004.wav")
+    shutil.copy(many / "01" / "005.wav", source / "new.wav")
+    says = "grown: finished & 20 written, 0 failed & 1 new & 1 changed & 1 removed"
+    day.anytok("run growing grown --tokenizer speech-mini --shard-items 5 --extend", says=says)
+    day.anytok("verify grown --one-in 3", says="all is as it should be")
+    day.anytok("decode grown --key new.wav 004.wav --out came", says="2 items decoded into came")
+    day.anytok("decode grown --key 000.wav --out came", code=2, says="000.wav is no longer in the sources")
 
 
 @step

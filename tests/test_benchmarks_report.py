@@ -152,21 +152,35 @@ def test_the_hash_of_the_kernels_follows_their_contents(tmp_path: Path) -> None:
 def test_equality_is_told_by_float64_where_it_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     import report_exact
 
-    def clip(file: str, equal: float, **float64: Any) -> dict[str, Any]:
-        shared = {"tokenizer": "a", "original": "b", "codes": 1000, "least_use": 0.5, "decode_error": 1e-6}
+    def clip(file: str, equal: float, package: str = "b", **float64: Any) -> dict[str, Any]:
+        shared = {"tokenizer": "a", "codes": 1000, "least_use": 0.5, "decode_error": 1e-6, "original": package}
         return {**shared, "file": file, "equal": equal, **({"float64": float64} if float64 else {})}
 
     right, wrong = {"wrong": 0, "first": 0, "margins": []}, {"wrong": 3, "first": 2, "margins": [1e-7, 2e-7]}
     many = {"wrong": 400, "first": 90, "median": 1e-3, "largest": 2e-3}
-    rows = [clip("1", 0.997, native=right, original=wrong, bfloat16=many),
-            clip("2", 1.0, native=right, original=right, bfloat16=many)]  # fmt: skip
+    one = {"wrong": 1, "first": 1, "median": 1e-8, "largest": 1e-8, "margins": [1e-8]}
+    rows = [clip("1", 0.997, native=right, original=wrong, onnx=one, bfloat16=many),
+            clip("2", 1.0, native=right, original=right, onnx=right, bfloat16=many)]  # fmt: skip
     measured = {"machine": {"processor": "P", "cores": 2, "versions": {}, "commit": "c"}, "rows": rows}
     monkeypatch.setattr(report_exact, "results", lambda name: measured)
     headline = report_exact.headline()
     assert headline.startswith("**2,000 of 2,000 codes are those of float64; the original packages': 1,997**")
-    head, _, line = [one for one in report_exact.parity().splitlines() if one.startswith("|")]
-    assert head.endswith("native | not float64's: original | not float64's: mixed | not float64's: bfloat16 |")
-    assert line.endswith("| 0 | 3 (margins up to 2e-07) | - | 40.0% (margins up to 2e-03) |")
+    *_, head, _, line = [one for one in report_exact.parity().splitlines() if one.startswith("|")]
+    assert head == (
+        "| tokenizer | original | codes | anytok | original | ONNX Runtime | anytok, mixed | anytok, bfloat16 "
+        "| ONNX Runtime, float16 |"
+    )
+    assert line == (
+        "| `a` | b | 2,000 | 0 | 3, from 2 frames with margins up to 2e-07 | 1, from 1 frame with margins up to 1e-08 "
+        "| - | 40.0%, from 180 frames with margins up to 2e-03 | - |"
+    )
+    better = clip("1", 0.999, "c", native=right, original=one)  # another original of the same file: that counts
+    for measured["rows"] in ([*rows, better], [better, *rows]):
+        assert "those of float64; the original packages': 1,999**" in report_exact.headline()
     measured["rows"] = [clip("1", 0.997), clip("2", 1.0)]
     assert report_exact.headline().startswith("**1,997 of 2,000 codes equal the original packages'**, in float32")
     assert "float64" not in report_exact.parity()
+    for measured["rows"] in ([clip("1", 0.997), rows[1]], [rows[0], clip("2", 1.0)]):  # a run that is under way
+        assert report_exact.headline().startswith("**1,997 of 2,000 codes equal the original packages'**, in float32")
+    measured["rows"] = [clip("1", 0.998), clip("1", 0.997, "c"), clip("2", 1.0)]
+    assert report_exact.headline().startswith("**1,997 of 2,000 codes equal the original packages'**, in float32")

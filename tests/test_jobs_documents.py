@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from test_jobs_sinks import read_megatron
 
 from anytok.compose import Form
 from anytok.errors import JobError, UsageError
-from anytok.jobs import JobConfig, run_job, verify_job
+from anytok.jobs import JobCodes, JobConfig, run_job, verify_job
 from anytok.jobs.config import ComposeConfig, SinkConfig, SourceConfig, TokenizerConfig, from_record
 from anytok.registry import find
 from anytok.vocab import build_vocabulary, segment_of
@@ -105,6 +106,23 @@ def test_labels_leave_out_what_is_not_learned(words, tmp_path):
         assert learned[:-1] == plain[key]["ids"] and learned == row["input_ids"][-len(learned) :]
 
 
+@pytest.mark.parametrize("kinds", [("parquet", "hf"), ("hf",)])
+def test_what_an_extension_takes_over_has_its_documents(words, tmp_path, kinds):
+    """Of one shard: an item was removed, and another has a new text; codes come from parquet, or back from the ids."""
+    listing = Path(shutil.copytree(words / "in", tmp_path / "in")) / "media.jsonl"
+    forms = {one: None if one == "parquet" else FORMS["captions"] for one in kinds}
+    job = run_of(words, tmp_path / "out", forms, sources=(SourceConfig(str(listing)),))
+    run_job(job)
+    _removed, second, *rest = listing.read_text().splitlines()
+    text = json.loads(second)
+    listing.write_text("\n".join([json.dumps({**text, "text": "something else"}), *rest]) + "\n")
+    assert run_job(job, extend=True).written == 19
+    run_job(job.override(output=str(tmp_path / "nothing")))
+    found = rows(tmp_path / "out")
+    assert found == rows(tmp_path / "nothing") and len(found) == 19
+    assert verify_job(tmp_path / "out", one_in=1).ok
+
+
 def test_a_job_file_says_it_in_one_table(words, tmp_path):
     record = json.loads(json.dumps({
         "output": str(tmp_path / "out"), "vocabulary": str(words / "words.json"),
@@ -182,3 +200,36 @@ def test_an_audit_finds_the_text_tokenizer_from_any_folder(words, tmp_path, monk
         run_job(relative)
     monkeypatch.chdir(tmp_path)
     assert verify_job("out", one_in=2).ok
+
+
+def test_a_job_that_is_extended_makes_the_documents_of_what_it_keeps_anew(words, tmp_path):
+    """As a run from nothing does, whether or not an output keeps codes."""
+    for number in range(6):
+        write_wav(tmp_path / "in" / f"{number}.wav", 1200, number)
+        (tmp_path / "in" / f"{number}.txt").write_text(f"words of {number}")
+    sources = (SourceConfig(str(tmp_path / "in"), modality="speech", text_suffix=".txt"),)
+    forms = {"megatron": FORMS["captions"], "litdata": FORMS["questions"]}
+    jobs = [
+        run_of(words, tmp_path / name, {**more, **forms}, sources=sources)
+        for name, more in (("codes", {"parquet": None, "hf": FORMS["captions"]}), ("ids", {}))
+    ]
+    for job in jobs:
+        run_job(job)
+    (tmp_path / "in" / "1.txt").write_text("other words")
+    (tmp_path / "in" / "2.wav").unlink()
+    write_wav(tmp_path / "in" / "6.wav", 1300, 6)
+    (tmp_path / "in" / "6.txt").write_text("words of 6")
+    for job in jobs:
+        assert run_job(job, extend=True).written == 6 and verify_job(job.output).ok
+        fresh = job.override(output=f"{job.output}-fresh")
+        run_job(fresh)
+        found, wanted = (
+            sorted(ids.tolist() for path in Path(one.output, "megatron").glob("*.idx") for ids in read_megatron(path))
+            for one in (job, fresh)
+        )
+        assert found == wanted and len(found) == 6
+        assert {key: codes.values.tolist() for key, codes in JobCodes(job.output)} == {
+            key: codes.values.tolist() for key, codes in JobCodes(fresh.output)
+        }
+    found, wanted = (rows(tmp_path / name) for name in ("codes", "codes-fresh"))
+    assert found == wanted and found["1.wav"]["text"] == "other words"

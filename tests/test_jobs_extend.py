@@ -18,7 +18,7 @@ from job_corpus import FAKES, contents, rows, speech_folder, speech_job, write_p
 from test_jobs_sinks import KINDS, make_job, vocabulary_file
 
 from anytok.errors import JobError, UsageError
-from anytok.jobs import JobConfig, job_stats, job_status, run, run_job, verify_job, views
+from anytok.jobs import JobCodes, JobConfig, job_stats, job_status, run, run_job, verify_job, views
 from anytok.jobs.config import SinkConfig, SourceConfig, TokenizerConfig
 from anytok.jobs.plan import load_plan
 from anytok.jobs.sinks import SINKS
@@ -141,6 +141,26 @@ def test_every_sink_holds_each_present_item_once_and_as_it_is(tmp_path, encoded,
     assert not laid, "the others held what is no longer so"
     if set(kinds) & {"parquet", "hf", "webdataset", "lhotse"}:
         assert stats_of(tmp_path / "out") == stats_of(tmp_path / "nothing")
+
+
+def test_documents_of_ids_alone_get_their_new_words_and_keep_their_codes(tmp_path):
+    from anytok.compose import Form
+
+    for number in range(3):
+        write_wav(tmp_path / "in" / f"{number}.wav", 900 + 100 * number, number)
+        (tmp_path / "in" / f"{number}.txt").write_text(f"word {number}")
+    sinks = (SinkConfig("megatron", Form("caption")),)
+    source = SourceConfig(str(tmp_path / "in"), text_suffix=".txt")
+    job = JobConfig(str(tmp_path / "out"), (source,), {"speech": TokenizerConfig("speech-mini")}, sinks, "mini")
+    run_job(job)
+    (tmp_path / "in" / "1.txt").write_text("another word")
+    [extended] = run_job(job, extend=True).extensions
+    assert (extended.relabelled, extended.changed, extended.kept) == (1, 0, 3)
+    other = from_nothing(job, tmp_path / "nothing")
+    assert laid_out(tmp_path / "out", "megatron") == laid_out(other, "megatron")
+    assert verify_job(tmp_path / "out", one_in=1).ok
+    codes, wanted = dict(JobCodes(tmp_path / "out")), dict(JobCodes(other))
+    assert set(codes) == {"0.wav", "1.wav", "2.wav"} and all(codes[key] == wanted[key] for key in wanted)
 
 
 def first_files(output: Path) -> dict[str, str]:

@@ -36,6 +36,17 @@ def test_log_mel_sees_every_band() -> None:
         assert audio.log_mel_distance(0.3 * np.sin(2 * np.pi * frequency * time), np.zeros(RATE), RATE) > 0.05
 
 
+def test_spectrum_distance_leaves_loudness_length_and_order_out() -> None:
+    wave = noise(3)
+    high = np.diff(noise(3, seed=1))  # 6 dB more an octave higher
+    assert audio.spectrum_distance(wave, 0.01 * wave, RATE) == pytest.approx(0, abs=1e-6)
+    assert audio.spectrum_distance(wave, wave[::-1][:RATE], RATE) < 1
+    assert audio.spectrum_distance(wave, np.append(wave, np.zeros(len(wave))), RATE) < 0.5, "a pause counts"
+    assert audio.spectrum_distance(wave, high, RATE) == audio.spectrum_distance(high, wave, RATE) > 4
+    with pytest.raises(MediaError, match="silen"):
+        audio.spectrum_distance(wave, np.zeros(RATE), RATE)
+
+
 def test_si_sdr_ignores_gain_and_measures_noise_in_decibels() -> None:
     wave, other = noise(seed=1), noise(seed=2)
     other -= (other @ wave) / (wave @ wave) * wave  # orthogonal, so the ratio is exact

@@ -20,7 +20,7 @@ ONLY_IN = {
     "ray": ("jobs.",),
     "pyarrow": ("jobs.",),
     "datasets": ("jobs.",),
-    "matplotlib": ("jobs.", "training.", "metrics."),
+    "matplotlib": ("jobs.", "training.", "metrics.", "demo."),
     "webdataset": (),
     "mem0": ("memory.backend",),
     "qdrant_client": (),

@@ -26,6 +26,9 @@ def test_native_codes_are_transformers_codes() -> None:
         assert max(row["latents_error"], row["decode_error"]) < 1e-5
         assert row["least_use"] > 0.2 and row["smallest_margin"] > 0 and row["equal_bfloat16"] > 0.8
         assert [row["float64"][which]["wrong"] for which in ("native", "original")] == [0, 0]
+        # Near ties may fall otherwise in another runtime, and more codes in float16.
+        assert all(margin < 1e-5 for margin in row["float64"]["onnx"]["margins"]), row
+        assert row["float64"]["onnx float16"]["wrong"] <= 16, row
         lower = row["float64"]["bfloat16"]
         assert lower["wrong"] == len(lower["margins"]) == 32 - round(32 * row["equal_bfloat16"])
     assert control["control"] and control["equal"] < 0.9

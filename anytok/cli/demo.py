@@ -13,17 +13,21 @@ __all__ = ["register"]
 def register(add: Any) -> None:
     """Add the command to the parser."""
     demo = add(_demo)
-    demo.add_argument("files", nargs="*", metavar="FILE", help="your own pictures and recordings, in place of ours")
+    taken = "your own pictures and recordings, in place of ours; sound in two channels, or called music, is music"
+    demo.add_argument("files", nargs="*", metavar="FILE", help=taken)
     demo.add_argument("--out", default="demo-out", metavar="DIR", help="folder for the page (default: demo-out)")
 
 
 def _demo(args: argparse.Namespace) -> int:
     """Send a picture, speech and music through codes and shared ids and back, and write one HTML page of it.
 
-    A file that cannot be used is named, and the others go on. An earlier page is replaced.
+    The page also mixes: halves of two pictures' codes, what one voice says with the sound of another. A picture or a
+    voice that is alone is mixed with one of ours. A file that cannot be used is named, and the others go on. An earlier
+    page is replaced.
 
     Example:
       anytok demo
+      anytok demo me.jpg hello.wav tune-music.mp3
     """
     from tqdm import tqdm
 

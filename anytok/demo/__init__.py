@@ -1,22 +1,26 @@
-"""The first command: media → codes → ids → codes → media, through the public API, on one page."""
+"""The first command: media → codes → ids → codes → media, through the public API, and what codes are for; one page."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..arguments import check_folder, several
-from ..errors import AnytokError, MediaError, MissingExtraError, UsageError
+from ..errors import MediaError, MissingExtraError, UsageError
 from ..jobs.items import valid_text
-from ..media import Audio, Media, prepare
+from ..media import Audio
 from ..multimodal import Multimodal, load_multimodal
-from ..spec import Codes
-from .page import Exhibit, Found, is_page, render
+from .clips import Clip, draw_landscape, own_clips, speak_deep
+from .exhibit import Exhibit, make_exhibit
+from .mix import mix_pictures, mix_voices, write_in_vocabularies
+from .page import is_page, render
+from .panel import Panel
+from .remember import remember
+from .speak import fill_in
 
 if TYPE_CHECKING:
     from ..metrics.evaluate import Refused
@@ -24,11 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoResult", "run_demo"]
 
-T = TypeVar("T")
 NOTE = (
     "These are the small models that ship with anytok. They show the way through codes and ids; "
     "for quality there are the published ones (anytok list)."
 )
+# What is mixed with the only picture, and the only voice, of one's own files.
+_PARTNERS = {
+    "image": lambda: Clip("our drawn landscape", "image", draw_landscape()),
+    "speech": lambda: Clip("our deep voice", "speech", speak_deep()),
+}
 
 
 @dataclass(frozen=True)
@@ -45,37 +53,49 @@ def run_demo(
     progress: Callable[[], object] = lambda: None,
     refused: Refused | None = None,
 ) -> DemoResult:
-    """Send `files` (or our own three clips) to ids and back, and write `demo.html` into `folder`.
+    """Send `files` (or our own clips) to ids and back, mix them, and write `demo.html` into `folder`.
 
     Pictures go to the suite's image tokenizer; sound to speech, or to music where its name says so or it has more
-    than one channel. `progress` is called after each item. Files that cannot be used are left out and told to
-    `refused`, as place and error; without it the first raises its MediaError. An earlier page of the demo is
-    replaced; raises UsageError if `demo.html` is anything else, or `folder` no folder.
+    than one channel. The first two pictures are mixed with each other, and the first two voices; a single one with one
+    of our own. `progress` is called after each item. Files that cannot be used are left out and told to `refused`, as
+    place and error; without it the first raises its MediaError. An earlier page of the demo is replaced; raises
+    UsageError if `demo.html` is anything else, or `folder` no folder.
     """
     page = _place(Path(folder))
-    items = list(_usable(several(files, "[file]"), refused)) if files else _own_clips()
-    if not items:
+    clips = list(_usable(several(files, "[file]"), refused)) if files else own_clips()
+    if not clips:
         return DemoResult(None, [])
-    speaker = load_multimodal("mini")
-    for modality in dict.fromkeys(modality for _, modality, _ in items):
-        _warm_up(speaker.tokenizer(modality))
+    suite = load_multimodal("mini")
+    for modality in dict.fromkeys(clip.modality for clip in clips):
+        _warm_up(suite.tokenizer(modality))
     exhibits = []
-    for item in items:
-        exhibits.append(_exhibit(speaker, *item))
+    for clip in clips:
+        exhibits.append(make_exhibit(suite, clip))
         progress()
+    panels = [*(exhibit.panel() for exhibit in exhibits), *_uses(suite, exhibits)]
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(exhibits, NOTE, *_remembered(speaker, exhibits)), "utf-8")
+    page.write_text(render(panels, NOTE), "utf-8")
     return DemoResult(page, [exhibit.facts for exhibit in exhibits])
 
 
-def _remembered(speaker: Multimodal, exhibits: Sequence[Exhibit]) -> tuple[list[Found], str]:
-    """What a memory of the exhibits finds; or nothing, and why."""
-    from .remember import remember
+def _uses(suite: Multimodal, exhibits: Sequence[Exhibit]) -> Iterator[Panel]:
+    """The panels that show what codes are for."""
+    if pictures := _pair(suite, exhibits, "image"):
+        yield mix_pictures(suite, *pictures)
+    if voices := _pair(suite, exhibits, "speech"):
+        yield mix_voices(suite, *voices)
+        yield fill_in(suite, *voices)
+    yield write_in_vocabularies(exhibits)
+    if (memory := remember(suite, exhibits)) is not None:
+        yield memory
 
-    try:
-        return remember(speaker, exhibits), ""
-    except AnytokError as error:
-        return [], f"No memory on this page: {error}"
+
+def _pair(suite: Multimodal, exhibits: Sequence[Exhibit], modality: str) -> tuple[Exhibit, Exhibit] | None:
+    """The first two exhibits of a modality; the only one and one of our own; or nothing."""
+    those = [exhibit for exhibit in exhibits if exhibit.codes.spec.modality == modality]
+    if len(those) == 1:
+        those.append(make_exhibit(suite, _PARTNERS[modality]()))
+    return (those[0], those[1]) if those else None
 
 
 def _place(folder: Path) -> Path:
@@ -89,17 +109,7 @@ def _place(folder: Path) -> Path:
     return page
 
 
-def _own_clips() -> list[tuple[str, str, Media]]:
-    from .clips import draw_landscape, hear_voice, play_tune
-
-    return [
-        ("a drawn landscape", "image", draw_landscape()),
-        ("a spoken sentence", "speech", hear_voice()),
-        ("a plucked tune", "music", play_tune()),
-    ]
-
-
-def _usable(files: Sequence[str | Path], refused: Refused | None) -> Iterator[tuple[str, str, Media]]:
+def _usable(files: Sequence[str | Path], refused: Refused | None) -> Iterator[Clip]:
     for place, path in enumerate(files):
         try:
             yield _look_at(path)
@@ -109,14 +119,14 @@ def _usable(files: Sequence[str | Path], refused: Refused | None) -> Iterator[tu
             refused(place, error)
 
 
-def _look_at(path: str | Path) -> tuple[str, str, Media]:
-    """(title, modality, media) of a user's file: a picture if it opens as one, otherwise sound."""
+def _look_at(path: str | Path) -> Clip:
+    """A user's file: a picture if it opens as one, otherwise sound."""
     from ..media.audio import load_audio
     from ..media.image import load_image
 
     name = valid_text(Path(path).name)
     try:
-        return name, "image", load_image(path)
+        return Clip(name, "image", load_image(path))
     except MediaError as not_a_picture:
         try:
             audio = load_audio(path)
@@ -126,26 +136,7 @@ def _look_at(path: str | Path) -> tuple[str, str, Media]:
             both = f"no picture ({not_a_picture.detail}) and no sound ({not_a_sound.detail})"
             raise (told[0] if told else MediaError("neither", both, str(path))) from not_a_sound
     music = "music" in name.lower() or audio.channels > 1
-    return name, "music" if music else "speech", audio
-
-
-def _exhibit(speaker: Multimodal, title: str, modality: str, media: Media) -> Exhibit:
-    tokenizer: Tokenizer = speaker.tokenizer(modality)
-    codes, encode_seconds = _timed(lambda: tokenizer.encode(media))
-    ids = speaker.vocabulary.to_ids(codes)
-    (back,) = speaker.vocabulary.from_ids(ids)
-    assert isinstance(back, Codes)
-    decoded, decode_seconds = _timed(lambda: tokenizer.decode(back))
-    return Exhibit(
-        title=title,
-        original=prepare(media, tokenizer.spec),
-        codes=codes,
-        ids=ids,
-        text=speaker.vocabulary.to_text(codes),
-        decoded=decoded,
-        encode_seconds=encode_seconds,
-        decode_seconds=decode_seconds,
-    )
+    return Clip(name, "music" if music else "speech", audio)
 
 
 def _warm_up(tokenizer: Tokenizer) -> None:
@@ -154,8 +145,3 @@ def _warm_up(tokenizer: Tokenizer) -> None:
 
     rate = tokenizer.spec.sample_rate
     tokenizer.decode(tokenizer.encode(Audio(np.zeros(rate), rate) if rate else Image.new("RGB", (8, 8))))
-
-
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    start = time.perf_counter()
-    return work(), time.perf_counter() - start

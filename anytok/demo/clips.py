@@ -1,19 +1,80 @@
-"""What the demo sends through when it is given no files: a drawn landscape, a spoken sentence, a plucked tune."""
+"""What the demo sends through when it is given no files: a drawn scene, a photograph, two voices, a plucked tune."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..media import Audio
+from ..media import Audio, Media
 from ..media.audio import load_audio
+from ..media.image import load_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["draw_landscape", "hear_voice", "play_tune"]
+__all__ = ["Clip", "draw_landscape", "find_photograph", "own_clips", "play_tune", "speak_bright", "speak_deep"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A picture or a sound, the modality of the tokenizer that it is for, and what is to be seen or heard in it."""
+
+    title: str
+    modality: str
+    media: Media
+    seen: str = ""
+
+
+def own_clips() -> list[Clip]:
+    """Two pictures (one, where matplotlib comes without its sample data), two voices and a tune."""
+    photograph = find_photograph()
+    return [
+        Clip(
+            "a drawn landscape",
+            "image",
+            draw_landscape(),
+            "A white house with a red roof before green hills, under a sky that turns from blue to orange; drawn.",
+        ),
+        *([Clip("a photograph", "image", photograph, _PHOTOGRAPH)] if photograph else []),
+        Clip(
+            "a deep voice",
+            "speech",
+            speak_deep(),
+            "Synthetic, of a man: “A picture, a voice and a tune become tokens, and come back.”",
+        ),
+        Clip(
+            "a bright voice",
+            "speech",
+            speak_bright(),
+            "Synthetic, of a man from Scotland: “The same numbers come back every time, on every machine.”",
+        ),
+        Clip("a plucked tune", "music", play_tune(), "Four broken chords on a synthetic plucked string: C, A, F, G."),
+    ]
+
+
+_PHOTOGRAPH = (
+    "A woman with glasses and a dark naval cap before flags: Grace Hopper, photographed by the United States Navy. "
+    "Public domain; matplotlib brings it among its sample data."
+)
+
+
+def find_photograph() -> Image | None:
+    """The upper square of matplotlib's `grace_hopper.jpg`, of Wikimedia Commons; None where its sample data was left
+    out, as some distributions do.
+
+    It is read where matplotlib, which anytok needs, is installed: no photograph is in this package.
+    """
+    import matplotlib
+
+    path = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
+    if not path.is_file():
+        return None
+    picture = load_image(path)
+    side = min(picture.size)
+    return picture.crop((0, 0, side, side))
 
 
 def draw_landscape(width: int = 480, height: int = 480) -> Image:
@@ -44,12 +105,20 @@ def draw_landscape(width: int = 480, height: int = 480) -> Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def hear_voice() -> Audio:
+def speak_deep() -> Audio:
     """ "A picture, a voice and a tune become tokens, and come back", spoken by flite's voice rms; 4 s at 16 kHz.
 
     Training keeps that voice aside. What flite speaks is free of rights.
     """
-    return load_audio(Path(__file__).with_name("voice.ogg"))
+    return load_audio(Path(__file__).with_name("voice_deep.ogg"))
+
+
+def speak_bright() -> Audio:
+    """ "The same numbers come back every time, on every machine", spoken by flite's voice awb; 4 s at 16 kHz.
+
+    The small models are trained on other sentences of that voice.
+    """
+    return load_audio(Path(__file__).with_name("voice_bright.ogg"))
 
 
 def play_tune(sample_rate: int = 32000) -> Audio:

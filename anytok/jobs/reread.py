@@ -57,7 +57,8 @@ def read_rows(
             read_ids = SINKS[kind].ids
             assert read_ids is not None and vocabulary is not None, "checked when the job was read"
             lengths = _lengths(tally, items, plan.specs)
-            parsed = [_media_of(one, vocabulary) for one in read_ids(stem)]
+            plain = type(vocabulary)(vocabulary.layout)  # without a text tokenizer: words beside the codes stay ids
+            parsed = [_media_of(one, plain) for one in read_ids(stem)]
             codes = [
                 Codes(one.values, plan.specs[item.modality], length)
                 for one, item, length in zip(parsed, items, lengths, strict=True)
@@ -114,6 +115,6 @@ def _rows(items: Sequence[Item], codes: Sequence[Codes], tally: Mapping[str, np.
     rows = []
     for number, (item, one) in enumerate(zip(items, codes, strict=True)):
         row = Row(item, one, tuple(warnings.get(str(number), ())), contents[number])
-        row.digest, row.least_margin = int(tally["digests"][number]), margins[number]
+        row.known_digest, row.least_margin = int(tally["digests"][number]), margins[number]
         rows.append(row)
     return rows

@@ -38,11 +38,15 @@ class Row:
         self._more = (codes.num_samples, codes.first_codebook, codes.scales)
         self.documents: dict[str, Document] = {}
         self.least_margin = None if codes.margins is None else float(codes.margins.min())
-        self.digest = digest(self.values)
+        self.known_digest: int | None = None  # of rows read back from ids, which may have fewer layers
 
     @property
     def codes(self) -> Codes:
         return Codes(self.values, self.spec, *self._more)
+
+    @property
+    def digest(self) -> int:
+        return digest(self.values) if self.known_digest is None else self.known_digest
 
     @property
     def seconds(self) -> float | None:
@@ -90,8 +94,8 @@ class Shard:
         return [document.ids for document in documents] if documents else self._ids
 
     def documents(self, sink: str) -> list[Document]:
-        """The documents of each row, where that kind of sink has some."""
-        return [row.documents[sink] for row in self.rows if sink in row.documents]
+        """The documents of each row, where that kind of sink has some; a row without its own is a KeyError."""
+        return [row.documents[sink] for row in self.rows] if any(sink in row.documents for row in self.rows) else []
 
     @cached_property
     def _ids(self) -> list[np.ndarray] | None:
