@@ -13,7 +13,7 @@ import operator
 import os
 import tomllib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from numbers import Real
@@ -79,7 +79,7 @@ def build(kind: type[T], record: Any, where: str = "", error: type[AnytokError] 
         data = json.dumps([record], default=_plain)
         [found] = _adapter(kind).validate_json(data)  # type: ignore[arg-type]
     except ValidationError as refused:
-        problems = [_problem(kind, key, one) for one in refused.errors(include_url=False)]
+        problems = _problems(kind, key, refused.errors(include_url=False))
         raise error(_colon(where, "; ".join(problems[:_SHOWN]))) from refused
     except (TypeError, ValueError, RecursionError) as refused:  # of json
         raise error(_colon(where, key, str(refused))) from refused
@@ -175,13 +175,23 @@ _EXPECTED = {
 }  # fmt: skip
 
 
+def _problems(kind: Any, key: str, found: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What is missing, a table at a time, and then all the rest."""
+    lacking: dict[str, list[str]] = {}
+    rest: list[str] = []
+    for one in found:
+        if one["type"] == "missing":
+            lacking.setdefault(_path(key, one["loc"][1:-1]), []).append(repr(one["loc"][-1]))
+        else:
+            rest.append(_problem(kind, key, one))
+    return [_colon(table, f"missing {', '.join(names)}") for table, names in lacking.items()] + rest
+
+
 def _problem(kind: Any, key: str, found: Mapping[str, Any]) -> str:
     """One error of pydantic's, as "sources[1].kind='zip': expected …"."""
     what, loc, value = found["type"], found["loc"][1:], found["input"]
     if what == "json_invalid":
         return _colon(key, f"text that is no Unicode, such as a path in another encoding, or too deep ({found['msg']})")
-    if what == "missing":
-        return _colon(_path(key, loc[:-1]), f"missing {loc[-1]!r}")
     if what in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _hints(_parts(_at(kind, loc[:-1]))[0])
         said = f"unknown key {loc[-1]!r}{did_you_mean(loc[-1], known)}; known: {', '.join(known)}"
