@@ -119,7 +119,7 @@ def _make_sources(job: JobConfig) -> None:
 
 def _medium(modality: str, folder: Path) -> Path:
     """One of the media that the demo shows, as a file in `folder`."""
-    from ..demo.clips import draw_landscape, speak_deep, play_tune
+    from ..demo.clips import draw_landscape, play_tune, speak_deep
 
     makers: dict[str, tuple[str, Callable[[], Any]]] = {
         "image": ("landscape.png", draw_landscape),
