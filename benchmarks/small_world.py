@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import machine
+from machine import machine, rows_before
 from PIL import Image
 from small_world_judge import Judge
 from small_world_measures import SIDE, colour_errors, displacement, gradient_energy, hog, linear_probe
@@ -169,14 +169,13 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    others = rows_before(arguments.out, lambda row: row["name"] != arguments.name)
     tokenizer = anytok.load_tokenizer("seed-mini", checkpoint=arguments.checkpoint)
     world = World(arguments.font)
     row, picture = measure(tokenizer, world, Judge(world, NUM_JUDGED), arguments.images)
-    row = {"name": arguments.name, "missed": missed(row)} | row | {"threads": arguments.threads, "machine": machine()}
-    rows = json.loads(arguments.out.read_text("utf-8"))["rows"] if arguments.out.is_file() else []
-    rows = [other for other in rows if other["name"] != arguments.name] + [row]
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({"aims": AIMS, "rows": rows}, indent=2) + "\n", "utf-8")
+    row = {"name": arguments.name, "missed": missed(row)} | row | {"threads": arguments.threads}
+    record = {"machine": machine(), "aims": AIMS, "rows": [*others, row]}
+    arguments.out.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
     if arguments.sheet:
         picture.save(arguments.sheet)
     print(json.dumps(row, indent=2))

@@ -63,7 +63,8 @@ class Pictures:
 
     def __init__(self, folder: str | Path, side: int, drawn: float, world: WorldConfig | None = None) -> None:
         self.side, self.drawn = side, drawn
-        self.share, self.world = (world.share, world.make()) if world else (0.0, None)
+        self.share = world.share if world else 0.0
+        self.world = world.make() if world else None
         self.files = photographs(folder)  # those held out, too: they say which the others are
         self.photographs = [_read(path) for i, path in enumerate(self.files) if i % _HOLD_EVERY]
         if not self.photographs and drawn < 1:
