@@ -86,8 +86,9 @@ def _encodec_config(model: CodecConfig, sample_rate: int) -> dict[str, Any]:
 def export_seed(recipe: ImageRecipe, folder: Path) -> None:
     """SEED's form: seed_quantizer.safetensors with the ViT inside, and config.json with the sizes."""
     state: State = {}
+    book: Any = recipe.quantizer.books[0]
     learned = rounded(recipe.seed.state_dict(), recipe.model.bits)
-    for key, tensor in centred(learned | {"codebook_nd": recipe.quantizer.books[0].codes_nd}).items():
+    for key, tensor in centred(learned | {"codebook_nd": book.codes_nd}).items():
         if key.startswith("visual_encoder.") and key.endswith(".attn.qkv.bias"):
             # EVA has no key bias, and none is missed: it adds the same to all scores of a query
             query, _, value = tensor.chunk(3)
