@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from ..errors import UsageError
 from ..records import AT_LEAST_ONE, Count, Positive, Share, Size, Text, Within, build, read_toml
 
-__all__ = ["CodecConfig", "RunConfig", "TrainConfig", "VoiceConfig", "Weight", "read_config"]
+__all__ = ["Bits", "CodecConfig", "RunConfig", "TrainConfig", "VoiceConfig", "Weight", "read_config"]
 
 Weight = Annotated[float, Within(0, 10**6)]
+Bits = Annotated[int, Within(2, 11)]  # significant ones of exported matrices; float16 has 11
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class VoiceConfig:
     depth: Annotated[int, Within(1, 64)] = 4
     heads: Annotated[int, Within(1, 64)] = 4
     frames: Annotated[int, Within(2, 4096)] = 150  # of a stretch at most, its prompt inside
-    bits: Annotated[int, Within(2, 11)] = 11  # significant ones of exported matrices; float16 has 11
+    bits: Bits = 11
     without_prompt: Share = 0.1  # of stretches
     above_weight: Weight = 0.3  # of the loss of all levels above the one that a step is for
     sources: dict[str, Weight] = field(default_factory=dict)  # how often each is drawn; {}: all clips, by length

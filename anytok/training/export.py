@@ -86,7 +86,9 @@ def _encodec_config(model: CodecConfig, sample_rate: int) -> dict[str, Any]:
 def export_seed(recipe: ImageRecipe, folder: Path) -> None:
     """SEED's form: seed_quantizer.safetensors with the ViT inside, and config.json with the sizes."""
     state: State = {}
-    for key, tensor in centred(recipe.seed.state_dict() | {"codebook_nd": recipe.quantizer.books[0].codes_nd}).items():
+    book: Any = recipe.quantizer.books[0]
+    learned = rounded(recipe.seed.state_dict(), recipe.model.bits)
+    for key, tensor in centred(learned | {"codebook_nd": book.codes_nd}).items():
         if key.startswith("visual_encoder.") and key.endswith(".attn.qkv.bias"):
             # EVA has no key bias, and none is missed: it adds the same to all scores of a query
             query, _, value = tensor.chunk(3)
@@ -132,8 +134,12 @@ def export_voice(recipe: VoiceRecipe, folder: Path) -> None:
             "dim": model.width, "depth": model.depth, "heads": model.heads, "dim_head": model.width // model.heads,
         },
     }  # fmt: skip
-    rounded = {key: to_bits(tensor, model.bits) if tensor.dim() > 1 else tensor for key, tensor in state.items()}
-    _write(folder, "model.safetensors", published_state(rounded), config)
+    _write(folder, "model.safetensors", published_state(rounded(state, model.bits)), config)
+
+
+def rounded(state: Mapping[str, Tensor], bits: int) -> State:
+    """The same tensors, matrices and those of more axes by `to_bits`."""
+    return {key: to_bits(tensor, bits) if tensor.dim() > 1 else tensor for key, tensor in state.items()}
 
 
 def to_bits(tensor: Tensor, bits: int) -> Tensor:
@@ -164,7 +170,12 @@ def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:
     normalizer.mean.data.copy_(recipe.mean_e[None])
     normalizer.std.data.copy_(recipe.std_e[None])
     unet: Any = diffusers.UNet2DConditionModel.from_config(recipe.unet.config)
-    unet.load_state_dict(recipe.unet.state_dict())  # a copy, so that training can go on in float32
+    # a copy, so that training can go on in float32
+    unet.load_state_dict(rounded(recipe.unet.state_dict(), recipe.model.bits))
+    vae.load_state_dict(rounded(vae.state_dict(), recipe.model.bits))
+    with torch.no_grad():  # painting needs none of these, and zeros take no room in a compressed file
+        for parameter in (*vae.encoder.parameters(), *vae.quant_conv.parameters()):
+            parameter.zero_()
     unet.half().save_pretrained(folder / "unet")
     vae.half().save_pretrained(folder / "vae")
     normalizer.save_pretrained(folder / "image_normalizer")

@@ -1,5 +1,6 @@
 """Recipe for SEED's tokenizer: ViT, causal Q-Former, 32 quantized codes, and the head that turns them back into
-one embedding, trained to give a picture's Descriptor. Everything learns together, the ViT included.
+one embedding, trained to give a picture's Descriptor and, of scenes of the small world, the truth about them.
+Everything learns together, the ViT included.
 
 Source: SEED-LLaMA (arXiv 2310.01218, section 3.1): there the embedding is CLIP's and the ViT is given.
 Legend: b batch, c channels, h height, w width, t queries, d latent width, e embedding width.
@@ -20,10 +21,11 @@ from ..checkpoints.seed import SeedSizes
 from ..models.seed import Seed, normalize
 from ..records import Count, Share, Within, multiple
 from .calibrate import unit_outputs
-from .config import TrainConfig, Weight
+from .config import Bits, TrainConfig, Weight
 from .descriptor import NUM_FREQUENCIES, Descriptor
-from .pictures import Pictures
+from .pictures import Pictures, WorldConfig
 from .quantizer import LearnedQuantizer
+from .truth import Truth
 
 __all__ = ["ImageConfig", "ImageRecipe"]
 
@@ -36,8 +38,11 @@ class ImageConfig:
     num_luma: Annotated[int, Within(1, NUM_FREQUENCIES)] = 144
     num_colour: Annotated[int, Within(0, NUM_FREQUENCIES)] = 40
     drawn: Share = 0.25  # share of drawn pictures
+    world: WorldConfig | None = None
+    truth_weight: Weight = 1.0
     quantize_from: Count = 500
     commitment_weight: Weight = 0.25
+    bits: Bits = 11
 
     def __post_init__(self) -> None:
         multiple("num_luma", self.num_luma, "two", 2)  # the painter takes embeddings of even width
@@ -50,13 +55,18 @@ class ImageRecipe:
         model: ImageConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
         self.descriptor = Descriptor(model.num_luma, model.num_colour)
-        self.sizes = {**asdict(model.sizes), "embedding_dim": self.descriptor.width}
-        self.pictures = Pictures(config.data, self.sizes["image_size"], model.drawn)
+        self.truth = Truth() if model.world else None
+        width = self.descriptor.width + (self.truth.width if self.truth else 0)
+        self.sizes = {**asdict(model.sizes), "embedding_dim": width}
+        self.pictures = Pictures(config.data, self.sizes["image_size"], model.drawn, model.world)
         self.data_files = self.pictures.files
         torch.manual_seed(config.run.seed)
         self.seed = Seed(**self.sizes)
         self.quantizer = LearnedQuantizer(1, self.sizes["codebook_size"], self.sizes["codebook_dim"])
         self.state = nn.ModuleDict({"seed": self.seed, "quantizer": self.quantizer})
+        if self.truth:  # asks the ViT alone: it learns what there is long before the codes can say so
+            self.auxiliary = nn.Linear(model.sizes.vision_width, self.truth.width)
+            self.state["auxiliary"] = self.auxiliary
 
     @torch.no_grad()
     def prepare(self, rng: np.random.Generator) -> None:
@@ -81,16 +91,24 @@ class ImageRecipe:
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         if step == self.model.quantize_from:
             self._start_quantizer(rng)
-        levels_bhwc = self._batch(rng)
-        latents_btd, losses = self.seed.latents(normalize(levels_bhwc)), {}
+        levels, scenes = self.pictures.labelled(rng, self.batch_size)
+        levels_bhwc = torch.from_numpy(levels)
+        image_bme = self.seed.encode_image(normalize(levels_bhwc))
+        latents_btd, losses = self.seed.encode_task_layer(self.seed.query(image_bme)), {}
         if step >= self.model.quantize_from:
             quantized = self.quantizer(latents_btd.transpose(1, 2))
             latents_btd = quantized.latents_bdt.transpose(1, 2)
             losses["commitment"] = self.model.commitment_weight * quantized.commitment
         wanted_be = self.descriptor(levels_bhwc.permute(0, 3, 1, 2).float() / 255)
+        made_be, told_be = self._embed(latents_btd).tensor_split([self.descriptor.width], dim=1)
         # half way between all frequencies alike and pixels alike
-        errors_be = (self._embed(latents_btd) - wanted_be) * self.descriptor.importance_e.sqrt()
+        errors_be = (made_be - wanted_be) * self.descriptor.importance_e.sqrt()
         losses["embedding"] = 10 * errors_be.square().mean()
+        if self.truth:
+            weight = self.model.truth_weight
+            losses |= {name: weight * loss for name, loss in self.truth.losses(told_be, scenes).items()}
+            early = self.truth.losses(self.auxiliary(image_bme.mean(1)), scenes)
+            losses["auxiliary"] = weight * torch.stack(list(early.values())).sum()
         return losses
 
     def _embed(self, latents_btd: Tensor) -> Tensor:

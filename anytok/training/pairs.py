@@ -76,6 +76,8 @@ def _how_to_make(key: str) -> str:
 def files_of(config: TrainConfig) -> list[Path]:
     """The files that pairs are made from; raises UsageError for a finished run's file that is not there."""
     files = photographs(config.data)
+    if config.model.world and (font := config.model.world.make().font):
+        files.append(font)
     for key, (_, names) in _FINISHED.items():
         folder = Path(getattr(config.model, key))
         missing = [name for name in names if not (folder / name).is_file()]
@@ -88,7 +90,7 @@ def files_of(config: TrainConfig) -> list[Path]:
 def _origin(config: TrainConfig) -> str:
     """A hash of all that pairs depend on."""
     model, files = config.model, files_of(config)
-    digest = hashlib.sha256(repr((model.num_pairs, model.drawn, config.run.seed)).encode())
+    digest = hashlib.sha256(repr((model.num_pairs, model.drawn, model.world, config.run.seed)).encode())
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes() if file.is_file() else b"").digest())
     return digest.hexdigest()
@@ -115,15 +117,24 @@ def _make(config: TrainConfig) -> dict[str, Tensor]:
     seed = Seed(**files.sizes)
     load_state(seed, fuse(files.state), files.source, published_name=published_name)
     vae = load_vae(config.model.vae)
-    pictures = Pictures(config.data, files.sizes["image_size"], config.model.drawn)
+    side, small = files.sizes["image_size"], vae.config.sample_size
+    pictures = Pictures(config.data, max(side, 2 * small), config.model.drawn, config.model.world)
     rng = np.random.default_rng(config.run.seed)
     embeddings, latents = [], []
     for _ in tqdm(range(-(-config.model.num_pairs // 16)), desc="pairs", mininterval=10):
-        levels_bhwc = torch.from_numpy(pictures.batch(rng, 16))
-        embeddings.append(seed.embed(seed.quantize(seed.latents(normalize(levels_bhwc)))))
+        levels_bhwc = pictures.batch(rng, 16)
+        seen_bhwc = torch.from_numpy(np.stack([_resized(levels_hwc, side) for levels_hwc in levels_bhwc]))
+        embeddings.append(seed.embed(seed.quantize(seed.latents(normalize(seen_bhwc)))))
         small_bchw = F.interpolate(
-            levels_bhwc.permute(0, 3, 1, 2).float() / 127.5 - 1, (vae.config.sample_size,) * 2,
+            torch.from_numpy(levels_bhwc).permute(0, 3, 1, 2).float() / 127.5 - 1, (small, small),
             mode="bilinear", antialias=True,
         )  # fmt: skip
         latents.append(vae.encode(small_bchw).latent_dist.mode())
     return {"embeddings": torch.cat(embeddings), "latents": torch.cat(latents).contiguous()}
+
+
+def _resized(levels_hwc: np.ndarray, side: int) -> np.ndarray:
+    """As a tokenizer prepares a picture."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(levels_hwc).resize((side, side), Image.Resampling.BICUBIC))

@@ -1,10 +1,12 @@
-"""Pictures to train on: photographs in a folder, cut and coloured anew each time, and drawn ones without end.
+"""Pictures to train on: photographs in a folder, cut and coloured anew each time, and drawn ones without end: shapes on
+a gradient, and scenes of the small world, which come with the truth about them.
 
 Every seventh photograph is held out.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,28 @@ import numpy as np
 
 from ..errors import MediaError, UsageError
 from ..media.image import load_image
+from ..records import Share, Text
+from .world import Scene, World
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Pictures", "held_out", "photographs"]
+__all__ = ["Pictures", "WorldConfig", "held_out", "photographs"]
 
 _HOLD_EVERY = 7
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """How many of the pictures are scenes of the small world, the file of Noto Color Emoji ("": fontconfig's), and the
+    groups of objects that it has (none named: all; "shapes" alone needs no font)."""
+
+    share: Share = 0.7
+    font: str = ""
+    groups: tuple[Text, ...] = ()
+
+    def make(self) -> World:
+        return World(self.font, self.groups)
 
 
 def held_out(folder: str | Path) -> list[Path]:
@@ -37,13 +54,17 @@ def photographs(folder: str | Path) -> list[Path]:
 
 
 class Pictures:
-    """Random square pictures, uint8 [side, side, 3]; a share of `drawn` is drawn, the rest cut from photographs.
+    """Random square pictures, uint8 [side, side, 3]: with `world` its share of scenes; of the others a share of `drawn`
+    is drawn, the rest cut from photographs. `files` is all that they depend on.
 
-    Raises UsageError where a folder has too few of them, MediaError naming one that cannot be read.
+    Raises UsageError where a folder has too few of them or the font is missing, MediaError naming a photograph that
+    cannot be read.
     """
 
-    def __init__(self, folder: str | Path, side: int, drawn: float) -> None:
+    def __init__(self, folder: str | Path, side: int, drawn: float, world: WorldConfig | None = None) -> None:
         self.side, self.drawn = side, drawn
+        self.share = world.share if world else 0.0
+        self.world = world.make() if world else None
         self.files = photographs(folder)  # those held out, too: they say which the others are
         self.photographs = [_read(path) for i, path in enumerate(self.files) if i % _HOLD_EVERY]
         if not self.photographs and drawn < 1:
@@ -51,10 +72,22 @@ class Pictures:
                 f"{folder}: one picture only, and the first of every {_HOLD_EVERY} is held out; "
                 "put at least one more here"
             )
+        self.files += [self.world.font] if self.world and self.world.font else []
 
     def batch(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """uint8 [size, side, side, 3]."""
-        return np.stack([self._draw(rng) if rng.random() < self.drawn else self._cut(rng) for _ in range(size)])
+        return self.labelled(rng, size)[0]
+
+    def labelled(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[Scene | None]]:
+        """The same, and the truth about those that are scenes."""
+        items = [self._item(rng) for _ in range(size)]
+        return np.stack([levels for levels, _ in items]), [scene for _, scene in items]
+
+    def _item(self, rng: np.random.Generator) -> tuple[np.ndarray, Scene | None]:
+        if self.world is not None and rng.random() < self.share:
+            scene = self.world.scene(rng)
+            return self.world.draw(scene, self.side)[0], scene
+        return self._draw(rng) if rng.random() < self.drawn else self._cut(rng), None
 
     def _cut(self, rng: np.random.Generator) -> np.ndarray:
         from PIL import Image

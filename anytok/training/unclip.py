@@ -22,8 +22,9 @@ from ..checkpoints.around_torchaudio import around_torchaudio
 from ..errors import UsageError
 from ..models.unclip import waves
 from ..records import AT_LEAST_ONE, Layers, Share, Size, Text, Within, multiple, same_length
-from .config import TrainConfig
+from .config import Bits, TrainConfig
 from .pairs import files_of, read_or_make_pairs
+from .pictures import WorldConfig
 
 __all__ = ["NOISING", "SAMPLING", "UnclipConfig", "UnclipRecipe", "UnetSizes"]
 
@@ -72,8 +73,10 @@ class UnclipConfig:
     sizes: UnetSizes
     num_pairs: Annotated[int, Within(2, 10**8)] = 8000  # embeddings and latents, made once
     drawn: Share = 0.05
+    world: WorldConfig | None = None
     unconditional: Share = 0.1  # share of items that are told nothing, for guidance
     guidance_scale: Annotated[float, Within(0, 1000)] = 1.5  # how hard to steer in use
+    bits: Bits = 11
 
 
 class UnclipRecipe:

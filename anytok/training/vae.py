@@ -1,7 +1,7 @@
-"""Recipe for the painter's first half: diffusers' AutoencoderKL, pictures ⇄ latents a fourth of the side.
+"""Recipe for the painter's first half: diffusers' AutoencoderKL, pictures ⇄ latents of a fraction of the side.
 
-The encoder is set to block averages and stays so; the decoder learns to make pictures of them. So the diffusion
-model can be trained beside it.
+The encoder is set to block averages; unless `learn_encoder` it stays so, and the decoder learns to make pictures of
+them.
 
 Source: latent diffusion (arXiv 2112.10752, section 3.1), without its perceptual and adversarial losses.
 Legend: b batch, c channels, h height, w width.
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..checkpoints.around_torchaudio import around_torchaudio
 from ..records import AT_LEAST_ONE, Layers, Share, Size, Within, multiple, same_length
 from .config import TrainConfig, Weight
-from .pictures import Pictures
+from .pictures import Pictures, WorldConfig
 
 __all__ = ["VaeConfig", "VaeRecipe", "VaeSizes"]
 
@@ -50,7 +50,10 @@ class VaeConfig:
 
     sizes: VaeSizes
     drawn: Share = 0.1
+    world: WorldConfig | None = None
     edge_weight: Weight = 1.0  # of differences between neighbours: without it edges stay soft
+    learn_encoder: bool = False
+    kl_weight: Weight = 0.0  # of the divergence of the latents from unit Gaussians, a latent's mean
 
 
 class VaeRecipe:
@@ -61,13 +64,13 @@ class VaeRecipe:
             from diffusers import AutoencoderKL
         model: VaeConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
-        self.pictures = Pictures(config.data, model.sizes.sample_size, model.drawn)
+        self.pictures = Pictures(config.data, model.sizes.sample_size, model.drawn, model.world)
         self.data_files = self.pictures.files
         torch.manual_seed(config.run.seed)
         self.vae: Any = AutoencoderKL(**asdict(model.sizes))
         average_pyramid(self.vae)
-        self.vae.encoder.requires_grad_(False)
-        self.vae.quant_conv.requires_grad_(False)
+        self.vae.encoder.requires_grad_(model.learn_encoder)
+        self.vae.quant_conv.requires_grad_(model.learn_encoder)
         self.state: nn.Module = nn.ModuleDict({"vae": self.vae})
 
     def prepare(self, rng: np.random.Generator) -> None:
@@ -76,11 +79,13 @@ class VaeRecipe:
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         levels_bhwc = torch.from_numpy(self.pictures.batch(rng, self.batch_size))
         wanted_bchw = levels_bhwc.permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.no_grad():
-            latents_bchw = self.vae.encode(wanted_bchw).latent_dist.sample()
+        with torch.set_grad_enabled(self.model.learn_encoder):
+            posterior = self.vae.encode(wanted_bchw).latent_dist
+            latents_bchw = posterior.sample()
         error_bchw = self.vae.decode(latents_bchw).sample - wanted_bchw
         edges = [error_bchw.diff(dim=axis).abs().mean() for axis in (2, 3)]
-        return {
+        losses = {"kl": self.model.kl_weight * posterior.kl().mean() / latents_bchw[0].numel()}
+        return (losses if self.model.learn_encoder else {}) | {
             "pixels": error_bchw.abs().mean() + F.mse_loss(error_bchw, torch.zeros_like(error_bchw)),
             "edges": self.model.edge_weight * (edges[0] + edges[1]) / 2,
         }

@@ -1,0 +1,147 @@
+"""The recipes on scenes of the small world: a few steps of each, resumed, exported and read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+import anytok
+from anytok.training import train
+from anytok.training.config import RunConfig, TrainConfig, read_config
+from anytok.training.export import rounded
+from anytok.training.image import ImageConfig, ImageRecipe
+from anytok.training.truth import Truth
+from anytok.training.vae import VaeConfig, VaeRecipe, VaeSizes
+
+CONFIGS = Path(__file__).parent.parent / "configs" / "train"
+SMALL = {
+    "image": {
+        "steps": 4, "batch_size": 4, "warmup": 1, "threads": 1, "quantize_from": 2, "image_size": 28,
+        "vision_width": 16, "vision_layers": 1, "qformer_width": 12, "qformer_layers": 2, "codebook_size": 16,
+        "codebook_dim": 4, "decoder_layers": 1, "num_luma": 20, "num_colour": 5,
+    },
+    "vae": {
+        "steps": 4, "batch_size": 2, "warmup": 1, "threads": 1, "sample_size": 32, "block_out_channels": "[6, 8, 8, 8]",
+    },
+    "unclip": {
+        "steps": 4, "batch_size": 2, "warmup": 1, "threads": 1, "num_pairs": 16, "sample_size": 4,
+        "block_out_channels": "[8, 16, 16]",
+    },
+}  # fmt: skip
+
+
+def small_config(folder: Path, kind: str, **changes: object) -> Path:
+    """The shipped recipe of the small world at a size that a test can wait for, on shapes, which need no font."""
+    lines, sizes = [], SMALL[kind] | {
+        "data": f'"{folder / "data"}"', "out": f'"{folder / kind}"', "tokenizer": f'"{folder / "image" / "weights"}"',
+        "vae": f'"{folder / "vae" / "weights"}"', "share": '0.5\ngroups = ["shapes"]', **changes,
+    }  # fmt: skip
+    for line in (CONFIGS / f"{kind}_world.toml").read_text("utf-8").splitlines():
+        key = line.partition(" =")[0]
+        lines.append(f"{key} = {sizes[key]}" if key in sizes and " = " in line else line)
+    path = folder / f"{kind}.toml"
+    path.write_text("\n".join(lines), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All three runs, each stopped after two steps and resumed, and beside them one that was not."""
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "data").mkdir()
+    for i in range(4):
+        levels = np.random.default_rng(i).integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(levels).resize((40, 40)).save(folder / "data" / f"{i}.png")
+    for kind in ("image", "vae", "unclip"):
+        train(small_config(folder, kind, steps=3, anneal=0.0))
+        train(small_config(folder, kind, anneal=0.0))
+        train(small_config(folder, kind, anneal=0.0, out=f'"{folder / "whole" / kind}"'))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["image", "vae", "unclip"])
+def test_a_run_that_was_resumed_is_the_run_that_was_not(trained: Path, kind: str) -> None:
+    paths = [folder / kind / "checkpoint.pt" for folder in (trained, trained / "whole")]
+    resumed, whole = (torch.load(path, weights_only=True)["state"] for path in paths)
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+
+
+def test_what_was_trained_encodes_and_paints(trained: Path) -> None:
+    tokenizer = anytok.load_tokenizer("seed-mini", checkpoint=trained / "unclip" / "weights", num_inference_steps=2)
+    codes = tokenizer.encode(Image.open(trained / "data" / "1.png"))
+    assert codes.values.shape == (1, 32) and tokenizer.decode(codes).size == (32, 32)
+    assert tokenizer.embed([codes]).shape == (1, 20 + 2 * 5 + Truth().width)  # type: ignore[attr-defined]
+
+
+def test_the_half_of_the_vae_that_painting_does_without_is_exported_as_zeros(trained: Path) -> None:
+    """In the painter's folder, not in the VAE's own."""
+    name = "diffusion_pytorch_model.safetensors"
+    folders = (trained / "vae" / "weights", trained / "unclip" / "weights" / "unclip" / "vae")
+    own, painters = (load_file(folder / name) for folder in folders)
+    unused = {key for key in painters if key.startswith(("encoder.", "quant_conv."))}
+    assert unused and all(not painters[key].any() for key in unused)
+    kept = rounded({key: own[key] for key in own.keys() - unused}, 8)
+    assert all(torch.equal(painters[key], tensor.half()) for key, tensor in kept.items())
+    assert own["encoder.conv_in.weight"].any() and own.keys() == painters.keys()
+
+
+def test_matrices_are_exported_with_the_bits_that_the_recipe_gives_them(trained: Path) -> None:
+    """Eight significant ones: of float16's fraction of ten bits the last three are zeros."""
+    for name in ("seed_quantizer", "unclip/unet/diffusion_pytorch_model"):
+        tensors = load_file(trained / "unclip" / "weights" / f"{name}.safetensors")
+        matrices = [tensor for tensor in tensors.values() if tensor.dim() > 1 and tensor.dtype == torch.float16]
+        normal = [tensor[tensor.abs() > 1e-4].view(torch.int16) for tensor in matrices]
+        assert matrices and not any((bits & 7).any() for bits in normal), name
+        assert any((bits & 8).any() for bits in normal), name
+
+
+def image_recipe(trained: Path) -> ImageRecipe:
+    config = read_config(small_config(trained, "image"), {"image": ImageConfig})
+    return ImageRecipe(config)
+
+
+def test_scenes_teach_the_vit_and_the_codes_what_is_in_them(trained: Path) -> None:
+    recipe = image_recipe(trained)
+    recipe.prepare(np.random.default_rng(0))
+    losses = recipe.losses(0, np.random.default_rng(3))
+    assert set(losses) == {"embedding", "background", "kind", "pose", "auxiliary"}
+    losses["kind"].backward(retain_graph=True)
+    last = recipe.seed.distill_image_proj.weight.grad
+    assert last is not None and not last[: recipe.descriptor.width].any() and last[-100:].any()
+    assert recipe.auxiliary.weight.grad is None
+    losses["auxiliary"].backward()
+    assert recipe.auxiliary.weight.grad is not None
+
+
+def test_truth_is_learned(trained: Path) -> None:
+    """Told of the same few scenes again and again, the codes come to say what is in them."""
+    recipe = image_recipe(trained)
+    recipe.prepare(np.random.default_rng(0))
+    optimizer = torch.optim.Adam(recipe.state.parameters(), 3e-3)
+    first: dict[str, Tensor] = {}
+    for _ in range(60):
+        losses = recipe.losses(0, np.random.default_rng(3))
+        first = first or {name: loss.detach() for name, loss in losses.items()}
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+    for name in ("kind", "pose", "background"):
+        assert losses[name].detach() < 0.5 * first[name], name
+
+
+def test_a_vae_learns_its_encoder_only_where_it_is_told_to(trained: Path) -> None:
+    sizes = VaeSizes(16, 4, (8, 8), ("DownEncoderBlock2D",) * 2, ("UpDecoderBlock2D",) * 2, norm_num_groups=2)
+    for learn in (False, True):
+        model = VaeConfig(sizes, learn_encoder=learn, kl_weight=1e-3)
+        recipe = VaeRecipe(TrainConfig("v", "vae", str(trained / "data"), "", RunConfig(2, 2), model))
+        losses = recipe.losses(0, np.random.default_rng(0))
+        torch.stack(list(losses.values())).sum().backward()
+        grads = [parameter.grad for parameter in recipe.vae.encoder.parameters()]
+        assert all((grad is not None) == learn for grad in grads) and ("kl" in losses) == learn
