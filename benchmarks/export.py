@@ -8,7 +8,7 @@ these: codecs' graphs are written without any length, and SEED's exporter is sho
 codes equal those of the tokenizer in float32, the margins (`Codes.margins`) at the first difference of each frame, and
 the largest error of decoding, as a share of the largest sample or number.
 
-Some minutes a codec; SEED needs about 16 GB of memory. Rows are written one by one to benchmarks/results/export.json;
+Some minutes a codec; SEED needs 14 GB of memory. Rows are written one by one to benchmarks/results/export.json;
 exits 1 where an export in float32 differs beyond near ties, or decodes to another sound.
 """
 
