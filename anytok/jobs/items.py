@@ -14,6 +14,9 @@ from .values import to_json
 __all__ = ["Input", "Item", "fingerprint"]
 
 
+_LINES = json.JSONDecoder(parse_constant=str)  # earlier plans hold NaN, which `plain` makes a text
+
+
 @dataclass(frozen=True)
 class Item:
     """`key` is unique in the job and valid UTF-8. `path` is the file, or the container that `place` points into:
@@ -68,7 +71,7 @@ class Item:
 
     @classmethod
     def from_line(cls, line: bytes) -> Item:
-        record = json.loads(line, parse_constant=str)  # earlier plans hold NaN, which `plain` makes a text
+        record = _LINES.decode(line.decode("ascii"))
         for name in ("place", "origin"):
             record[name] = tuple(record.get(name, ()))
         return cls(**record)
