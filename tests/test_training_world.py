@@ -79,14 +79,6 @@ def test_colours_are_what_the_truth_says(shapes: World) -> None:
     assert {90, 200} <= set(striped.ravel().tolist())
 
 
-def test_edges_are_between_the_colours_of_both_sides(shapes: World) -> None:
-    """Not darker, as they are where transparency counts as black."""
-    white = ((255, 255, 255),) * 3
-    for kind in SHAPES.values():
-        scene = replace(PLAIN, kind=kind, turn=10.0, colours=((200, 200, 200), (90, 90, 90)), tints=white)
-        assert shapes.draw(scene, 96)[0].min() >= 198
-
-
 def test_every_background_looks_like_no_other(shapes: World) -> None:
     colours = ((200, 40, 40), (40, 40, 200), (40, 160, 40), (120, 100, 20))
     drawn = [shapes.draw(replace(PLAIN, background=i, colours=colours), 48)[0] for i in range(len(BACKGROUNDS))]
@@ -95,9 +87,6 @@ def test_every_background_looks_like_no_other(shapes: World) -> None:
 
 
 def test_every_emoji_is_drawn_and_looks_like_no_other(font: Path) -> None:
-    cloudy = next(index for index, kind in enumerate(KINDS) if kind.name == "☁")
-    cloud = replace(PLAIN, kind=cloudy, colours=((190, 200, 200), (90, 90, 90)))
-    assert World(str(font)).draw(cloud, 96)[0].min() > 165  # the cloud's own darkest grey: its edges are not darker
     glyphs, seen = Glyphs(font), []
     for kind in (index for index, kind in enumerate(KINDS) if not kind.drawn):
         picture = glyphs.glyph(kind, 40, ())
@@ -106,6 +95,13 @@ def test_every_emoji_is_drawn_and_looks_like_no_other(font: Path) -> None:
         assert (seen[-1][..., 3] > 128).mean() > 0.1, KINDS[kind].name
     distances = [np.abs(a - b).mean() for i, a in enumerate(seen) for b in seen[:i]]
     assert min(distances) > 3
+
+
+def test_edges_of_emoji_are_not_darker_than_both_sides(font: Path) -> None:
+    """As they were where transparency counted as black. The cloud's darkest grey is 182."""
+    cloud = next(index for index, kind in enumerate(KINDS) if kind.name == "☁")
+    scene = replace(PLAIN, kind=cloud, x=0.5, y=0.5, size=0.8, turn=10.0, colours=((190, 200, 200), (90, 90, 90)))
+    assert World(str(font)).draw(scene, 224)[0].min() > 170
 
 
 def test_a_font_that_is_not_there_or_none_is_named(tmp_path: Path) -> None:

@@ -69,9 +69,7 @@ class Glyphs:
         if KINDS[kind].drawn:
             picture = Image.new("RGBA", (side, side))
             for layer, mask in enumerate(_masks(KINDS[kind].name, side)):
-                painted = Image.new("RGB", (side, side), tints[layer % len(tints)])
-                painted.putalpha(mask)
-                picture.alpha_composite(painted)
+                picture.paste((*tints[layer % len(tints)], 255), mask=mask)
             return picture
         if (kind, side) not in self._emoji:
             self._emoji[kind, side] = _square(self._render(KINDS[kind].name), side)
