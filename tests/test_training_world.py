@@ -97,6 +97,13 @@ def test_every_emoji_is_drawn_and_looks_like_no_other(font: Path) -> None:
     assert min(distances) > 3
 
 
+def test_edges_of_emoji_are_not_darker_than_both_sides(font: Path) -> None:
+    """As they were where transparency counted as black. The cloud's darkest grey is 182."""
+    cloud = next(index for index, kind in enumerate(KINDS) if kind.name == "☁")
+    scene = replace(PLAIN, kind=cloud, x=0.5, y=0.5, size=0.8, turn=10.0, colours=((190, 200, 200), (90, 90, 90)))
+    assert World(str(font)).draw(scene, 224)[0].min() > 170
+
+
 def test_a_font_that_is_not_there_or_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.ttf").write_text("no font")
     for name, error in (("a.ttf", "no such font here"), ("b.ttf", "not a font with emoji")):

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...errors import UsageError
 from .kinds import KINDS
 from .shapes import SHAPES
@@ -78,8 +80,14 @@ class Glyphs:
 
         if self._font is None:
             raise UsageError(f"{emoji}: this world was made without emoji, of shapes alone")
-        picture = Image.new("RGBA", (192, 192))
-        ImageDraw.Draw(picture).text((16, 16), emoji, font=self._font, embedded_color=True)
+        drawn = []
+        for ground in (0, 255):  # on transparency Pillow would darken edges: what shows through tells how much does
+            canvas = Image.new("RGB", (192, 192), (ground,) * 3)
+            ImageDraw.Draw(canvas).text((16, 16), emoji, font=self._font, embedded_color=True)
+            drawn.append(np.asarray(canvas, np.float32))
+        alpha_hw1 = 255 - (drawn[1] - drawn[0]).mean(2, keepdims=True)
+        colours_hwc = np.where(alpha_hw1 > 0, drawn[0] * 255 / np.maximum(alpha_hw1, 1), 0).clip(0, 255)
+        picture = Image.fromarray(np.concatenate([colours_hwc, alpha_hw1], axis=2).round().astype(np.uint8))
         box = picture.getchannel("A").getbbox()
         if box is None:
             raise UsageError(f"the font draws nothing for {emoji}: it is too old, or another one; {_INSTALL}")

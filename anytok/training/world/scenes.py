@@ -98,7 +98,7 @@ class World:
         # from a pixel of the picture to one of the glyph, which Pillow asks for
         back = (cosine, sine, middle - cosine * x - sine * y, -sine, cosine, middle + sine * x - cosine * y)
         affine: Any = Image.Transform.AFFINE
-        placed = glyph.transform((side, side), affine, back, Image.Resampling.BICUBIC)
+        placed = glyph.transform((side, side), affine, back, Image.Resampling.BILINEAR)
         mask = placed.getchannel("A")
         picture.paste(placed.convert("RGB"), mask=mask)
         return np.asarray(picture), np.asarray(mask)
