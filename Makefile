@@ -8,10 +8,10 @@ WORKERS ?= auto
 
 # What `make check` leaves to `make test`: whole jobs, training, the command line on models, and models of some size.
 LONG := $(foreach name,benchmarks base_install cache_faults canonical cli_jobs cli_measure codec_parity compose_jobs \
-	contract_audio day demo export generation_auto generation_stream \
+	contract_audio demo export generation_auto generation_stream \
 	gpu jobs multimodal_golden seed training vocab_shards weights,--ignore-glob='tests/test_$(name)*.py')
 
-.PHONY: check test lowest demo docs clean
+.PHONY: check test day lowest demo docs clean
 
 # The inner loop: rules, types, documents, the contract on the small models, and one item of each parametrised law.
 check: export OMP_NUM_THREADS = 1
@@ -26,6 +26,10 @@ test: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# A user's whole day, command by command, on a wheel that is built and installed for it. CI runs it after the tests.
+day: $(VENV)/test.done
+	$(BIN)/python tests/day_in_the_life.py
 
 # The same tests with the oldest packages that pyproject.toml allows, in an environment of their own.
 lowest: export OMP_NUM_THREADS = 1

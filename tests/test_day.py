@@ -1,21 +1,11 @@
-"""The whole day of a user, on the wheel; and a day that does not go well ends where it does."""
+"""The day of a user (`make day`): one that does not go well ends where it does."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-import day_in_the_life
 import pytest
-from day_in_the_life import STEPS, Day, Surprise, walk
-
-
-def test_a_whole_day_is_as_a_user_expects() -> None:
-    done = subprocess.run([sys.executable, day_in_the_life.__file__], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    *lines, _ = done.stdout.splitlines()
-    assert [line[:2] for line in lines] == ["ok"] * len(STEPS)
+from day_in_the_life import Day, Surprise, walk
 
 
 def test_the_first_surprise_ends_the_day(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

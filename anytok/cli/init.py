@@ -39,13 +39,12 @@ def register(add: Any) -> None:
 
 
 def _init(args: argparse.Namespace) -> int:
-    """Write a commented job file that runs at once with the small models.
+    """Write a commented job file that runs at once with the small models: `anytok run job.toml`.
 
     Without --source a few media to try it on are written, too, where the file says. Nothing is overwritten.
 
     Example:
       anytok init
-      anytok run job.toml
       anytok init mine.toml --source recordings/
     """
     from ..jobs.config import from_record
