@@ -85,11 +85,13 @@ class Day:
         )  # fmt: skip
 
     def start(self, line: str) -> subprocess.Popen[str]:
-        """A command in the background, in a process group of its own."""
+        """A command as a user starts it: in a process group of its own, with a Ctrl-C that is not ignored, as it is in
+        what a script starts in the background."""
         self.walked.add(line.split()[0])
         return subprocess.Popen(
             [str(self.bin / "anytok"), *shlex.split(line)], cwd=self.home, env=self.environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def write(self, name: str, text: str) -> None:
@@ -115,6 +117,7 @@ def wait_for(ready: Callable[[], object], process: subprocess.Popen[str], what: 
     began = time.monotonic()
     while not ready():
         if process.poll() is not None or time.monotonic() > began + 120:
+            process.kill()
             said = process.stdout.read() if process.stdout and process.poll() is not None else ""
             raise Surprise(f"{what} did not happen (exit code {process.poll()}):\n{said}")
         time.sleep(0.02)
@@ -302,7 +305,11 @@ def train_a_tokenizer(day: Day) -> None:
     process = day.start("train long.toml")
     wait_for(lambda: [*day.home.glob("long/*.pt"), *day.home.glob("long/*.pth")], process, "the first checkpoint")
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    try:
+        said, _ = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired as error:
+        process.kill()
+        raise Surprise("Ctrl-C: training goes on two minutes later") from error
     expect(process.returncode == 130 and "the same command goes on from there" in said, f"Ctrl-C: {said}")
 
 
