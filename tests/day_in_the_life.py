@@ -29,6 +29,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -117,9 +118,10 @@ def wait_for(ready: Callable[[], object], process: subprocess.Popen[str], what: 
     began = time.monotonic()
     while not ready():
         if process.poll() is not None or time.monotonic() > began + 120:
-            process.kill()
-            said = process.stdout.read() if process.stdout and process.poll() is not None else ""
-            raise Surprise(f"{what} did not happen (exit code {process.poll()}):\n{said}")
+            code = process.poll()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with the workers of a job
+            raise Surprise(f"{what} did not happen (exit code {code}):\n{process.communicate()[0]}")
         time.sleep(0.02)
 
 

@@ -18,7 +18,7 @@ import pytest
 
 import anytok
 from anytok.cli import build_parser, main
-from anytok.errors import MissingExtraError
+from anytok.errors import MissingExtraError, UsageError
 
 SPEECH = Path(__file__).parent / "golden" / "speechtokenizer"
 
@@ -60,6 +60,20 @@ def test_every_command_shows_an_example_that_parses(name: str) -> None:
 @pytest.mark.parametrize("name", commands())
 def test_every_option_has_help(name: str) -> None:
     assert not [action.dest for action in commands()[name]._actions if not action.help]
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "eval", "bench", "run", "plan"])
+def test_the_help_of_dtype_names_all_that_a_tokenizer_takes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """By what the engines say where they are given another."""
+    wanted: set[str] = set()
+    for name in ("seed-mini", "speech-mini"):
+        with pytest.raises(UsageError) as caught:
+            anytok.load_tokenizer(name, dtype="int8")
+        wanted |= set(str(caught.value).partition("expected one of ")[2].split(", "))
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = re.sub(r"\s+", " ", capsys.readouterr().out.partition("--dtype DTYPE ")[2].partition(" --")[0])
+    assert len(wanted) > 5 and wanted == {name for name in wanted if re.search(rf"\b{name}\b", told)}, told
 
 
 def test_list_and_info(capsys: pytest.CaptureFixture[str]) -> None:
