@@ -66,10 +66,11 @@ def iterable(items: Iterable[T], singular: str) -> Iterable[T]:
 def check_folder(path: str | os.PathLike[str]) -> None:
     """Raise UsageError where a folder cannot be, since a file is in its place, and DiskError where nothing can be
     written into it, or it cannot be made: before work is done that would have to be thrown away. Leaves nothing."""
-    folder = Path(path).absolute()
-    there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    folder = Path(path)
+    there = next(one for one in (folder, *folder.absolute().parents) if os.path.lexists(one))
     if not there.is_dir():
-        raise UsageError(f"{path}: {there} is no folder; choose another, or a name that is free")
+        where = "" if there == folder else f"{path}: "
+        raise UsageError(f"{where}{there} is no folder; choose another, or a name that is free")
     try:
         with tempfile.TemporaryFile(dir=there):
             pass

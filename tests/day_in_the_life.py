@@ -33,6 +33,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from tiny_codec import MODEL
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 LATER: set[str] = set()  # commands that are not walked yet
@@ -412,16 +414,7 @@ out = "{out}"
 [run]
 steps = {steps}
 batch_size = 2
-[model]
-num_filters = 2
-dimension = 4
-ratios = [8, 5, 4, 2]
-num_codebooks = 1
-codebook_size = 2
-frames = 5
-windows = [128]
-quantize_from = 0
-"""
+""" + MODEL
 
 PROGRAMS = {
     "media": """

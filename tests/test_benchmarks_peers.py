@@ -65,8 +65,6 @@ def test_every_engine_gives_what_the_original_gives(name: str, tmp_path: Path, m
 @pytest.mark.reference
 @pytest.mark.parametrize("name", ["speechtokenizer", "encodec-48khz"])
 def test_openvino_gives_it_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it is installed, which no extra asks for."""
-    pytest.importorskip("openvino")
     import speed_peers
 
     monkeypatch.setattr(torch, "compile", unable)

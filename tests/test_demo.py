@@ -145,7 +145,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_shown(
 
 def test_a_page_needs_a_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(UsageError, match="not a folder"):
+    with pytest.raises(UsageError, match="is no folder"):
         run_demo(tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
 

@@ -18,6 +18,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 from job_corpus import FAKES, speech_folder, speech_job, write_png, write_tar, write_wav
+from tiny_codec import MODEL
 
 import anytok
 from anytok.checkpoints import hub
@@ -108,7 +109,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("decode list.jsonl", 1, "list.jsonl, line 1"),
     ("decode foreign.jsonl --out foreign", 1, "these codes were made by speech-mini@000000000000"),
     ("decode unknown.jsonl --out unknown", 2, "no tokenizer is called 'no-such'"),
-    ("decode given.jsonl --out notes.txt", 2, "notes.txt: not a folder"),
+    ("decode given.jsonl --out notes.txt", 2, "notes.txt is no folder"),
     ("decode given.jsonl --out there", 2, "exists already; choose another --out, or --force"),
     ("decode given.jsonl --decode-option seeds=1 --out d1", 2, "speech-mini has no decode options; got seeds"),
     ("decode given.jsonl --decode-option seeds --out d2", 2, "option 'seeds': expected KEY=VALUE"),
@@ -122,7 +123,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("decode unplanned", 4, "unplanned: this job has no plan yet"),
     ("decode done --key 1/0021.waf", 2, "done: no item has the key '1/0021.waf'; did you mean '1/0021.wav'"),
     ("decode half --key nothing", 2, "half: no item has the key 'nothing', or it is not done yet"),
-    ("decode done --out notes.txt", 2, "notes.txt: not a folder"),
+    ("decode done --out notes.txt", 2, "notes.txt is no folder"),
     ("decode beyond.jsonl --out d6", 1, "beyond.jsonl, line 1 & 9999 & 0 to 511"),
     ("decode given.jsonl --out /sys/back", 3, "cannot write to /sys/back & choose another folder"),
     # run and plan: what is read
@@ -171,8 +172,8 @@ MISTAKES: list[tuple[str, int, str]] = [
     (f"run http://127.0.0.1:9/x.csv out {FAKE}", 3, "cannot be reached"),
     (f"run hf://datasets/some/name/*.parquet out {FAKE}", 3, "cannot be reached & check the address"),
     # run: where to
-    (f"run rec notes.txt {FAKE}", 2, "the output notes.txt: notes.txt is no folder"),
-    (f"run rec notes.txt/out {FAKE}", 2, "the output notes.txt/out & notes.txt is no folder"),
+    (f"run rec notes.txt {FAKE}", 2, "notes.txt is no folder"),
+    (f"run rec notes.txt/out {FAKE}", 2, "notes.txt/out: & notes.txt is no folder"),
     (f"run rec /sys/out {FAKE}", 3, "cannot write to /sys/out & give it leave to write"),
     (f"run rec done {FAKE} --shard-items 7", 4, "done holds another job: work.shard_items was 10, is now 7"),
     (f"run pics done {FAKE}", 4, "done holds another job & was 'rec', is now 'pics'"),
@@ -257,7 +258,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     (f"bench absent.wav {MINI}", 1, "absent.wav: there is no such file & 0 of 1 files timed"),
     ("demo --out notes.txt", 2, "notes.txt"),
     ("demo --out /sys/page", 3, "cannot write to /sys/page & choose another folder"),
-    ("export speech-mini notes.txt", 2, "notes.txt: not a folder"),
+    ("export speech-mini notes.txt", 2, "notes.txt is no folder"),
     ("export speech-mini /sys/onnx", 3, "cannot write to /sys/onnx & choose another folder"),
     ("export speech-mini pics", 2, "pics: holds files already"),
     ("export no-such onnx", 2, "no tokenizer is called 'no-such'"),
@@ -318,8 +319,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts |= {"textless.toml": job.format("mini", "rec"), "untold.toml": job.format("mini", "paths.csv")}
     texts |= {"wordless.toml": job.format("anygpt", "paths.csv")}
     texts |= {"own.toml": 'name = "own"\nkind = "speech"\ndata = "rec"\nout = "/sys/own"\n[run]\nsteps = 1\n'}
-    texts["own.toml"] += "[model]\nnum_filters = 2\ndimension = 4\nratios = [8, 5, 4, 2]\nnum_codebooks = 1\n"
-    texts["own.toml"] += "codebook_size = 2\nquantize_from = 0\n"
+    texts["own.toml"] += MODEL
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
     table = "path,text\nhello.wav,Größe\n"

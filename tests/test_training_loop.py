@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_codec import MODEL
 from torch import Tensor, nn
 
 from anytok import atomic
@@ -109,7 +110,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
     text = (Path(__file__).parent.parent / "configs" / "train" / "vae_mini.toml").read_text("utf-8")
     (tmp_path / "a.toml").write_text(text.replace("runs/vae-mini", str(tmp_path / "a.toml")), "utf-8")
-    with pytest.raises(UsageError, match="is a file: expected a folder"):
+    with pytest.raises(UsageError, match="is no folder; choose another"):
         train(tmp_path / "a.toml")
 
 
@@ -314,16 +315,7 @@ steps = {steps}
 batch_size = 2
 learning_rate = {rate}
 save_every = 1000000
-[model]
-num_filters = 2
-dimension = 4
-ratios = [8, 5, 4, 2]
-num_codebooks = 1
-codebook_size = 2
-frames = 5
-windows = [128]
-quantize_from = 0
-"""
+""" + MODEL
 
 
 def test_the_command_ends_by_ctrl_c_in_one_line_and_says_what_it_would_change(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_codec import MODEL
 
 import anytok
 from anytok import Audio, MediaError, UsageError
@@ -21,16 +22,7 @@ out = "{data}/run"
 [run]
 steps = 2
 batch_size = 2
-[model]
-num_filters = 2
-dimension = 4
-ratios = [8, 5, 4, 2]
-num_codebooks = 1
-codebook_size = 2
-frames = 5
-windows = [128]
-quantize_from = 0
-"""
+""" + MODEL
 
 
 @pytest.fixture

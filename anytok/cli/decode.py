@@ -77,8 +77,6 @@ def _decode(args: argparse.Namespace) -> int:
     names = sorted({spec.name for _, spec in heads})
     if args.checkpoint and len(names) > 1:
         raise UsageError(f"{args.codes} holds codes of {', '.join(names)}: --checkpoint fits one tokenizer only")
-    if Path(args.out).exists() and not Path(args.out).is_dir():
-        raise UsageError(f"{args.out}: not a folder; choose another --out")
     check_folder(args.out)
     targets = _targets(heads, Path(args.out), args.force)
     tokenizers = {name: load(name, _with_checkpoint(args, checkpoints.get(name)), decodes=True) for name in names}

@@ -100,12 +100,10 @@ def _pair(suite: Multimodal, exhibits: Sequence[Exhibit], modality: str) -> tupl
 
 def _place(folder: Path) -> Path:
     """The page's path, once it is sure that nothing of anyone else's is there."""
+    check_folder(folder)
     page = folder / "demo.html"
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: not a folder; choose another for the page")
     if page.exists() and not (page.is_file() and is_page(page)):
         raise UsageError(f"{page}: exists already, and is no page of this demo; choose another folder, or move it away")
-    check_folder(folder)
     return page
 
 

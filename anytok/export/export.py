@@ -115,10 +115,8 @@ def _written_whole(folder: Path) -> Iterator[Path]:
 
 
 def _empty(folder: Path) -> Path:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: not a folder; choose another for the export")
+    check_folder(folder)
     sweep(folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f"{folder}: holds files already; choose a new folder for the export")
-    check_folder(folder)
     return folder

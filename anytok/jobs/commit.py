@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..atomic import ASIDE, owner_mark, replacing, sweep, sync
-from ..errors import DiskError, JobError, UsageError
+from ..errors import DiskError, JobError
 from ..records import Count, build
 
-__all__ = ["Store", "check_output", "disk_error", "sha256_of", "write_aside"]
+__all__ = ["Store", "disk_error", "sha256_of", "write_aside"]
 
 RECORD = "record.json"
 
@@ -190,15 +190,6 @@ def write_aside(folder: Path, name: str, chunks: Iterable[bytes], first_wins: bo
             digest.update(chunk)
             stream.write(chunk)
     return path().name, digest.hexdigest()
-
-
-def check_output(output: str | Path) -> None:
-    """Raise UsageError where the output folder of a job is a file, or would lie in one."""
-    for path in (Path(output), *Path(output).absolute().parents):
-        if os.path.lexists(path):
-            if not path.is_dir():
-                raise UsageError(f"the output {output}: {path} is no folder; give a folder, or a name that is free")
-            return
 
 
 def disk_error(error: OSError, output: str) -> DiskError:

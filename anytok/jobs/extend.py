@@ -29,7 +29,7 @@ from .fetch import close_containers, content_hash, fetch
 from .inputs import input_lines
 from .items import Item, key_hash
 from .plan import Plan, items_of, with_round
-from .reread import read_tally
+from .reread import contents_in, failed_in, read_tally
 from .rounds import Extension, ListFile, doubled_keys, write_round
 from .sources import open_sources, passed_over, sidecars
 
@@ -166,10 +166,9 @@ class _Comparison:
 
     def _contents_of(self, shard: int) -> dict[int, tuple[str, int]]:
         """Modality and `content_hash` of each row of a shard, by its index in the plan."""
-        items, tally = self._plan.items(shard), read_tally(self._store, shard)
-        failed = {failure["index"] for failure in self._store.record(shard)["failures"]}
+        items, failed = self._plan.items(shard), failed_in(self._store, shard)
         written = [index for index in range(len(items)) if index not in failed]
-        contents = tally["contents"].tolist() if "contents" in tally else [0] * len(written)
+        contents = contents_in(read_tally(self._store, shard))
         return {index: (items[index].modality, one) for index, one in zip(written, contents, strict=True)}
 
     def _current_in(self, shard: int) -> Iterator[tuple[int, Item, int]]:
@@ -203,7 +202,7 @@ class _Known:
             for key in plan.removed_in(one):
                 add(key_hash(key), 0, 0, -1, -1, 0)
             for shard in sorted(plan.live.intersection(range(first, first + one.num_shards))):
-                failed = {failure["index"] for failure in store.record(shard)["failures"]}
+                failed = failed_in(store, shard)
                 for index, item in enumerate(plan.items(shard)):
                     hashes = (key_hash(item.key), item.source_hash, item.beside_hash)
                     add(*hashes, shard, index, index not in failed)

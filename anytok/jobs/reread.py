@@ -24,13 +24,23 @@ from .values import reason_of
 if TYPE_CHECKING:
     from ..vocab import Vocabulary
 
-__all__ = ["needs_vocabulary", "read_rows", "read_tally", "written_items"]
+__all__ = ["contents_in", "failed_in", "needs_vocabulary", "read_rows", "read_tally", "written_items"]
+
+
+def failed_in(store: Store, shard: int) -> set[int]:
+    """The indexes of a committed shard's items that have no row."""
+    return {failure["index"] for failure in store.record(shard)["failures"]}
 
 
 def written_items(plan: Plan, store: Store, shard: int) -> list[Item]:
     """The items that a committed shard's rows are of, in order."""
-    failed = {failure["index"] for failure in store.record(shard)["failures"]}
+    failed = failed_in(store, shard)
     return [item for index, item in enumerate(plan.items(shard)) if index not in failed]
+
+
+def contents_in(tally: Mapping[str, np.ndarray]) -> list[int]:
+    """The `content_hash` of each row's medium; 0 for those of earlier versions, which kept none."""
+    return (tally["contents"] if "contents" in tally else np.zeros(len(tally["digests"]), np.uint64)).tolist()
 
 
 def needs_vocabulary(sinks: Sequence[SinkConfig]) -> bool:
@@ -110,7 +120,7 @@ def _lengths(tally: Mapping[str, np.ndarray], items: Sequence[Item], specs: Mapp
 def _rows(items: Sequence[Item], codes: Sequence[Codes], tally: Mapping[str, np.ndarray]) -> list[Row]:
     """With what the tally keeps of each, which does not follow from codes with fewer layers."""
     warnings = json.loads(tally["warnings"].tobytes()) if "warnings" in tally else {}
-    contents = tally["contents"].tolist() if "contents" in tally else [0] * len(items)  # earlier shards have none
+    contents = contents_in(tally)
     margins = tally["margins"].tolist() if "margins" in tally else [None] * len(items)
     rows = []
     for number, (item, one) in enumerate(zip(items, codes, strict=True)):

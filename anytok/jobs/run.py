@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..arguments import check_folder
 from ..errors import JobError, UsageError
 from .checks import note_damage, repair
-from .commit import Store, check_output, disk_error, write_aside
+from .commit import Store, disk_error, write_aside
 from .config import JobConfig, load_config
 from .extend import extend as extend_plan
 from .local import Listener, LocalRunner
@@ -68,7 +69,7 @@ def run_job(
     """
     config = (job if isinstance(job, JobConfig) else load_config(job)).override(**overrides)
     share = Share.from_text(shard) if shard else Share()
-    check_output(config.output)
+    check_folder(config.output)
     if extend and (retry_failed or config.compose):
         why = "it takes up changed items, failed ones among them" if retry_failed else "compose into another folder"
         raise UsageError(f"extend together with {'retry_failed' if retry_failed else '[compose]'}: {why}")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import check_folder
-from ..errors import UsageError
 from .config import CodecConfig, VoiceConfig, read_config
 from .stopping import Stopped
 
@@ -48,8 +47,6 @@ def train(config_path: str | Path, *, allow_changes: bool = False) -> Path:
     config = read_config(config_path, {kind: parts[0] for kind, parts in kinds.items()})
     _, recipe_class, export = kinds[config.kind]
     folder = Path(config.out)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{config_path}: out={config.out!r} is a file: expected a folder, or a name that is free")
     check_folder(folder)
     recipe = recipe_class(config)
     settings = {key: value for key, value in asdict(config).items() if key not in ("name", "out")}
