@@ -9,7 +9,7 @@ kinds that no training sees, and the photographs held out. All is compared at 96
 
 - `nearest`: the decoded picture's nearest of the 200 originals is its own, by histograms of oriented gradients
   (Dalal and Triggs, CVPR 2005) of luma: they know no colours, and no thumbnail is like them;
-- `kind`, `background`: shares that a classifier fitted to originals alone recognises (small_world_judge.py), and
+- `kind`, `background`: shares that a classifier fitted to originals alone recognises (small_world_classifier.py), and
   `group_of_aside`: of objects of kinds kept aside, the share that it takes for a kind of their group;
   `original_*`: the same of the originals, which is the most that can be had;
 - `place`, `size`: how far the object has moved (shares of the picture's side), and how much it has grown or shrunk;
@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from machine import machine, rows_before
 from PIL import Image
-from small_world_judge import Judge
+from small_world_classifier import Classifier
 from small_world_measures import SIDE, colour_errors, displacement, gradient_energy, hog, linear_probe
 
 import anytok
@@ -44,7 +44,7 @@ from anytok.training.pictures import held_out
 from anytok.training.world import KINDS, Scene, World
 
 RESULT = Path(__file__).parent / "results" / "small_world.json"
-NUM_SCENES, NUM_ASIDE, NUM_PHOTOGRAPHS, NUM_PROBE, NUM_JUDGED = 200, 100, 100, 2000, 4000
+NUM_SCENES, NUM_ASIDE, NUM_PHOTOGRAPHS, NUM_PROBE, NUM_FITTED = 200, 100, 100, 2000, 4000
 # Measure → (at least or at most, how much).
 AIMS: dict[str, tuple[str, float]] = {
     "nearest": (">=", 0.95),
@@ -59,22 +59,24 @@ AIMS: dict[str, tuple[str, float]] = {
 }
 
 
-def measure(tokenizer: Any, world: World, judge: Judge, photographs: Path) -> tuple[dict[str, Any], Image.Image]:
+def measure(
+    tokenizer: Any, world: World, classifier: Classifier, photographs: Path
+) -> tuple[dict[str, Any], Image.Image]:
     """A row of results, and a contact sheet of 24 pairs: originals above, what came back below."""
     rng = np.random.default_rng(20_000)
     scenes = [world.scene(rng, aside=True) for _ in range(NUM_SCENES)]
-    strange = [world.scene(rng, aside=True, kinds=world.kinds_aside) for _ in range(NUM_ASIDE)]
-    originals, made, codes, seconds = there_and_back(tokenizer, world, scenes)
-    aside, painted, _, _ = there_and_back(tokenizer, world, strange)
+    unseen = [world.scene(rng, aside=True, kinds=world.kinds_aside) for _ in range(NUM_ASIDE)]
+    originals, made, codes, seconds = round_trip(tokenizer, world, scenes)
+    aside, painted, _, _ = round_trip(tokenizer, world, unseen)
     real = [Image.open(path).convert("RGB") for path in held_out(photographs)[:NUM_PHOTOGRAPHS]]
     back = tokenizer.decode_batch(tokenizer.encode_batch(real))
     row = {"scenes": len(scenes), "side": made[0].width} | of_scenes(*map(small, (made, originals)), scenes, world)
     for before, pictures, others in (("", made, painted), ("original_", originals, aside)):
-        found = judge.kinds(small(pictures), scenes), judge.backgrounds(small(pictures))
+        found = classifier.kinds(small(pictures), scenes), classifier.backgrounds(small(pictures))
         row[f"{before}kind"] = share(found[0], [scene.kind for scene in scenes])
         row[f"{before}background"] = share(found[1], [scene.background for scene in scenes])
         groups = [[KINDS[kind].group for kind in kinds] for kinds in (
-            judge.kinds(small(others), strange), (scene.kind for scene in strange))]  # fmt: skip
+            classifier.kinds(small(others), unseen), (scene.kind for scene in unseen))]  # fmt: skip
         row[f"{before}group_of_aside"] = share(*groups)
     row["photographs"] = share(retrieved(back, real), np.arange(len(real)))
     row |= probe(tokenizer, world, scenes, codes) | seconds
@@ -100,7 +102,7 @@ def of_scenes(
     } | colour_errors(made, originals, masks)
 
 
-def there_and_back(tokenizer: Any, world: World, scenes: list[Scene]) -> tuple[list, list, list, dict[str, float]]:
+def round_trip(tokenizer: Any, world: World, scenes: list[Scene]) -> tuple[list, list, list, dict[str, float]]:
     """Originals of 224 pixels a side, decoded pictures, codes, and seconds a picture each way."""
     originals = [Image.fromarray(world.draw(scene, 224)[0]) for scene in scenes]
     started = time.perf_counter()
@@ -172,7 +174,7 @@ def main() -> None:
     others = rows_before(arguments.out, lambda row: row["name"] != arguments.name)
     tokenizer = anytok.load_tokenizer("seed-mini", checkpoint=arguments.checkpoint)
     world = World(arguments.font)
-    row, picture = measure(tokenizer, world, Judge(world, NUM_JUDGED), arguments.images)
+    row, picture = measure(tokenizer, world, Classifier(world, NUM_FITTED), arguments.images)
     row = {"name": arguments.name, "missed": missed(row)} | row | {"threads": arguments.threads}
     record = {"machine": machine(), "aims": AIMS, "rows": [*others, row]}
     arguments.out.write_text(json.dumps(record, indent=2) + "\n", "utf-8")

@@ -60,15 +60,15 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rows(photographs: Path) -> dict[str, dict[str, Any]]:
     import small_world
-    from small_world_judge import Judge
+    from small_world_classifier import Classifier
 
     world = World(groups=["shapes"])
-    judge = Judge(world, 200)
+    classifier = Classifier(world, 200)
     tokenizers = {"lossless": Lossless(), "blurred": Lossless(blur=6), "grey": Lossless(grey=True)}
     with pytest.MonkeyPatch.context() as patch:
         for name, count in (("NUM_SCENES", 20), ("NUM_ASIDE", 4), ("NUM_PHOTOGRAPHS", 4), ("NUM_PROBE", 60)):
             patch.setattr(small_world, name, count)
-        found = {name: small_world.measure(each, world, judge, photographs) for name, each in tokenizers.items()}
+        found = {name: small_world.measure(each, world, classifier, photographs) for name, each in tokenizers.items()}
     assert {picture.size for _, picture in found.values()} == {(1600, 1224)}
     return {name: row for name, (row, _) in found.items()}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,23 +103,6 @@ def test_labels_leave_out_what_is_not_learned(words, tmp_path):
     for key, row in rows(tmp_path / "out").items():
         learned = [one for one in row["labels"] if one != -100]
         assert learned[:-1] == plain[key]["ids"] and learned == row["input_ids"][-len(learned) :]
-
-
-@pytest.mark.parametrize("kinds", [("parquet", "hf"), ("hf",)])
-def test_what_an_extension_takes_over_has_its_documents(words, tmp_path, kinds):
-    """Of one shard: an item was removed, and another has a new text; codes come from parquet, or back from the ids."""
-    listing = Path(shutil.copytree(words / "in", tmp_path / "in")) / "media.jsonl"
-    forms = {one: None if one == "parquet" else FORMS["captions"] for one in kinds}
-    job = run_of(words, tmp_path / "out", forms, sources=(SourceConfig(str(listing)),))
-    run_job(job)
-    _removed, second, *rest = listing.read_text().splitlines()
-    text = json.loads(second)
-    listing.write_text("\n".join([json.dumps({**text, "text": "something else"}), *rest]) + "\n")
-    assert run_job(job, extend=True).written == 19
-    run_job(job.override(output=str(tmp_path / "nothing")))
-    found = rows(tmp_path / "out")
-    assert found == rows(tmp_path / "nothing") and len(found) == 19
-    assert verify_job(tmp_path / "out", one_in=1).ok
 
 
 def test_a_job_file_says_it_in_one_table(words, tmp_path):

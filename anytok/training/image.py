@@ -100,13 +100,13 @@ class ImageRecipe:
             latents_btd = quantized.latents_bdt.transpose(1, 2)
             losses["commitment"] = self.model.commitment_weight * quantized.commitment
         wanted_be = self.descriptor(levels_bhwc.permute(0, 3, 1, 2).float() / 255)
-        made_be, told_be = self._embed(latents_btd).tensor_split([self.descriptor.width], dim=1)
+        made_be, truth_be = self._embed(latents_btd).tensor_split([self.descriptor.width], dim=1)
         # half way between all frequencies alike and pixels alike
         errors_be = (made_be - wanted_be) * self.descriptor.importance_e.sqrt()
         losses["embedding"] = 10 * errors_be.square().mean()
         if self.truth:
             weight = self.model.truth_weight
-            losses |= {name: weight * loss for name, loss in self.truth.losses(told_be, scenes).items()}
+            losses |= {name: weight * loss for name, loss in self.truth.losses(truth_be, scenes).items()}
             early = self.truth.losses(self.auxiliary(image_bme.mean(1)), scenes)
             losses["auxiliary"] = weight * torch.stack(list(early.values())).sum()
         return losses

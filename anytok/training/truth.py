@@ -34,9 +34,9 @@ class Truth:
     def width(self) -> int:
         return sum(self.widths)
 
-    def losses(self, told_be: Tensor, scenes: Sequence[Scene | None]) -> dict[str, Tensor]:
+    def losses(self, truth_be: Tensor, scenes: Sequence[Scene | None]) -> dict[str, Tensor]:
         """Each a mean over the batch; of pictures that are no scenes only the background counts."""
-        pose_b4, background_bn, kind_bk = told_be.split(self.widths, dim=1)
+        pose_b4, background_bn, kind_bk = truth_be.split(self.widths, dim=1)
         known = [place for place, scene in enumerate(scenes) if scene is not None]
         there = [scene for scene in scenes if scene is not None]
         photograph = len(BACKGROUNDS)
@@ -49,10 +49,10 @@ class Truth:
             losses["pose"] = F.mse_loss(pose_b4[known], poses_b4) * len(there) / len(scenes)
         return losses
 
-    def read(self, told_be: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, truth_be: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pose [b, 4] (x, y, size of the picture's side, turn in degrees), the likeliest background [b] and kind [b],
         as places in BACKGROUNDS (or one more, no scene) and KINDS."""
-        pose_b4, background_bn, kind_bk = told_be.split(self.widths, dim=1)
+        pose_b4, background_bn, kind_bk = truth_be.split(self.widths, dim=1)
         middle, half = sum(SIZES) / 2, (SIZES[1] - SIZES[0]) / 2
         x_b, y_b, size_b, turn_b = (pose_b4 * torch.tensor([0.25, 0.25, half, MAX_TURN])).unbind(1)
         poses_b4 = torch.stack([x_b + 0.5, y_b + 0.5, size_b + middle, turn_b], dim=1)

@@ -23,7 +23,7 @@ _BOX = 48  # pixels a side to which an object's square is resized
 _RIDGE, _WIDTH = 0.01, 0.5  # of the kernel, in medians of the distances
 
 
-class Judge:
+class Classifier:
     """`num_known`: how many scenes that training may see, drawn from a seed of its own, it is fitted to."""
 
     def __init__(self, world: World, num_known: int) -> None:
