@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 # Two test processes on two cores are faster than two threads in one; -n auto follows the machine.
 WORKERS ?= auto
+# A process of tests that dies ends the run, which says in which test: xdist waits without end for some that it starts anew.
+PYTEST  = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
 # What `make check` leaves to `make test`: whole jobs, training, the command line on models, and models of some size.
 LONG := $(foreach name,benchmarks base_install cache_faults canonical cli_jobs cli_measure codec_parity compose_jobs \
@@ -18,14 +20,14 @@ check: export OMP_NUM_THREADS = 1
 check: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --one-of-each $(LONG)
+	$(PYTEST) --one-of-each $(LONG)
 
 # All of it. With ANYTOK_KERNELS=avx2, say, or portable, as on a CPU with that build of the kernels, or with none.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(PYTEST)
 
 # A user's whole day, command by command, on a wheel that is built and installed for it. CI runs it after the tests.
 day: $(VENV)/test.done
@@ -37,7 +39,7 @@ lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install -q uv
 	$(VENV)-lowest/bin/uv pip install -q --python $(VENV)-lowest --resolution lowest-direct -e '.[test]'
-	$(VENV)-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile
+	$(VENV)-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
 demo: $(VENV)/demo.done
 	$(BIN)/anytok demo

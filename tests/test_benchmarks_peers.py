@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +64,21 @@ def test_every_engine_gives_what_the_original_gives(name: str, tmp_path: Path, m
     assert [row["left_out"] for row in rows if "left_out" in row] == ["no_such_package not installed"] * 2
 
 
-@pytest.mark.reference
-@pytest.mark.parametrize("name", ["speechtokenizer", "encodec-48khz"])
-def test_openvino_gives_it_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def rows_without_compile(name: str, folder: Path) -> list[dict[str, Any]]:
     import speed_peers
 
-    monkeypatch.setattr(torch, "compile", unable)
-    rows = speed_peers.peer_rows(name, None, 1.3, 2, 1, 1, small(name, tmp_path))
+    torch.compile = unable
+    return speed_peers.peer_rows(name, None, 1.3, 2, 1, 1, folder)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("name", ["speechtokenizer", "encodec-48khz"])
+def test_openvino_gives_it_too(name: str, tmp_path: Path) -> None:
+    """In a process of its own: OpenVINO 2026.4 leaves the thread that compiles a model with an alternate signal stack
+    that is no longer mapped, so the next handler of a signal (torch's of SIGCHLD, say) is a segmentation fault."""
+    pytest.importorskip("openvino")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        rows = process.submit(rows_without_compile, name, small(name, tmp_path)).result()
     found = [row for row in rows if row["engine"].startswith("OpenVINO")]
     assert [min(row["equal"]) > 0.97 for row in found if row["way"] == "encode"] == [True, True], found
     assert [row["decode_error"] < 1e-4 for row in found if row["way"] == "decode"] == [True, True], found
