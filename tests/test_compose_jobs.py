@@ -358,8 +358,8 @@ def test_shares_and_runners_give_equal_bytes(stored, tmp_path, runner):
 def test_runs_killed_at_random_end_as_if_undisturbed():
     import faults
 
-    found = faults.measure(8, 0, compose=True)
-    assert found["runs"] == 8 and found["kills"] >= 3 and found["items"] > 236
+    found = faults.measure(5, 0, compose=True)
+    assert found["runs"] == 5 and found["kills"] >= 2 and found["items"] > 236
     assert {name: found[name] for name in faults.HARM} == dict.fromkeys(faults.HARM, 0)
 
 

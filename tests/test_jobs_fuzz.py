@@ -20,7 +20,7 @@ from anytok.jobs.config import SinkConfig
 from anytok.jobs.sinks import SINKS
 from anytok.vocab import Segment, Vocabulary, build_layout
 
-SECONDS = 40  # for all mutations; 20,000 need about 30 on one free core
+SECONDS = 25  # for all mutations; 20,000 need about 15 on one free core
 
 
 def test_twenty_thousand_mutated_sources_are_listed_or_refused_by_our_errors(tmp_path):
