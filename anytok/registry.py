@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,8 @@ class Entry:
 
 def list_tokenizers() -> list[str]:
     """Names that `load_tokenizer` knows: ours, and those other installed packages add by entry point."""
-    return sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
+    _added_on.cache_clear()
+    return sorted({*BUILT_IN, *_added_on(tuple(sys.path))})
 
 
 def find(name: str) -> Entry:
@@ -93,11 +94,18 @@ def find(name: str) -> Entry:
     if name in BUILT_IN:
         spec, engines = BUILT_IN[name]
         return Entry(name, engines, published=spec)
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name == name:
-            return _added(point)
+    if point := _added_on(tuple(sys.path)).get(name):
+        return _added(point)
     known = list_tokenizers()
+    if name in known:  # its package was installed a moment ago
+        return find(name)
     raise UsageError(f"no tokenizer is called {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
+
+
+@cache
+def _added_on(path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """By name, what the packages on this path add: reading what they all declare takes 20 ms, and a job asks often."""
+    return {point.name: point for point in reversed(entry_points(group=ENTRY_POINT_GROUP))}
 
 
 def _added(point: EntryPoint) -> Entry:

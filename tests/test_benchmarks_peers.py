@@ -72,13 +72,12 @@ def rows_without_compile(name: str, folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize("name", ["speechtokenizer", "encodec-48khz"])
-def test_openvino_gives_it_too(name: str, tmp_path: Path) -> None:
+def test_openvino_gives_it_too(tmp_path: Path) -> None:
     """In a process of its own: OpenVINO 2026.4 leaves the thread that compiles a model with an alternate signal stack
     that is no longer mapped, so the next handler of a signal (torch's of SIGCHLD, say) is a segmentation fault."""
     pytest.importorskip("openvino")
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        rows = process.submit(rows_without_compile, name, small(name, tmp_path)).result()
+        rows = process.submit(rows_without_compile, "encodec-48khz", small("encodec-48khz", tmp_path)).result()
     found = [row for row in rows if row["engine"].startswith("OpenVINO")]
     assert [min(row["equal"]) > 0.97 for row in found if row["way"] == "encode"] == [True, True], found
     assert [row["decode_error"] < 1e-4 for row in found if row["way"] == "decode"] == [True, True], found

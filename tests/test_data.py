@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import random
@@ -43,6 +44,12 @@ def make_codes(root: Path) -> Path:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_codes(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DataLoader whose dataset has raised waits so long, 5 seconds, for each of its processes."""
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.5)
 
 
 def codes(root: Path, sink: str = "parquet", form: Form = Form("item", seed=1), **options: Any) -> CodesDataset:  # noqa: B008
@@ -151,8 +158,7 @@ def test_the_order_depends_on_seed_and_epoch_alone(root: Path) -> None:
     assert all(sorted(one) == list(range(7)) for one in files) and len(set(map(str, files))) == 3
 
 
-@pytest.mark.parametrize("workers", [0, 2, 4])
-@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize(("workers", "ranks"), [(0, 1), (0, 3), (2, 1), (2, 2), (4, 3)])
 def test_stopped_and_resumed_the_stream_is_that_of_an_undisturbed_loader(root: Path, workers: int, ranks: int) -> None:
     """`python tests/loader_stops.py 50` stops each of the four kinds 50 times."""
     name, make = random.Random(f"{workers} {ranks}").choice(list(makers(root).items()))
@@ -297,6 +303,7 @@ def test_damage_names_the_file_and_the_row(root: Path, tmp_path: Path, workers: 
     assert composed[0]
     with pytest.raises(JobError, match=r"copy/000001\.parquet, row 1: .*CRC"):
         list(DataLoader(composed, sampler=[0, composed.sizes[0] + 1], batch_size=None, num_workers=workers))
+    gc.collect()  # ends the loaders here, see `impatient`
 
 
 def test_a_damaged_tar_names_the_file_and_the_row(root: Path, tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import re
+import shutil
 import warnings
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from job_corpus import listed, opened, speech_folder, speech_job, write_png, write_tar, write_wav
+from job_corpus import listed, opened, rows, speech_folder, speech_job, write_png, write_tar, write_wav
 
 from anytok.cli import main
 from anytok.errors import UsageError
@@ -48,12 +49,14 @@ def test_every_file_is_an_item_or_counted(tmp_path):
     assert entries(pattern) == files_below(tmp_path) and pattern.ignored == source.ignored
 
 
-@pytest.mark.parametrize("suffix", [".jpe", ".jfif", ".dib", ".jp2", ".qoi", ".ppm", ".heif", ".avifs"])
-def test_a_picture_that_encode_reads_is_found_by_a_job(tmp_path, suffix):
+def test_pictures_that_encode_reads_are_found_by_a_job(tmp_path):
+    suffixes = (".jpe", ".jfif", ".dib", ".jp2", ".qoi", ".ppm", ".heif", ".avifs")
     write_png(tmp_path / "a.png")
-    (tmp_path / "a.png").rename(tmp_path / f"a{suffix}")  # what it holds decides how it is read
+    for suffix in suffixes:  # what it holds decides how it is read
+        shutil.copy(tmp_path / "a.png", tmp_path / f"a{suffix}")
     image = {"image": TokenizerConfig("fake-image")}
-    assert run_job(JobConfig(str(tmp_path / "out"), (SourceConfig(str(tmp_path)),), image)).written == 1
+    assert run_job(JobConfig(str(tmp_path / "out"), (SourceConfig(str(tmp_path)),), image)).written == 9
+    assert set(rows(tmp_path / "out")) == {f"a{suffix}" for suffix in (".png", *suffixes)}
 
 
 @pytest.mark.parametrize("suffix", [".wave", ".aifc", ".m4b", ".adts", ".3gp", ".mka", ".mkv", ".mov", ".WAV"])

@@ -121,6 +121,14 @@ def test_another_package_adds_a_tokenizer(tmp_path: Path, monkeypatch: pytest.Mo
     assert np.array_equal(codebook_vectors("loudness-steps"), steps)
 
 
+def test_a_package_that_is_installed_meanwhile_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError, match="no tokenizer is called 'loudness-later'"):
+        find("loudness-later")
+    install(tmp_path, "loudness-later", "their_package:Steps", PLUGIN)
+    assert find("loudness-later").package == "their-package 1.0"
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [
