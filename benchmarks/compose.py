@@ -1,11 +1,12 @@
 """What composing stored codes costs: tokens a second, how full sequences are, memory, and time against encoding.
 
-    python benchmarks/compose.py [--items 1000000]
+    python benchmarks/compose.py [--items 1000000] [--checkpoints FOLDER]
 
 Rates are of one worker in this process, from stored parquet to written parquet, by processor time: AnyGPT's choice of
 layers (one of speech, all four of music) over the small models' vocabulary, packed to 4,096. Memory is of whole jobs
 of captioned pictures, in processes of their own. Encoding is that of the small models on all cores, by the clock, and
-composing of the same codes on as many. Writes benchmarks/results/compose.json.
+composing of the same codes on as many; with --checkpoints, a folder of speed.py's with one for each of AnyGPT's
+tokenizers, also theirs at the published sizes. Writes benchmarks/results/compose.json.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 LENGTH, SHARD_ITEMS, FILE_ITEMS = 4096, 10_000, 1000
 RUNS = {"speech": 1}
+PUBLISHED = {"image": "seed-2", "speech": "speechtokenizer", "music": "encodec-32khz"}  # AnyGPT's
 TEXTS = {
     "image": "a small red house by the sea, in the evening",
     "speech": "and then she said that it was late already, so we all went home",
@@ -161,27 +163,39 @@ def inner(source: str, output: str) -> None:
     print(json.dumps(figures))
 
 
-def encoding(folder: Path) -> dict[str, float]:
-    """Seconds an item of encoding with the small models, and of a job that composes the same codes, many times under
-    other keys: both on all cores, the job in its stride, between its first and its last commit."""
+def media(count: int) -> dict[str, list]:
+    """Six times `count` pictures, three times `count` clips of speech of 5 s, and `count` of music of 10 s."""
+    import anytok
+
+    draw = np.random.default_rng(0)
+    return {
+        "image": [draw.integers(0, 256, (256, 256, 3), dtype=np.uint8) for _ in range(6 * count)],
+        "speech": [anytok.Audio(draw.normal(0, 0.1, (1, 80_000)).astype(np.float32), 16_000) for _ in range(3 * count)],
+        "music": [anytok.Audio(draw.normal(0, 0.1, (1, 320_000)).astype(np.float32), 32_000) for _ in range(count)],
+    }
+
+
+def encoded(tokenizers: dict, items: dict[str, list]) -> tuple[list, float]:
+    """(modality, codes) of each item, and the seconds that one takes, batched."""
+    codes, seconds = [], 0.0
+    for modality, some in items.items():
+        tokenizers[modality].encode_batch(some[:2])  # warm
+        began = time.perf_counter()
+        codes += [(modality, one) for one in tokenizers[modality].encode_batch(some)]
+        seconds += time.perf_counter() - began
+    return codes, seconds / len(codes)
+
+
+def encoding(folder: Path, checkpoints: Path | None) -> dict[str, float]:
+    """Seconds an item of encoding, and of a job that composes the small models' codes, many times under other keys:
+    both on all cores, the job in its stride, between its first and its last commit."""
     import anytok
     from anytok.jobs import run_job
 
-    draw = np.random.default_rng(0)
-    media = {
-        "image": [draw.integers(0, 256, (256, 256, 3), dtype=np.uint8) for _ in range(48)],
-        "speech": [anytok.Audio(draw.normal(0, 0.1, (1, 16000 * 5)).astype(np.float32), 16000) for _ in range(24)],
-        "music": [anytok.Audio(draw.normal(0, 0.1, (1, 32000 * 10)).astype(np.float32), 32000) for _ in range(8)],
-    }
     suite = anytok.load_multimodal("mini")
-    codes, seconds = [], 0.0
-    for modality, some in media.items():
-        suite.tokenizer(modality).encode_batch(some[:2])  # warm
-        began = time.perf_counter()
-        codes += [(modality, one) for one in suite.tokenizer(modality).encode_batch(some)]
-        seconds += time.perf_counter() - began
+    codes, encode_s = encoded({modality: suite.tokenizer(modality) for modality in TEXTS}, media(8))
     again = 400
-    specs = {modality: spec_of(modality) for modality in media}
+    specs = {modality: spec_of(modality) for modality in TEXTS}
     many = ((modality, anytok.Codes(one.values, specs[modality])) for _ in range(again) for modality, one in codes)
     source = store(folder / "encoded", many, again * len(codes))
     turns = []
@@ -193,13 +207,22 @@ def encoding(folder: Path) -> dict[str, float]:
         done = sum(event["items"] for event in shards[1:])
         turns.append((shards[-1]["time"] - shards[0]["time"]) / done)
     compose_s = sorted(turns)[TURNS // 2]
-    encode_s = seconds / len(codes)
-    return {"items": len(codes), "encode_s": encode_s, "compose_s": compose_s, "ratio": round(encode_s / compose_s, 1)}
+    found = {"items": len(codes), "encode_s": encode_s, "compose_s": compose_s, "ratio": round(encode_s / compose_s, 1)}
+    if checkpoints is None:
+        return found
+    published = {
+        modality: anytok.load_tokenizer(name, checkpoint=checkpoints / name) for modality, name in PUBLISHED.items()
+    }
+    few, published_s = encoded(published, media(2))
+    return found | {
+        "published_items": len(few), "published_s": published_s, "published_ratio": round(published_s / compose_s),
+    }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=1_000_000, help="of the largest job")
+    parser.add_argument("--checkpoints", type=Path)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "compose.json")
     parser.add_argument("--inner", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -209,7 +232,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(prefix="compose-", dir=os.environ.get("TMPDIR")) as name:
         folder = Path(name)
-        result = {"rates": rates(folder), "encoding": encoding(folder)}
+        result = {"rates": rates(folder), "encoding": encoding(folder, arguments.checkpoints)}
         sizes = [arguments.items // 100, arguments.items // 10, arguments.items]
         result["memory"] = [memory(folder, count) for count in sizes]
     arguments.out.write_text(json.dumps({**result, **machine()}, indent=1) + "\n")

@@ -88,9 +88,14 @@ def compose() -> str:
         head = ("items of a job", "time", "the process that leads it", "its worker", "tokens a second")
         parts.append(table(head, memory))
         ratio = found["encoding"]
+        published = (
+            f"; with {ratio['published_items']} at AnyGPT's sizes, {ratio['published_ratio']:,.0f} times"
+            if "published_ratio" in ratio
+            else ""
+        )
         parts.append(
             f"Encoding {ratio['items']} pictures and recordings with the small models takes {ratio['ratio']:,.0f} "
-            f"times as long as composing their codes. (`benchmarks/compose.py`, {where(found)}, at "
+            f"times as long as composing their codes{published}. (`benchmarks/compose.py`, {where(found)}, at "
             f"`{found['commit']}`.)"
         )
     if killed is None:

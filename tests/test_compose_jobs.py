@@ -345,14 +345,15 @@ def test_composing_needs_no_torch(stored, tmp_path):
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
-@pytest.mark.parametrize("runner", ["local", "ray"])
-def test_shares_and_runners_give_equal_bytes(stored, tmp_path, runner):
-    if runner == "ray":
-        pytest.importorskip("ray")
-    run_job(job_of(stored, tmp_path / "whole"))
+def test_shares_give_equal_bytes(stored, tmp_path):
+    check_shares(stored, tmp_path, "local")  # on Ray in test_jobs_ray.py
+
+
+def check_shares(stored: Path, folder: Path, runner: str) -> None:
+    run_job(job_of(stored, folder / "whole"))
     for share in ("1/2", "0/2"):
-        run_job(job_of(stored, tmp_path / "parts"), shard=share, runner=runner)
-    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+        run_job(job_of(stored, folder / "parts"), shard=share, runner=runner)
+    assert contents(folder / "parts") == contents(folder / "whole")
 
 
 def test_runs_killed_at_random_end_as_if_undisturbed():

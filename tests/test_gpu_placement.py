@@ -37,7 +37,8 @@ def load(name: str, **options: Any) -> Tokenizer:
 def sounds(tokenizer: Tokenizer) -> list[Audio]:
     rate, channels = tokenizer.spec.sample_rate, tokenizer.spec.channels
     assert rate and channels
-    return [Audio(np.full((channels, length), 0.1, np.float32), rate) for length in (1, 2000, rate * 3 // 2)]
+    longest = rate * 3 // 2 if tokenizer.spec.segment_samples else rate // 2  # of more than one segment
+    return [Audio(np.full((channels, length), 0.1, np.float32), rate) for length in (1, 2000, longest)]
 
 
 def places(owner: Any, seen: set[int] | None = None) -> set[str]:

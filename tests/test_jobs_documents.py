@@ -24,7 +24,6 @@ from anytok.vocab import build_vocabulary, segment_of
 SINKS = ("hf", "megatron", "litdata")
 FORMS = {
     "captions": Form("caption", seed=3, bos="<s>", eos="</s>"),
-    "texts first": Form("caption", order="text-first"),
     "questions": Form("conversation", template="mini", ask_text=("What is it?",), ask_medium=("Show it.", "Draw.")),
     "media alone": Form("item", bos="<s>"),
 }
@@ -84,7 +83,7 @@ def test_ids_are_those_of_composing_what_was_stored(words, tmp_path, name):
 
 def test_each_sink_has_its_own_documents(words, tmp_path):
     """Here parquet the media alone, so that others can compose them; and an audit finds all in order."""
-    forms = {"parquet": None, "hf": FORMS["captions"], "megatron": FORMS["texts first"]}
+    forms = {"parquet": None, "hf": FORMS["captions"], "megatron": Form("caption", order="text-first")}
     run_job(run_of(words, tmp_path / "out", forms))
     plain, captions = rows(tmp_path / "out", "parquet"), rows(tmp_path / "out")
     assert "labels" not in plain["000.png"]

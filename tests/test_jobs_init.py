@@ -29,8 +29,9 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-@pytest.mark.parametrize("name", JOBS)
-def test_each_example_runs_from_an_empty_folder(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["start", "speech_tar", "anygpt_mixed"])
+def test_an_example_runs_from_an_empty_folder(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With media that are made for it; test_jobs_real.py runs all."""
     assert main(["init", "mine.toml", "--from", name]) == 0
     said = capsys.readouterr()
     assert said.out == "mine.toml\n" and "next: anytok run mine.toml" in said.err

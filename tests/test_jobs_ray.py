@@ -8,18 +8,15 @@ import json
 import job_corpus
 import pytest
 from job_corpus import contents, rows, speech_folder, speech_job, write_wav
+from test_compose_jobs import check_shares, stored  # noqa: F401
 from test_jobs import (  # noqa: F401
     source,
     test_a_job_that_could_not_start_leaves_nothing,
     test_a_long_item_has_longer,
-    test_a_mixed_job_sends_each_medium_to_its_tokenizer_and_keeps_the_text,
-    test_a_retry_that_was_stopped_goes_on_with_the_same_command,
     test_an_item_on_which_the_model_hangs_costs_that_item,
     test_an_item_that_kills_or_stops_its_reader_costs_that_item,
     test_bad_items_go_to_the_ledger_and_the_rest_goes_on,
-    test_equal_jobs_write_equal_bytes,
     test_every_item_is_written_once_with_the_codes_of_encode,
-    test_jobs_print_nothing,
     test_shares_of_a_job_add_up_to_it,
     test_too_many_failures_stop_the_job,
     test_two_processes_on_one_folder_do_the_job_together,
@@ -102,3 +99,7 @@ def test_a_job_that_has_grown_is_extended_on_ray(cluster, tmp_path):
     assert verify_job(tmp_path / "out", one_in=1).ok
     run_job(speech_job(folder, tmp_path / "nothing", runner="local"))
     assert rows(tmp_path / "out") == rows(tmp_path / "nothing")
+
+
+def test_shares_of_composing_give_equal_bytes(cluster, stored, tmp_path):  # noqa: F811
+    check_shares(stored, tmp_path, "ray")
