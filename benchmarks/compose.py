@@ -151,14 +151,16 @@ def memory(folder: Path, count: int) -> dict[str, float]:
 
 
 def inner(source: str, output: str) -> None:
+    from clock import status
+
     from anytok.jobs import job_stats, run_job
 
     began = time.monotonic()
-    status = run_job(job(Path(source), Path(output)).override(workers=os.cpu_count() or 1))
+    done = run_job(job(Path(source), Path(output)).override(workers=os.cpu_count() or 1))
     seconds, stats = time.monotonic() - began, job_stats(output).sequences
-    figures = {"items": status.written, "seconds": round(seconds, 1), "fill": stats.fill}
+    figures = {"items": done.written, "seconds": round(seconds, 1), "fill": stats.fill}
     figures["million_per_s"] = round(stats.tokens / seconds / 1e6, 3)
-    figures["own_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    figures["own_mb"] = round(status("VmHWM") / 1024, 1)  # what getrusage says begins with the caller's
     figures["worker_mb"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1)
     print(json.dumps(figures))
 

@@ -149,6 +149,8 @@ def measured(what: str, source: str, output: str) -> dict[str, float]:
 
 
 def inner(what: str, source: str, output: str) -> None:
+    from clock import status
+
     from anytok.jobs import JobConfig
     from anytok.jobs.plan import freeze
     from anytok.jobs.run import run_job
@@ -161,7 +163,7 @@ def inner(what: str, source: str, output: str) -> None:
     else:
         items = freeze(job, {"speech": find("fake-speech").spec}, None, Path(output) / "_anytok").num_items
     figures = {"seconds": time.monotonic() - began, "own_cpu_seconds": time.process_time() - worked}
-    figures["own_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures["own_mb"] = status("VmHWM") / 1024  # what getrusage says begins with the caller's
     figures["helper_mb"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(json.dumps({"items": items, **{name: round(value, 1) for name, value in figures.items()}}))
 
