@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 # Two test processes on two cores are faster than two threads in one; -n auto follows the machine.
 WORKERS ?= auto
-# A process of tests that dies ends the run, which says in which test: xdist waits without end for some that it starts anew.
+# Where a process of tests dies, the run ends and names its test: started anew by xdist, a run may never end.
 PYTEST  = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
 # What `make check` leaves to `make test`: whole jobs, training, the command line on models, and models of some size.
@@ -35,11 +35,12 @@ day: $(VENV)/test.done
 
 # The same tests with the oldest packages that pyproject.toml allows, in an environment of their own.
 lowest: export OMP_NUM_THREADS = 1
+lowest: BIN = $(VENV)-lowest/bin
 lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
-	$(VENV)-lowest/bin/python -m pip install -q uv
-	$(VENV)-lowest/bin/uv pip install -q --python $(VENV)-lowest --resolution lowest-direct -e '.[test]'
-	$(VENV)-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip install -q --python $(VENV)-lowest --resolution lowest-direct -e '.[test]'
+	$(PYTEST)
 
 demo: $(VENV)/demo.done
 	$(BIN)/anytok demo

@@ -434,7 +434,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("moment", [0, 2, 4])
+@pytest.mark.parametrize("moment", [0, 2, 3, 4])
 def test_a_process_that_dies_while_it_lays_the_output_out_loses_nothing(grown, tmp_path, monkeypatch, encoded, moment):
     """Before, between and after the views of new shards, and before the superseded ones are deleted."""
     calls = []

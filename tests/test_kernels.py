@@ -386,7 +386,7 @@ def test_a_wheel_has_kernels_for_its_platform_or_none_for_any(tmp_path, compiler
     shutil.copytree(ROOT / "anytok", source / "anytok", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "hatch_build.py", ".gitignore"):
         shutil.copy(ROOT / name, source)
-    if compiler == "gcc":  # -O3, with which they were installed for these tests, takes half a minute
+    if editable:  # only their places matter, and -O3 takes 20 seconds more; the size is that of the real wheel
         compiler = str(tmp_path / "gcc")
         Path(compiler).write_text('#!/bin/sh\nexec gcc "$@" -O0\n')
         Path(compiler).chmod(0o755)
