@@ -60,8 +60,11 @@ def stats_of(output: Path) -> dict:
 
 def same_as_from_nothing(job: JobConfig, tmp_path: Path, name: str = "nothing") -> None:
     """The output is whole, and that of a run from nothing: rows, ledger, counts."""
+    same_as(job, from_nothing(job, tmp_path / name))
+
+
+def same_as(job: JobConfig, other: Path) -> None:
     output = Path(job.output)
-    other = from_nothing(job, tmp_path / name)
     found = verify_job(output, one_in=1)
     assert found.ok, found.problems
     assert rows(output) == rows(other)
@@ -208,18 +211,35 @@ def beside(stem: Path, kind: str) -> list[object]:
     return [one.text for one in found.items(range(len(found)))]
 
 
-@pytest.fixture
-def grown(tmp_path):
-    """A finished job of 25 recordings in three shards, whose folder has grown since; each shard is concerned."""
-    source = speech_folder(tmp_path / "in", 25)
-    job = speech_job(source, tmp_path / "out")
+@pytest.fixture(scope="module")
+def growth(tmp_path_factory) -> tuple[JobConfig, Path]:
+    """A finished job of 25 recordings in three shards, whose folder has grown since (each shard is concerned), and the
+    output of a run from nothing."""
+    root = tmp_path_factory.mktemp("growth")
+    source = speech_folder(root / "job" / "in", 25)
+    job = speech_job(source, root / "job" / "out")
     run_job(job)
     files = recordings(source)
     write_wav(source / "new.wav", 3000, seed=99)
     write_wav(files[2], 3000, seed=98)
     files[12].unlink()
     write_wav(files[22], 2000, seed=97)
+    shutil.copytree(root / "job", root / "kept")
+    return job, from_nothing(job, root / "nothing")
+
+
+@pytest.fixture
+def grown(growth) -> JobConfig:
+    """That job, as it was before any test."""
+    job, nothing = growth
+    shutil.rmtree(nothing.parent / "job")
+    shutil.copytree(nothing.parent / "kept", nothing.parent / "job")  # times of modification, too
     return job
+
+
+@pytest.fixture
+def nothing(growth) -> Path:
+    return growth[1]
 
 
 def test_without_being_told_a_run_refuses_and_names_the_option(grown):
@@ -398,24 +418,24 @@ def test_two_items_of_one_key_are_refused(tmp_path):
 # Stopped, killed, shared.
 
 
-def test_shares_of_an_extension_add_up_to_it(grown, tmp_path, encoded):
+def test_shares_of_an_extension_add_up_to_it(grown, nothing, encoded):
     first = run_job(grown, extend=True, shard="0/2")
     assert not first.finished and first.shards == 3 and first.extensions
     with pytest.raises(UsageError, match="expected i/n"):
         run_job(grown, extend=True, shard="2/2")
     assert run_job(grown, extend=True, shard="1/2").finished and encoded() == 3
-    same_as_from_nothing(grown, tmp_path)
+    same_as(grown, nothing)
 
 
 @pytest.mark.parametrize("again", [{}, {"extend": True}], ids=["run", "extend"])
-def test_a_stopped_extension_goes_on(grown, tmp_path, encoded, again):
+def test_a_stopped_extension_goes_on(grown, nothing, encoded, again):
     run_job(grown, extend=True, shard="0/2")
     done = encoded()
     found = verify_job(grown.output)
     assert not found.ok and "shards are not there" in found.problems[0] and "goes on" in found.repair
     assert run_job(grown, **again).finished and done + encoded() == 3
     assert len(job_status(grown.output).extensions) == 1
-    same_as_from_nothing(grown, tmp_path)
+    same_as(grown, nothing)
 
 
 def test_an_unfinished_job_is_finished_and_then_extended(tmp_path, encoded):
@@ -435,7 +455,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("moment", [0, 2, 3, 4])
-def test_a_process_that_dies_while_it_lays_the_output_out_loses_nothing(grown, tmp_path, monkeypatch, encoded, moment):
+def test_a_process_that_dies_while_it_lays_the_output_out_loses_nothing(grown, nothing, monkeypatch, encoded, moment):
     """Before, between and after the views of new shards, and before the superseded ones are deleted."""
     calls = []
 
@@ -455,7 +475,7 @@ def test_a_process_that_dies_while_it_lays_the_output_out_loses_nothing(grown, t
     monkeypatch.undo()
     assert not job_status(grown.output).finished and not verify_job(grown.output).ok
     assert run_job(grown).finished
-    same_as_from_nothing(grown, tmp_path)
+    same_as(grown, nothing)
 
 
 def life(job: JobConfig, maker: str, module: str) -> str:
@@ -518,26 +538,26 @@ def live_until(job: JobConfig, log: Path, is_time) -> None:
     assert process.wait() in (0, -signal.SIGKILL), log.read_text()
 
 
-def test_two_processes_extend_a_job_together(grown, tmp_path):
+def test_two_processes_extend_a_job_together(grown, nothing):
     both = [subprocess.Popen([sys.executable, "-c", life(grown, "speech_job", "job_corpus")]) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
-    same_as_from_nothing(grown, tmp_path)
+    same_as(grown, nothing)
 
 
 # Damage.
 
 
-def test_where_a_retired_shard_is_damaged_its_items_are_encoded_again(grown, tmp_path, encoded):
+def test_where_a_retired_shard_is_damaged_its_items_are_encoded_again(grown, nothing, encoded):
     """What is found damaged after the round was planned cannot be taken over."""
     run_job(grown, extend=True, shard="0/2")  # plans the round
     done = encoded()
     for shard in range(3):
         os.truncate(Path(grown.output) / "_anytok" / "shards" / f"{shard:06d}" / "tally.npz", 10)
     assert run_job(grown).finished and encoded() > 3 - done
-    same_as_from_nothing(grown, tmp_path)
+    same_as(grown, nothing)
 
 
-def test_a_shard_of_an_extension_is_repaired_like_any_other(grown, tmp_path, encoded):
+def test_a_shard_of_an_extension_is_repaired_like_any_other(grown, nothing, encoded):
     run_job(grown, extend=True)
     whole = contents(Path(grown.output))
     encoded()
@@ -546,7 +566,7 @@ def test_a_shard_of_an_extension_is_repaired_like_any_other(grown, tmp_path, enc
     assert verify_job(grown.output).repair
     assert run_job(grown).finished and encoded() == 10, "what it was taken over from is gone"
     assert contents(Path(grown.output)) == whole
-    same_as_from_nothing(grown, tmp_path)
+    same_as(grown, nothing)
 
 
 @pytest.mark.parametrize("name", ["changes", "refreshed"])
@@ -558,7 +578,7 @@ def test_lists_of_an_extension_that_were_altered_are_found(grown, name):
     assert f"{path.name} is not the list that was planned" in verify_job(grown.output).problems[0]
 
 
-def test_a_file_of_a_retired_shard_that_is_still_laid_out_is_found(grown, tmp_path):
+def test_a_file_of_a_retired_shard_that_is_still_laid_out_is_found(grown, nothing, tmp_path):
     view = Path(grown.output) / "parquet" / "000000.parquet"
     shutil.copy(view, tmp_path / "old.parquet")
     run_job(grown, extend=True)
@@ -568,7 +588,7 @@ def test_a_file_of_a_retired_shard_that_is_still_laid_out_is_found(grown, tmp_pa
     assert not job_status(grown.output).finished and found.problems[0].startswith(f"{view}: still there")
     assert found.repair == "run the same job again (anytok run …): it lays the files out"
     run_job(grown)
-    same_as_from_nothing(grown, tmp_path)
+    same_as(grown, nothing)
 
 
 # What cannot be.

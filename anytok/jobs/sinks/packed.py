@@ -14,7 +14,7 @@ import numpy as np
 from ..commit import write_aside
 from ..sequences import SequenceShard
 from ..shard import Shard
-from .tables import check_total
+from .columns import check_total
 
 __all__ = [
     "count_litdata", "count_megatron", "index_litdata", "read_litdata", "read_megatron", "write_litdata",

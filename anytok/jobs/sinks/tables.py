@@ -5,21 +5,21 @@ A row is an item with its codes; of composed sequences, a sequence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...compose import Sequence as IdSequence
-from ...errors import JobError
 from ..commit import write_aside
 from ..items import Item, valid_text
 from ..sequences import SequenceShard
 from ..shard import Shard
 from ..values import plain, to_json
+from .columns import lists, numbers, strings
 
-__all__ = ["check_total", "index_hf", "keys_parquet", "meta_json", "write_hf", "write_parquet"]
+__all__ = ["index_hf", "keys_parquet", "meta_json", "write_hf", "write_parquet"]
 
 
 def write_parquet(stem: Path, shard: Shard | SequenceShard) -> None:
@@ -68,37 +68,32 @@ def _write(stem: Path, shard: Shard | SequenceShard, sink: str, ids_name: str) -
 
 
 def _columns_of_sequences(shard: SequenceShard) -> dict[str, Any]:
-    import pyarrow as pa
-
-    names = ("input_ids", "labels", "position_ids", "cu_seqlens")
-    columns = {name: _lists([getattr(one, name) for one in shard.sequences], np.dtype(np.int32)) for name in names}
-    keys = [[document.key for document in one.documents] for one in shard.sequences]
-    columns["documents"] = pa.array(keys, pa.list_(pa.string()))
-    offsets = [[document.offset for document in one.documents] for one in shard.sequences]
-    return {**columns, "offsets": pa.array(offsets, pa.list_(pa.int32()))}
+    names, documents = ("input_ids", "labels", "position_ids", "cu_seqlens"), [one.documents for one in shard.sequences]
+    columns = {name: _arrays([getattr(one, name) for one in shard.sequences], np.dtype(np.int32)) for name in names}
+    columns["documents"] = lists(documents, strings([document.key for some in documents for document in some]))
+    offsets = [document.offset for some in documents for document in some]
+    return {**columns, "offsets": lists(documents, numbers(offsets, np.int32))}
 
 
 def _columns_of_items(shard: Shard, sink: str, ids_name: str) -> dict[str, Any]:
-    import pyarrow as pa
-
     items, codes = [row.item for row in shard.rows], [row.codes for row in shard.rows]
     columns: dict[str, Any] = {
-        "key": pa.array([item.key for item in items], pa.string()),
-        "modality": pa.array([item.modality for item in items], pa.string()),
-        "tokenizer": pa.array([one.spec.id for one in codes], pa.string()),
-        "codes": _code_lists([row.values for row in shard.rows], shard.code_dtype),
+        "key": strings([item.key for item in items]),
+        "modality": strings([item.modality for item in items]),
+        "tokenizer": strings([one.spec.id for one in codes]),
+        "codes": _grids([row.values for row in shard.rows], shard.code_dtype),
     }
     if (ids := shard.ids(sink)) is not None:
         assert shard.vocabulary is not None
-        columns[ids_name] = _lists(ids, shard.vocabulary.dtype)
+        columns[ids_name] = _arrays(ids, shard.vocabulary.dtype)
     if documents := shard.documents(sink):
-        columns["labels"] = _lists([IdSequence((one,)).labels for one in documents], np.dtype(np.int32))
-    columns["num_samples"] = pa.array([one.num_samples for one in codes], pa.int64())
-    columns["scales"] = pa.array([one.scales for one in codes], pa.list_(pa.float32()))
+        columns["labels"] = _arrays([IdSequence((one,)).labels for one in documents], np.dtype(np.int32))
+    columns["num_samples"] = numbers([one.num_samples for one in codes], np.int64)
+    columns["scales"] = _arrays([one.scales for one in codes], np.dtype(np.float32))
     if any(row.least_margin is not None for row in shard.rows):
-        columns["least_margin"] = pa.array([row.least_margin for row in shard.rows], pa.float32())
-    columns["text"] = pa.array([item.text and valid_text(item.text) for item in items], pa.string())
-    columns["meta"] = pa.array([meta_json(item) for item in items], pa.string())
+        columns["least_margin"] = numbers([row.least_margin for row in shard.rows], np.float32)
+    columns["text"] = strings([item.text and valid_text(item.text) for item in items])
+    columns["meta"] = strings([meta_json(item) for item in items])
     return columns
 
 
@@ -107,34 +102,12 @@ def meta_json(item: Item) -> str:
     return valid_text(to_json(plain(item.meta)))
 
 
-def _lists(arrays: list[np.ndarray], dtype: np.dtype) -> Any:
-    """Arrays [N] of any lengths → one list column."""
-    import pyarrow as pa
-
-    return pa.ListArray.from_arrays(
-        _ends(arrays), pa.array(np.concatenate([np.empty(0, dtype), *arrays]).astype(dtype))
-    )
+def _arrays(arrays: Sequence[np.ndarray | None], dtype: np.dtype) -> Any:
+    """Arrays [N] of any lengths → one column of lists; None is null."""
+    given = [one for one in arrays if one is not None]
+    return lists(arrays, numbers(np.concatenate([np.empty(0, dtype), *given]), dtype))
 
 
-def _code_lists(values: list[np.ndarray], dtype: np.dtype) -> Any:
+def _grids(values: list[np.ndarray], dtype: np.dtype) -> Any:
     """Codes [K, T] → one column of lists of lists."""
-    import pyarrow as pa
-
-    layers = _lists([layer for one in values for layer in one], dtype)
-    return pa.ListArray.from_arrays(_ends(values), layers)
-
-
-def _ends(lists: Sequence[Sized]) -> np.ndarray:
-    """Where each list ends, int32 [N + 1], as parquet's lists have it. Raises JobError on more than they can hold."""
-    ends = np.cumsum([0, *map(len, lists)])
-    check_total(int(ends[-1]), np.int32, "numbers")
-    return ends.astype(np.int32)
-
-
-def check_total(total: int, dtype: type, what: str) -> None:
-    """Raise JobError where a file's offsets of this type cannot reach so far: they would begin anew in silence."""
-    if total > np.iinfo(dtype).max:
-        raise JobError(
-            f"a shard with {total} {what}: its format holds {np.iinfo(dtype).max}; "
-            f"set a smaller shard_items, with a new output"
-        )
+    return lists(values, _arrays([layer for one in values for layer in one], dtype))
