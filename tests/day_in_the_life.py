@@ -144,7 +144,7 @@ def build_the_wheel(day: Day) -> None:
         )  # fmt: skip
         expect(done.returncode == 0, f"no wheel can be built:\n{done.stdout}{done.stderr}")
         [day.wheel] = (day.folder / "wheel").glob("*.whl")
-    expect(day.wheel.stat().st_size < 25 * 2**20, f"{day.wheel} has {day.wheel.stat().st_size} bytes")
+    expect(day.wheel.stat().st_size < 25e6, f"{day.wheel} has {day.wheel.stat().st_size} bytes")
 
 
 @step

@@ -56,29 +56,34 @@ def rows(output: Path, sink: str = "hf/data") -> dict[str, dict[str, Any]]:
     return {row["key"]: row for path in files for row in pq.read_table(path).to_pylist()}
 
 
-@pytest.mark.parametrize("name", FORMS)
-def test_ids_are_those_of_composing_what_was_stored(words, tmp_path, name):
-    """Byte by byte, in the formats that hold nothing else."""
-    form = FORMS[name]
-    job = run_of(words, tmp_path / "out", {"parquet": None, **dict.fromkeys(SINKS, form)})
+@pytest.fixture(scope="module")
+def run(words, tmp_path_factory) -> JobConfig:
+    """A job whose sinks hold one form each, and parquet the codes."""
+    forms = dict(zip(SINKS, FORMS.values(), strict=True))
+    job = run_of(words, tmp_path_factory.mktemp("run"), {"parquet": None, **forms})
     assert run_job(job).written == 20
-    source = SourceConfig(str(tmp_path / "out"), "codes")
-    compose = ComposeConfig(form, text_tokenizer=str(words / "text"), shuffle=False)
-    sinks = tuple(SinkConfig(kind) for kind in SINKS)
-    again = JobConfig(str(tmp_path / "composed"), (source,), compose=compose, sinks=sinks, shard_items=8,
-                      vocabulary=job.vocabulary)  # fmt: skip
+    return job
+
+
+@pytest.mark.parametrize(("sink", "name"), [*zip(SINKS, FORMS, strict=True)])
+def test_ids_are_those_of_composing_what_was_stored(words, run, tmp_path, sink, name):
+    """Byte by byte, in the formats that hold nothing else."""
+    compose = ComposeConfig(FORMS[name], text_tokenizer=str(words / "text"), shuffle=False)
+    again = JobConfig(str(tmp_path), (SourceConfig(run.output, "codes"),), compose=compose, sinks=(SinkConfig(sink),),
+                      shard_items=8, vocabulary=run.vocabulary)  # fmt: skip
     assert run_job(again).written == 20
-    for pattern in ("megatron/*.bin", "megatron/*.idx", "litdata/*.bin"):
-        made, wanted = ([path.read_bytes() for path in sorted((tmp_path / one).glob(pattern))]
-                        for one in ("out", "composed"))  # fmt: skip
+    if sink == "hf":
+        found = rows(Path(run.output))
+        composed = [row for path in sorted((tmp_path / "hf" / "data").glob("*.parquet"))
+                    for row in pq.read_table(path).to_pylist()]  # fmt: skip
+        assert {row["documents"][0]: row["input_ids"] for row in composed} == {
+            key: row["input_ids"] for key, row in found.items()
+        }
+        assert [row["labels"] for row in composed] == [row["labels"] for row in found.values()]
+    for pattern in {"hf": (), "megatron": ("*.bin", "*.idx"), "litdata": ("*.bin",)}[sink]:
+        made, wanted = ([path.read_bytes() for path in sorted(Path(one, sink).glob(pattern))]
+                        for one in (run.output, tmp_path))  # fmt: skip
         assert len(made) == 3 and made == wanted
-    found = rows(tmp_path / "out")
-    composed = [row for path in sorted((tmp_path / "composed" / "hf" / "data").glob("*.parquet"))
-                for row in pq.read_table(path).to_pylist()]  # fmt: skip
-    assert {row["documents"][0]: row["input_ids"] for row in composed} == {
-        key: row["input_ids"] for key, row in found.items()
-    }
-    assert [row["labels"] for row in composed] == [row["labels"] for row in found.values()]
 
 
 def test_each_sink_has_its_own_documents(words, tmp_path):
@@ -200,10 +205,10 @@ def test_a_job_that_is_extended_makes_the_documents_of_what_it_keeps_anew(words,
     (tmp_path / "in" / "2.wav").unlink()
     write_wav(tmp_path / "in" / "6.wav", 1300, 6)
     (tmp_path / "in" / "6.txt").write_text("words of 6")
+    fresh = jobs[0].override(output=str(tmp_path / "fresh"))
+    run_job(fresh)
     for job in jobs:
         assert run_job(job, extend=True).written == 6 and verify_job(job.output).ok
-        fresh = job.override(output=f"{job.output}-fresh")
-        run_job(fresh)
         found, wanted = (
             sorted(ids.tolist() for path in Path(one.output, "megatron").glob("*.idx") for ids in read_megatron(path))
             for one in (job, fresh)
@@ -212,5 +217,5 @@ def test_a_job_that_is_extended_makes_the_documents_of_what_it_keeps_anew(words,
         assert {key: codes.values.tolist() for key, codes in JobCodes(job.output)} == {
             key: codes.values.tolist() for key, codes in JobCodes(fresh.output)
         }
-    found, wanted = (rows(tmp_path / name) for name in ("codes", "codes-fresh"))
+    found, wanted = (rows(tmp_path / name) for name in ("codes", "fresh"))
     assert found == wanted and found["1.wav"]["text"] == "other words"

@@ -381,12 +381,12 @@ def test_what_a_kernel_cannot_take_is_never_passed_on(compiled):
     ],
 )
 def test_a_wheel_has_kernels_for_its_platform_or_none_for_any(tmp_path, compiler, editable):
-    """… and fits into 25 MB with the small models. The source tree is as it was: it may be one that is read-only."""
+    """The source tree is as it was: it may be one that is read-only. What the wheel weighs, `make day` looks at."""
     source = tmp_path / "source"
     shutil.copytree(ROOT / "anytok", source / "anytok", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "hatch_build.py", ".gitignore"):
         shutil.copy(ROOT / name, source)
-    if editable:  # only their places matter, and -O3 takes 20 seconds more; the size is that of the real wheel
+    if compiler == "gcc":  # only places matter here, and -O3 takes 20 seconds more
         compiler = str(tmp_path / "gcc")
         Path(compiler).write_text('#!/bin/sh\nexec gcc "$@" -O0\n')
         Path(compiler).chmod(0o755)
@@ -397,7 +397,6 @@ def test_a_wheel_has_kernels_for_its_platform_or_none_for_any(tmp_path, compiler
     assert done.returncode == 0, done.stderr
     assert sorted(source.rglob("*")) == before
     (wheel,) = tmp_path.glob("*.whl")
-    assert wheel.stat().st_size < 25e6
     built = [name for name in ZipFile(wheel).namelist() if name.endswith(".so")]
     if compiler != "no-such-compiler":
         version = subprocess.run(["gcc", "-dumpversion"], capture_output=True, text=True, check=True).stdout
