@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
+import forked
 import pytest
 import torch
 from marks import COMPILED, builds
 
 from anytok import kernels
+from anytok.jobs import child
 
 
 def pytest_addoption(parser):
@@ -42,6 +44,12 @@ def pytest_runtest_makereport(item, call):
         if not any(part in reason for part in OF_THE_MACHINE):
             report.outcome, report.longrepr = "failed", f"in CI nothing is skipped for want of an install: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def forked_processes(monkeypatch):
+    """Those of jobs; a file that wants fresh interpreters has a fixture of this name that does nothing."""
+    monkeypatch.setattr(child, "_start", forked.start)
 
 
 @pytest.fixture(params=[1, 2, 3])

@@ -23,6 +23,11 @@ from anytok.jobs.items import Item
 from anytok.jobs.schedule import Schedule
 
 
+@pytest.fixture(autouse=True)
+def forked_processes():
+    """None here."""
+
+
 @pytest.mark.parametrize("error", [MemoryError("no room"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no")])
 def test_a_shard_that_cannot_be_written_for_any_reason_stops_the_job(error):
     def commit(*_):

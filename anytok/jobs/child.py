@@ -32,17 +32,8 @@ class Child:
         limit = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         environment = {**limit, **os.environ, "PYTHONPATH": paths}
         share_cores(environment)
-        sink = subprocess.DEVNULL if quiet else None
         with theirs:
-            self._process = subprocess.Popen(
-                # -P: a folder of data that is stood in must not be one of modules, too.
-                [sys.executable, "-P", "-c", f"from {__name__} import _main; _main({target!r}, {theirs.fileno()})"],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                env=environment,
-            )
+            self._process = _start(target, theirs.fileno(), environment, quiet)
         self.pipe = ours
         self.pipe.send(arguments)
 
@@ -63,6 +54,19 @@ class Child:
         self.pipe.close()
         self._process.kill()
         self._process.wait()
+
+
+def _start(target: str, handle: int, environment: dict[str, str], quiet: bool) -> subprocess.Popen[bytes]:
+    sink = subprocess.DEVNULL if quiet else None
+    return subprocess.Popen(
+        # -P: a folder of data that is stood in must not be one of modules, too.
+        [sys.executable, "-P", "-c", f"from {__name__} import _main; _main({target!r}, {handle})"],
+        pass_fds=[handle],
+        stdin=subprocess.DEVNULL,
+        stdout=sink,
+        stderr=sink,
+        env=environment,
+    )
 
 
 def _pipe() -> tuple[Connection, Connection]:
