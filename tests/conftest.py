@@ -47,9 +47,11 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.fixture(autouse=True)
-def forked_processes(monkeypatch):
+def forked_processes():
     """Those of jobs; a file that wants fresh interpreters has a fixture of this name that does nothing."""
-    monkeypatch.setattr(child, "_start", forked.start)
+    with pytest.MonkeyPatch.context() as patch:  # not `monkeypatch`, which would then outlast a test's other fixtures
+        patch.setattr(child, "_start", forked.start)
+        yield
 
 
 @pytest.fixture(params=[1, 2, 3])
