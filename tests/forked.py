@@ -1,6 +1,7 @@
 """The processes of jobs, forked from one that has imported what they need: half of a small job's time is imports.
 
-In place of fresh interpreters, which `tests/test_jobs_processes.py`, the command line's tests and `make day` start.
+In place of fresh interpreters, which `tests/test_jobs_processes.py`, `make day` and tests that start a script or a
+command as a process have. Not by multiprocessing's Process, which would set neither environment nor outputs.
 """
 
 from __future__ import annotations

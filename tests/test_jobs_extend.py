@@ -59,11 +59,11 @@ def stats_of(output: Path) -> dict:
 
 
 def same_as_from_nothing(job: JobConfig, tmp_path: Path, name: str = "nothing") -> None:
-    """The output is whole, and that of a run from nothing: rows, ledger, counts."""
     same_as(job, from_nothing(job, tmp_path / name))
 
 
 def same_as(job: JobConfig, other: Path) -> None:
+    """The output is whole, and that of a run from nothing: rows, ledger, counts."""
     output = Path(job.output)
     found = verify_job(output, one_in=1)
     assert found.ok, found.problems

@@ -272,7 +272,7 @@ def test_columns_are_those_that_pyarrow_makes():
 
 
 def test_a_job_imports_no_pandas(tmp_path, monkeypatch):
-    """pyarrow.array does where it can: 0.3 s and 48 MB in each worker, for nothing."""
+    """pyarrow.array does where it can: 0.1 to 0.3 s and 48 MB in each worker, for nothing."""
     (tmp_path / "modules").mkdir()
     trap = f"open({str(tmp_path / 'imported')!r}, 'w').close()\nraise ImportError"
     (tmp_path / "modules" / "pandas.py").write_text(trap)

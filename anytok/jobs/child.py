@@ -57,6 +57,7 @@ class Child:
 
 
 def _start(target: str, handle: int, environment: dict[str, str], quiet: bool) -> subprocess.Popen[bytes]:
+    """A function of its own for the tests: tests/forked.py has one that forks."""
     sink = subprocess.DEVNULL if quiet else None
     return subprocess.Popen(
         # -P: a folder of data that is stood in must not be one of modules, too.

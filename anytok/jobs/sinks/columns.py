@@ -1,9 +1,9 @@
 """Arrow columns, made of their buffers.
 
-Not by `pyarrow.array`, which imports pandas where it is installed, to ask whether it was given a Series: 0.3 seconds
-and 48 MB in each worker of a job (test_jobs_sinks.py keeps it so).
+Not by `pyarrow.array`, which imports pandas where it is installed, to ask whether it was given a Series: 0.1 to 0.3
+seconds and 48 MB in each worker that writes tables (test_jobs_sinks.py keeps it so).
 
-Source: Arrow's columnar format 1.5, "Physical Memory Layout".
+Source: Arrow's columnar format, "Physical Memory Layout".
 Legend: n rows.
 """
 
