@@ -50,6 +50,15 @@ def write_tar(path: Path, members: dict[str, bytes]) -> None:
             tar.addfile(member, io.BytesIO(data))
 
 
+def trap_for_pandas(folder: Path) -> tuple[Path, Path]:
+    """A folder to import from before others, whose pandas cannot be imported; and the file that is there once it was
+    tried."""
+    tried = folder / "tried"
+    (folder / "modules").mkdir()
+    (folder / "modules" / "pandas.py").write_text(f"open({str(tried)!r}, 'w').close()\nraise ImportError")
+    return folder / "modules", tried
+
+
 def opened(path: Path | str, **options):
     """The source that a job of speech would read there."""
     config = JobConfig("out", (SourceConfig(str(path), **options),), {"speech": TokenizerConfig("fake-speech")})

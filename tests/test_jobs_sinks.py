@@ -11,7 +11,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from job_corpus import contents, speech_folder, speech_job, write_png, write_wav
+from job_corpus import contents, speech_folder, speech_job, trap_for_pandas, write_png, write_wav
 
 from anytok.errors import JobError, UsageError
 from anytok.jobs import JobConfig, plan_job, run_job, verify_job
@@ -273,9 +273,7 @@ def test_columns_are_those_that_pyarrow_makes():
 
 def test_a_job_imports_no_pandas(tmp_path, monkeypatch):
     """pyarrow.array does where it can: 0.1 to 0.3 s and 48 MB in each worker, for nothing."""
-    (tmp_path / "modules").mkdir()
-    trap = f"open({str(tmp_path / 'imported')!r}, 'w').close()\nraise ImportError"
-    (tmp_path / "modules" / "pandas.py").write_text(trap)
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    modules, tried = trap_for_pandas(tmp_path)
+    monkeypatch.syspath_prepend(modules)
     assert run_job(speech_job(speech_folder(tmp_path / "in", 2), tmp_path / "out")).finished
-    assert not (tmp_path / "imported").exists()
+    assert not tried.exists()

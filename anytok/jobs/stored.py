@@ -45,7 +45,9 @@ class StoredTable:
     def _codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All codes in one array; where each layer begins in it; and of each row, its first layer."""
         codes = self._table.column("codes").combine_chunks()
-        return codes.values.values.to_numpy(), codes.values.offsets.to_numpy(), codes.offsets.to_numpy()
+        # Not by to_numpy, which imports pandas where it is installed (test_compose_jobs.py keeps it so).
+        values, layers, firsts = map(np.from_dlpack, (codes.values.values, codes.values.offsets, codes.offsets))
+        return values, layers, firsts
 
     def __len__(self) -> int:
         return int(self._table.num_rows)

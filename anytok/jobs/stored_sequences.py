@@ -27,7 +27,10 @@ class StoredSequences:
             table = file.read(list(COLUMNS))
         lists = {name: table.column(name).combine_chunks() for name in COLUMNS}
         self._nulls = {name: one.null_count for name, one in lists.items() if one.null_count}
-        self._columns = {name: (one.values.to_numpy(), one.offsets.to_numpy()) for name, one in lists.items()}
+        # Not by to_numpy, which imports pandas where it is installed (test_compose_jobs.py keeps it so).
+        self._columns = {
+            name: (np.from_dlpack(one.values), np.from_dlpack(one.offsets)) for name, one in lists.items()
+        }
 
     def row(self, number: int, columns: Sequence[str]) -> dict[str, np.ndarray]:
         """One sequence by its place in the file, from 0: int32, `[N]` ids and `[M + 1]` of `cu_seqlens`. Raises
