@@ -51,34 +51,55 @@ ENCODEC_CONFIGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def write_checkpoint(name: str, folder: Path, waves: Iterable[np.ndarray], seed: int = 0, **sizes: Any) -> Path:
+def write_checkpoint(
+    name: str, folder: Path, waves: Iterable[np.ndarray], seed: int = 0, *, everywhere: bool = False, **sizes: Any
+) -> Path:
     """Write the published files of tokenizer `name` into `folder`.
 
     `waves` are float32 [channels, samples] at the model's rate, to calibrate on; `sizes` override the published
-    config (tests use small ones).
+    config (tests use small ones). With `everywhere` the weights are, but for some last bits, the same on every machine:
+    calibrated in float64, which rounding to float32 hides.
     """
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
+    clips = [torch.tensor(wave, dtype=torch.float64 if everywhere else torch.float32)[None] for wave in waves]
     if name.startswith("speechtokenizer"):
         snake = name.endswith("snake")
         config = SPEECH_CONFIG | {"activation": "Snake" if snake else "ELU"} | sizes
         model = original("speechtokenizer.model").SpeechTokenizer(config).eval()
-        _calibrate(model, [torch.tensor(wave)[None] for wave in waves], _speech_books(model))
-        torch.save(model.state_dict(), folder / ("ckpt.dev" if snake else "SpeechTokenizer.pt"))
+        if everywhere:
+            _draw(model.double(), seed)
+        _calibrate(model, clips, _speech_books(model))
+        torch.save(model.float().state_dict(), folder / ("ckpt.dev" if snake else "SpeechTokenizer.pt"))
         (folder / "config.json").write_text(json.dumps(config))
         return folder
 
     from transformers import EncodecConfig, EncodecModel
 
     model = EncodecModel(EncodecConfig(**(ENCODEC_CONFIGS[name] | sizes))).eval()
-    clips = [torch.tensor(wave)[None] for wave in waves]
+    if everywhere:
+        _draw(model.double(), seed)
     if model.config.normalize:
         second = model.config.sampling_rate
         clips = [piece for clip in clips for piece in clip.split(second, dim=-1) if piece.shape[-1] == second]
         clips = [clip / (clip.mean(1, keepdim=True).square().mean(-1, keepdim=True).sqrt() + 1e-8) for clip in clips]
     _calibrate(model, clips, [layer.codebook for layer in model.quantizer.layers])
-    model.save_pretrained(folder)
+    model.float().save_pretrained(folder)
     return folder
+
+
+@torch.no_grad()
+def _draw(model: nn.Module, seed: int) -> None:
+    """Draw matrices anew, from a generator that stays as it is (NEP 19): torch's differ between CPUs, and how packages
+    draw differs between their versions. Biases become 0; gains, of norms and of Snake, 1."""
+    random = np.random.RandomState(seed)
+    for name, parameter in model.named_parameters():
+        is_matrix = parameter.dim() > 1 and parameter[0].numel() > 1
+        if is_matrix and not name.endswith("alpha"):
+            bound = parameter[0].numel() ** -0.5
+            parameter.copy_(torch.from_numpy(random.uniform(-bound, bound, parameter.shape)))
+        else:
+            parameter.fill_("bias" not in name)
 
 
 def _speech_books(model: Any) -> list[nn.Module]:
@@ -145,5 +166,5 @@ def _directions(points_nd: Tensor, size: int) -> Tensor:
         0, places_n, torch.arange(len(unit_nd)), "amin"
     )
     unit_nd = unit_nd[first_n[torch.randperm(len(first_n))]][:size]
-    mixed_nd = torch.randn(size - len(unit_nd), len(unit_nd)) @ unit_nd
+    mixed_nd = torch.randn(size - len(unit_nd), len(unit_nd), dtype=unit_nd.dtype) @ unit_nd
     return torch.cat([unit_nd, mixed_nd / mixed_nd.norm(dim=1, keepdim=True)])
