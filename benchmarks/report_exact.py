@@ -126,7 +126,8 @@ def float64_cost() -> str:
             label = labelled(measured, [row], f"`{row['tokenizer']}`")
             rows.append((label, f"{way}, {row['item']}", *times, f"{ratio:.2f} ×", *memory))
     head = ("tokenizer", "", "float32", "float64", "ratio", "memory, float32", "memory, float64")
-    aim = f"The aim, {MOST_COST} times float32's time at most, is {'missed in ' + ', '.join(over) if over else 'kept'}."
+    missed = "missed by all" if len(over) == len(rows) else f"missed in {', '.join(over)}"
+    aim = f"The aim, {MOST_COST} times float32's time at most, is {missed if over else 'kept'}."
     threads = " and ".join(map(str, sorted({row["threads"] for row in measured["rows"]})))
     return f"{notice(measured)}{table(head, rows)}\n\n{aim} {measured_on(measured)} {threads} threads."
 

@@ -105,4 +105,6 @@ def test_the_tables_of_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "| decode, 10 s |" in decode and "The aim, 2.5 times float32's time at most, is kept. Measured on" in shown
     measured["rows"] = [cost | {"encode": {"float32": times(1.0), "float64": times(2.51)}}]
     assert "is missed in `a` encode." in report_exact.float64_cost()
+    measured["rows"][0]["decode"] = measured["rows"][0]["encode"]
+    assert "is missed by all." in report_exact.float64_cost()
     assert "--parts codes" in report_exact.float64_codes()
