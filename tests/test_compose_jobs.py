@@ -210,7 +210,8 @@ def test_words_without_a_text_tokenizer_are_refused_before_anything_is_frozen(st
 
 
 def test_neither_composing_nor_reading_sequences_imports_pandas(stored, tmp_path, monkeypatch):
-    """pyarrow's to_numpy does where it can: 0.1 to 0.3 s and 48 MB in each worker, and in each of a DataLoader's."""
+    """pyarrow's to_numpy does where it can: 0.1 to 0.3 s and 48 MB in each worker, and in each of a DataLoader's. Nor
+    may a process that reads and exits at once be aborted, as it was, one time in five on a busy machine."""
     modules, tried = trap_for_pandas(tmp_path)
     monkeypatch.syspath_prepend(modules)
     assert run_job(job_of(stored, tmp_path / "out")).finished

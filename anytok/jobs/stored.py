@@ -17,7 +17,7 @@ from ..compose import StoredItem
 from ..errors import AnytokError, JobError
 from ..records import build
 from ..spec import Codes, Spec
-from .urls import open_url
+from .urls import open_for_arrow, open_url
 from .values import reason_of
 
 __all__ = [
@@ -135,7 +135,7 @@ def stored_specs(path: str) -> dict[str, Spec]:
 def _parquet(path: str) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
-    with open_url(path) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
+    with open_for_arrow(path) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
         yield file
 
 

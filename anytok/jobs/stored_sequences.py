@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import AnytokError, JobError
 from .stored import KEPT
-from .urls import open_url
+from .urls import open_for_arrow
 from .values import reason_of
 
 __all__ = ["StoredSequences", "count_sequences", "open_sequences"]
@@ -66,7 +66,7 @@ def _parquet(path: str) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        with open_url(path) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
+        with open_for_arrow(path) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
             yield file
     except AnytokError:
         raise
