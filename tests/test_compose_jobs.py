@@ -25,7 +25,9 @@ from anytok.jobs.arrange import LEFT_OUT
 from anytok.jobs.composing import Composing
 from anytok.jobs.config import ComposeConfig, RunsConfig, SinkConfig, SourceConfig, TokenizerConfig, from_record
 from anytok.jobs.items import Item
-from anytok.jobs.stored import list_stored, open_stored
+from anytok.jobs.sources.tables import open_table
+from anytok.jobs.stored import StoredTable, list_stored, open_stored
+from anytok.jobs.stored_sequences import open_sequences
 from anytok.registry import find
 from anytok.vocab import Special, build_layout, segment_of
 
@@ -210,14 +212,28 @@ def test_words_without_a_text_tokenizer_are_refused_before_anything_is_frozen(st
 
 
 def test_neither_composing_nor_reading_sequences_imports_pandas(stored, tmp_path, monkeypatch):
-    """pyarrow's to_numpy does where it can: 0.1 to 0.3 s and 48 MB in each worker, and in each of a DataLoader's. Nor
-    may a process that reads and exits at once be aborted, as it was, one time in five on a busy machine."""
+    """pyarrow's to_numpy does where it can: 0.1 to 0.3 s and 48 MB in each worker, and in each of a DataLoader's."""
     modules, tried = trap_for_pandas(tmp_path)
     monkeypatch.syspath_prepend(modules)
     assert run_job(job_of(stored, tmp_path / "out")).finished
     read = f"import anytok.data; assert len(anytok.data.SequenceDataset({str(tmp_path / 'out')!r})[0]['input_ids']) > 9"
     subprocess.run([sys.executable, "-c", read], env={**os.environ, "PYTHONPATH": f"{modules}:{ROOT}"}, check=True)
     assert not tried.exists()
+
+
+@pytest.mark.parametrize("read", [open_sequences, StoredTable, open_table])
+def test_pyarrow_reads_local_parquet_files_itself(stored, tmp_path, monkeypatch, read):
+    """Through Python's files, a process that read sequences and exited at once was aborted, at times (parquet.py)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    assert run_job(job_of(stored, tmp_path / "out")).finished
+    files = tmp_path / "out" if read is open_sequences else stored
+    path, given, opened = str(min((files / "parquet").rglob("*.parquet"))), [], pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda file, **more: given.append(file) or opened(file, **more))
+    found = read(path, "") if read is open_sequences else read(path)
+    with found if read is open_table else nullcontext():
+        assert given and all(isinstance(file, pa.NativeFile) for file in given)
 
 
 def with_words(folder: Path) -> str:

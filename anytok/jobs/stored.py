@@ -17,7 +17,8 @@ from ..compose import StoredItem
 from ..errors import AnytokError, JobError
 from ..records import build
 from ..spec import Codes, Spec
-from .urls import open_for_arrow, open_url
+from .parquet import numpy_of, open_parquet
+from .urls import open_url
 from .values import reason_of
 
 __all__ = [
@@ -32,7 +33,7 @@ class StoredTable:
     """The rows of a parquet shard."""
 
     def __init__(self, path: str) -> None:
-        with _parquet(path) as file:
+        with open_parquet(path, checksums=True) as file:
             self.specs = _specs(file, path)
             self._table = file.read(["key", "tokenizer", "codes", "num_samples", "scales", "text", "meta"])
 
@@ -45,9 +46,7 @@ class StoredTable:
     def _codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All codes in one array; where each layer begins in it; and of each row, its first layer."""
         codes = self._table.column("codes").combine_chunks()
-        # Not by to_numpy, which imports pandas where it is installed (test_compose_jobs.py keeps it so).
-        values, layers, firsts = map(np.from_dlpack, (codes.values.values, codes.values.offsets, codes.offsets))
-        return values, layers, firsts
+        return numpy_of(codes.values.values), numpy_of(codes.values.offsets), numpy_of(codes.offsets)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -113,7 +112,7 @@ def list_stored(path: str, *, metas: bool) -> list[tuple[str, str, Mapping[str, 
             with open_url(path) as stream, tarfile.open(fileobj=stream) as tar:
                 records = [json.loads(sample[".json"]) for sample in _samples(tar, (".json",))]
             return [(record["key"], record["modality"], record["meta"]) for record in records]
-        with _parquet(path) as file:
+        with open_parquet(path, checksums=True) as file:
             table = file.read(["key", "modality", *(["meta"] if metas else [])])
         columns = [column.to_pylist() for column in table.columns]
         found = list(map(json.loads, columns[2])) if metas else [{}] * table.num_rows
@@ -127,16 +126,8 @@ def stored_specs(path: str) -> dict[str, Spec]:
             with open_url(path) as stream, tarfile.open(fileobj=stream) as tar:
                 tar.next()
                 return specs_of(tar.pax_headers.get("anytok"), path)
-        with _parquet(path) as file:
+        with open_parquet(path, checksums=True) as file:
             return _specs(file, path)
-
-
-@contextmanager
-def _parquet(path: str) -> Iterator[Any]:
-    import pyarrow.parquet as pq
-
-    with open_for_arrow(path) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
-        yield file
 
 
 def _samples(tar: tarfile.TarFile, suffixes: Sequence[str]) -> list[dict[str, bytes]]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import AnytokError, JobError
+from .parquet import numpy_of, open_parquet
 from .stored import KEPT
-from .urls import open_for_arrow
 from .values import reason_of
 
 __all__ = ["StoredSequences", "count_sequences", "open_sequences"]
@@ -27,10 +27,7 @@ class StoredSequences:
             table = file.read(list(COLUMNS))
         lists = {name: table.column(name).combine_chunks() for name in COLUMNS}
         self._nulls = {name: one.null_count for name, one in lists.items() if one.null_count}
-        # Not by to_numpy, which imports pandas where it is installed (test_compose_jobs.py keeps it so).
-        self._columns = {
-            name: (np.from_dlpack(one.values), np.from_dlpack(one.offsets)) for name, one in lists.items()
-        }
+        self._columns = {name: (numpy_of(one.values), numpy_of(one.offsets)) for name, one in lists.items()}
 
     def row(self, number: int, columns: Sequence[str]) -> dict[str, np.ndarray]:
         """One sequence by its place in the file, from 0: int32, `[N]` ids and `[M + 1]` of `cu_seqlens`. Raises
@@ -63,10 +60,8 @@ def count_sequences(path: str) -> int:
 
 @contextmanager
 def _parquet(path: str) -> Iterator[Any]:
-    import pyarrow.parquet as pq
-
     try:
-        with open_for_arrow(path) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
+        with open_parquet(path, checksums=True) as file:
             yield file
     except AnytokError:
         raise

@@ -17,8 +17,8 @@ from .items import Input, fingerprint, version
 from .values import reason_of
 
 __all__ = [
-    "input_of", "is_pattern", "is_url", "list_files", "local_path", "open_for_arrow", "open_parts", "open_url",
-    "read_error", "size_and_stamp", "tail_of", "unreachable", "version_of",
+    "input_of", "is_pattern", "is_url", "list_files", "local_path", "open_parts", "open_url", "read_error",
+    "size_and_stamp", "tail_of", "unreachable", "version_of",
 ]  # fmt: skip
 
 _NO_RANGES = ("range requests", "Cannot seek streaming")  # what fsspec says of servers without them
@@ -230,18 +230,6 @@ def open_url(path: str) -> IO[bytes]:
     if not stat.S_ISREG(os.stat(local).st_mode):
         raise OSError(f"{path} is no regular file")
     return open(local, "rb")
-
-
-def open_for_arrow(path: str) -> Any:
-    """`open_url` for pyarrow, which opens local files itself: what it has read of Python's, its threads may free so
-    late that the interpreter is about to exit, which aborts it."""
-    import pyarrow as pa
-
-    stream = open_url(path)
-    if (local := local_path(path)) is None:
-        return stream
-    stream.close()
-    return pa.OSFile(str(local))
 
 
 def open_parts(path: str) -> IO[bytes]:

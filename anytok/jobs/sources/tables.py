@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from ...errors import AnytokError, JobError
 from ..config import SourceConfig
 from ..items import Input, Item, version
-from ..urls import list_files, open_parts, read_error
+from ..parquet import open_parquet
+from ..urls import list_files, read_error
 from ..values import Unreadable, reason_of
 from .rows import Rows
 from .source import Choice, Source
@@ -86,10 +87,8 @@ class ParquetSource(Source):
 @contextmanager
 def open_table(path: str) -> Iterator[Any]:
     """A parquet file or URL as a pyarrow ParquetFile. Raises JobError where it, or what is read of it, is damaged."""
-    import pyarrow.parquet as pq
-
     try:
-        with open_parts(path) as stream, pq.ParquetFile(stream) as table:
+        with open_parquet(path) as table:
             yield table
     except AnytokError:
         raise
