@@ -40,7 +40,7 @@ import anytok
 RESULT = Path(__file__).parent / "results" / "canonical.json"
 PARTS = ("cost", "codes")
 BOUNDS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
-EACH = 5  # clip of how many has its latents compared as well
+LATENTS_EVERY = 5  # clips: comparing latents costs as much as encoding once more
 STRETCH = 10.0  # seconds, for the share of items that `anytok verify --canonical` would encode again
 Row = dict[str, Any]
 
@@ -54,7 +54,7 @@ def codes_row(name: str, folder: Path | None, wanted: int) -> Row:
         plain = anytok.load_tokenizer(name, checkpoint=checkpoint)
         codes = [exact.encode(clip, margins=True) for clip in clips]
         single = [plain.encode(clip) for clip in clips]
-        errors = np.concatenate([latent_errors(exact, plain, clip) for clip in clips[::EACH]])
+        errors = np.concatenate([latent_errors(exact, plain, clip) for clip in clips[::LATENTS_EVERY]])
         del plain
         original = anytok.load_tokenizer(name, checkpoint=checkpoint, engine="reference", dtype="float64")
         theirs = [original.encode(clip) for clip in clips]

@@ -52,22 +52,22 @@ ENCODEC_CONFIGS: dict[str, dict[str, Any]] = {
 
 
 def write_checkpoint(
-    name: str, folder: Path, waves: Iterable[np.ndarray], seed: int = 0, *, everywhere: bool = False, **sizes: Any
+    name: str, folder: Path, waves: Iterable[np.ndarray], seed: int = 0, *, reproducible: bool = False, **sizes: Any
 ) -> Path:
     """Write the published files of tokenizer `name` into `folder`.
 
     `waves` are float32 [channels, samples] at the model's rate, to calibrate on; `sizes` override the published
-    config (tests use small ones). With `everywhere` the weights are, but for some last bits, the same on every machine:
-    calibrated in float64, which rounding to float32 hides.
+    config (tests use small ones). With `reproducible` the weights are the same on every machine but for the last bits
+    of some: drawn by one generator, and calibrated in float64, whose differences rounding to float32 mostly hides.
     """
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    clips = [torch.tensor(wave, dtype=torch.float64 if everywhere else torch.float32)[None] for wave in waves]
+    clips = [torch.tensor(wave, dtype=torch.float64 if reproducible else torch.float32)[None] for wave in waves]
     if name.startswith("speechtokenizer"):
         snake = name.endswith("snake")
         config = SPEECH_CONFIG | {"activation": "Snake" if snake else "ELU"} | sizes
         model = original("speechtokenizer.model").SpeechTokenizer(config).eval()
-        if everywhere:
+        if reproducible:
             _draw(model.double(), seed)
         _calibrate(model, clips, _speech_books(model))
         torch.save(model.float().state_dict(), folder / ("ckpt.dev" if snake else "SpeechTokenizer.pt"))
@@ -77,7 +77,7 @@ def write_checkpoint(
     from transformers import EncodecConfig, EncodecModel
 
     model = EncodecModel(EncodecConfig(**(ENCODEC_CONFIGS[name] | sizes))).eval()
-    if everywhere:
+    if reproducible:
         _draw(model.double(), seed)
     if model.config.normalize:
         second = model.config.sampling_rate

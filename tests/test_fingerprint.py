@@ -46,13 +46,13 @@ def test_codes_in_float64_are_those_recorded(name: str, build: Any, thread_count
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_codes_in_float64_at_published_sizes_are_those_recorded(name: str, tmp_path: Path) -> None:
-    """Of seeded weights, which differ between machines by last bits, which no margin is as small as."""
+    """The seeded weights differ between machines in last bits, which move latents by less than the least margin."""
     from seeded import write_checkpoint
 
     spec = find(name).spec
     rate, channels = spec.sample_rate or 0, spec.channels or 1
     waves = [fingerprint._levels(2 * rate, channels, seed) / np.float32(32768) for seed in (7, 8)]
-    checkpoint = write_checkpoint(name, tmp_path / name, waves, everywhere=True)
+    checkpoint = write_checkpoint(name, tmp_path / name, waves, reproducible=True)
     codes = anytok.load_tokenizer(name, checkpoint=checkpoint, dtype="float64").encode(anytok.Audio(waves[1], rate))
     assert min(len(np.unique(layer)) for layer in codes.values) > 0.15 * codes.values.shape[1]
     [found] = fingerprint.fingerprints([name], ["float64"], checkpoint=checkpoint)
