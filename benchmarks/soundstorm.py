@@ -7,7 +7,8 @@ how far apart are the logits, how many of the choices differ, and by how little.
 seconds, with and without prompts, one by one and together, until so many codes are compared. `speed`: one pass, and a
 whole clip of ten seconds with a prompt of three, beside the way in which the original computes them; and clips in a
 batch. `memory`: of the loaded model, beside its weights. `--small` takes a network of a hundredth of the size, to try
-the script. Exits 1 if codes of batches differ, or choices do that are no near ties.
+the script, and needs `--out`. Parts go into benchmarks/results/soundstorm.json as they are measured, beside those that
+are there. Exits 1 if codes of batches differ, or choices do that are no near ties.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,12 +216,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs=2, default=[500, 150], help="frames and prompt, for speed")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--passes-only", action="store_true", help="for speed: one pass, not whole clips")
-    parser.add_argument("--out", default=str(RESULT))
+    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
+    if options.small and options.out == RESULT:
+        parser.error("--small is for trying the script: give --out")
 
     import torch
     from clock import status
-    from machine import machine
+    from machine import machine, rows_before, write_record
     from plain_soundstorm import PlainSoundStorm
 
     import anytok
@@ -234,25 +237,31 @@ def main() -> None:
         voices = {dtype: anytok.load_voice("soundstorm", dtype=dtype, **given) for dtype in options.dtypes}
         loaded = (status("VmRSS") - before) / 1024
         state = torch.load(folder / "speechtokenizer_soundstorm_mls.pt", weights_only=True, mmap=True)
-        rows: list[Row] = []
         voice = next(iter(voices.values()))
+        rows: list[Row] = []
+
+        def measured(found: Iterable[Row]) -> None:
+            for row in found:
+                rows.append(row | {"threads": options.threads})
+                print(json.dumps(rows[-1]), flush=True)
+            done = {row["part"] for row in rows}
+            kept = rows_before(options.out, lambda row: row["part"] not in done)
+            write_record(options.out, {"machine": machine(), "rows": [*kept, *rows]})
+
+        if "memory" in options.parts:
+            measured([{"part": "memory", "loaded_mb": loaded, "weights_mb": _megabytes(state)}])
         if "exact" in options.parts:
             twin = PlainSoundStorm({key: tensor.double() for key, tensor in state.items()}, heads)
-            rows.append(exact(voice, twin, options.clips or [(40, 0), (60, 30)], 3))
+            measured([exact(voice, twin, options.clips or [(40, 0), (60, 30)], 3)])
             del twin
-        if "batch" in options.parts:
-            rows += [
-                {**batch(each, options.codes, options.longest, 3), "dtype": dtype} for dtype, each in voices.items()
-            ]
         if "speed" in options.parts:
             plain = PlainSoundStorm(state, heads)
-            rows += speed(voices, plain, *options.frames, options.rounds, not options.passes_only)
-        if "memory" in options.parts:
-            rows.append({"part": "memory", "loaded_mb": loaded, "weights_mb": _megabytes(state)})
-    for row in rows:
-        print(json.dumps(row))
-    record = {"machine": {**machine(), "threads": options.threads}, "small": options.small, "rows": rows}
-    Path(options.out).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+            measured(speed(voices, plain, *options.frames, options.rounds, not options.passes_only))
+            del plain
+        if "batch" in options.parts:
+            measured(
+                {**batch(each, options.codes, options.longest, 3), "dtype": dtype} for dtype, each in voices.items()
+            )
     wrong = [margin for row in rows for margin in row.get("margins", []) if margin > NEAR]
     if wrong or any(row.get("different") for row in rows):
         sys.exit(1)

@@ -38,10 +38,12 @@ _HELD_VARIANTS = ("f5", "m5", "m8", "Mike", "Andrea", "Hugo")
 _FLITE = {"slt": False, "awb": False, "kal16": False, "rms": True}  # voice: held out?
 _HELD_SPEAKER = "yweweler"
 _SPEEDS = (0.88, 1.0, 1.13)  # a few real speakers become more, as record players do it
+_MORE_SPEEDS = (0.8, 0.88, 0.94, 1.0, 1.06, 1.13, 1.22)
 
 
-def make(out: Path, recordings: Path | None, num_clips: int, seed: int = 0) -> None:
-    """Write the training and the held-out set below `out`.
+def make(out: Path, recordings: Path | None, num_clips: int, seed: int = 0, *, more_speakers: bool = False) -> None:
+    """Write the training and the held-out set below `out`. `more_speakers`: recordings at seven speeds, spoken digits,
+    too, where otherwise digits have one and others three.
 
     Raises UsageError for what is not installed or not there, MediaError for a recording that cannot be read.
     """
@@ -58,7 +60,7 @@ def make(out: Path, recordings: Path | None, num_clips: int, seed: int = 0) -> N
         if _FLITE[voice] and i % 16 != 3:  # a held-out voice needs fewer clips
             continue
         (held if _FLITE[voice] else train).append(_flite_clip(rng, voice))
-    for clip, is_held in _recorded(files):
+    for clip, is_held in _recorded(files, more_speakers):
         (held if is_held else train).append(clip)
     write_clips(out / "train", train, SAMPLE_RATE, HOP)
     write_clips(out / "held", held, SAMPLE_RATE, HOP)
@@ -101,8 +103,9 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _recorded(files: list[Path]) -> Iterator[tuple[Clip, bool]]:
-    """Recordings, one source a subfolder; digits are named DIGIT_SPEAKER_TAKE."""
+def _recorded(files: list[Path], more_speakers: bool) -> Iterator[tuple[Clip, bool]]:
+    """Recordings, one source a subfolder; digits are named DIGIT_SPEAKER_TAKE, and at another speed the speaker is
+    another."""
     import soundfile
 
     for i, path in enumerate(files):
@@ -113,8 +116,13 @@ def _recorded(files: list[Path]) -> Iterator[tuple[Clip, bool]]:
             raise MediaError("broken", detail, str(path)) from error
         wave, source = wave.mean(axis=1), path.parent.name
         is_held = _HELD_SPEAKER in path.stem if source == "digits" else i % 6 == 0
-        for speed in (1.0,) if is_held or source == "digits" else _SPEEDS:
-            yield Clip(_resample(wave, round(rate * speed)), source, path.stem), is_held
+        few = (1.0,) if source == "digits" else _SPEEDS
+        for speed in (1.0,) if is_held else _MORE_SPEEDS if more_speakers else few:
+            name = path.stem
+            if speed != 1.0 and source == "digits":
+                digit, speaker, take = name.split("_")
+                name = f"{digit}_{speaker}-at-{speed}_{take}"
+            yield Clip(_resample(wave, round(rate * speed)), source, name), is_held
 
 
 def _resample(wave: np.ndarray, rate: int) -> np.ndarray:
@@ -132,8 +140,9 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--recordings", type=Path)
     parser.add_argument("--num-clips", type=int, default=1600)
+    parser.add_argument("--more-speakers", action="store_true", help="recordings at seven speeds, digits, too")
     arguments = parser.parse_args()
     try:
-        make(arguments.out, arguments.recordings, arguments.num_clips)
+        make(arguments.out, arguments.recordings, arguments.num_clips, more_speakers=arguments.more_speakers)
     except AnytokError as error:
         raise SystemExit(f"{parser.prog}: {error}") from None
