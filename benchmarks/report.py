@@ -28,6 +28,7 @@ from report_memory import memory
 from report_others import compose, faults, job_costs, language_models, long, measurements, small_models
 from report_peers import speed_peers
 from report_tables import Rows, table
+from report_voice import soundstorm
 
 from anytok.catalogue import BUILT_IN
 from anytok.checkpoints.cards import CARDS, Card, RemoteFile
@@ -173,6 +174,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "parity": parity,
     "profile": profile,
     "small-models": small_models,
+    "soundstorm": soundstorm,
     "speed-amx": speed_amx,
     "speed-cpu": speed_cpu,
     "speed-gpu": speed_gpu,
