@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 
-def side_by_side(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
+def side_by_side(runs: Mapping[Any, Callable[[], Any]], rounds: int) -> dict[Any, dict[str, float]]:
     """Each run once to warm up, then all in turn, `rounds` times: seconds (median, least, most) and peak memory.
 
     Turns keep a drifting machine from favouring anyone. `peak_mb` is what a run needs above the loaded models.
     """
     peaks = {name: _peak_mb(run) for name, run in runs.items()}
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    times: dict[Any, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             _synchronize()

@@ -100,17 +100,19 @@ On {pictures} photographs kept aside.
 _VOICE = """# voice-mini
 SoundStorm's architecture, small: it fills layers 2 and 3 of `speech-mini` in from layer 1, which is what is said, and
 from some seconds of a voice prompt. It is there to try things with. **What the numbers below say:** eSpeak NG's voices
-become nearer to the recording and a little more like the prompt's speaker. Real people hardly become more like
-themselves, and further from the recording than layer 1 alone; nobody will be taken for the speaker of the prompt. The
-buzz of `speech-mini` stays.
+become nearer to the recording and a little more like the prompt's speaker; flite's becomes a little nearer, and no more
+like itself. The real person's digits become a little more like that person, and yet further from the recording than
+layer 1 alone. Nobody will be taken for the speaker of the prompt: without one the likeness is as great, since layer 1
+of `speech-mini` keeps much of the voice, and only a wrong prompt is heard. The buzz of `speech-mini` stays.
 
 ## Made by
-`configs/train/voice_mini.toml` with `anytok.training`, in 40 minutes on a share of a CPU core: SoundStorm's objective,
-and for half of the steps of the upper levels its own guesses as input, as AnyGPT's loop has them. Three levels were
-trained; of the third the guesses made things worse, so it is left out. Matrices are rounded to 5 significant bits.
+`configs/train/voice_mini.toml` with `anytok.training`, in an hour of one CPU core: SoundStorm's objective, and for half
+of the steps of the upper levels its own guesses as input, as AnyGPT's loop has them. Three levels were trained; of the
+third the guesses made things worse, so it is left out. Matrices are rounded to 5 significant bits.
 
 ## Trained on
-The codes that `speech-mini` gives of its own kind of training data (see there): 2.8 hours, of which most is eSpeak NG.
+The codes that `speech-mini` gives of its own kind of training data (see there), with recordings at seven speeds:
+seven hours, of which four are eSpeak NG's, one is flite's, and two are people's: four who say digits, and one reader.
 
 ## Quality
 On speakers kept aside: {kept_aside}.

@@ -204,6 +204,20 @@ def test_a_recording_that_cannot_be_read_is_named_and_one_in_stereo_is_mixed(tmp
         next(clips)
 
 
+def test_recordings_at_other_speeds_are_other_speakers(tmp_path: Path) -> None:
+    """In steps of voices single words of one speaker are joined, by the names of their clips."""
+    files = [tmp_path / name for name in ("digits/3_ann_0.flac", "digits/3_yweweler_0.flac", "people/a.flac")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        soundfile.write(file, np.zeros(1600), 16000)
+    found = {more: list(data_speech._recorded(files, more)) for more in (False, True)}
+    assert [clip.name for clip, _ in found[False]] == ["3_ann_0", "3_yweweler_0", "a", "a", "a"]
+    named = [clip.name for clip, _ in found[True] if clip.source == "digits"]
+    assert named[0] == "3_ann-at-0.8_0" and len(set(named)) == 7 + 1 and "3_ann_0" in named
+    assert [is_held for _, is_held in found[True]] == [False] * 7 + [True] + [False] * 7
+    assert len({len(clip.wave) for clip, _ in found[True][:7]}) == 7
+
+
 def test_music_that_cannot_be_played_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     font = tmp_path / "font.sf2"
     with pytest.raises(UsageError, match=r"font\.sf2: no such sound font"):

@@ -103,9 +103,8 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _recorded(files: list[Path], more_speakers: bool) -> Iterator[tuple[Clip, bool]]:
-    """Recordings, one source a subfolder; digits are named DIGIT_SPEAKER_TAKE, and at another speed the speaker is
-    another."""
+def _recorded(files: list[Path], more_speakers: bool = False) -> Iterator[tuple[Clip, bool]]:
+    """Recordings, one source a subfolder."""
     import soundfile
 
     for i, path in enumerate(files):
@@ -118,11 +117,15 @@ def _recorded(files: list[Path], more_speakers: bool) -> Iterator[tuple[Clip, bo
         is_held = _HELD_SPEAKER in path.stem if source == "digits" else i % 6 == 0
         few = (1.0,) if source == "digits" else _SPEEDS
         for speed in (1.0,) if is_held else _MORE_SPEEDS if more_speakers else few:
-            name = path.stem
-            if speed != 1.0 and source == "digits":
-                digit, speaker, take = name.split("_")
-                name = f"{digit}_{speaker}-at-{speed}_{take}"
-            yield Clip(_resample(wave, round(rate * speed)), source, name), is_held
+            yield Clip(_resample(wave, round(rate * speed)), source, _named(path.stem, source, speed)), is_held
+
+
+def _named(stem: str, source: str, speed: float) -> str:
+    """A clip's name; digits are DIGIT_SPEAKER_TAKE, and at another speed the speaker is another."""
+    parts = stem.split("_")
+    if source == "digits" and len(parts) == 3 and speed != 1.0:
+        parts[1] += f"-at-{speed}"
+    return "_".join(parts)
 
 
 def _resample(wave: np.ndarray, rate: int) -> np.ndarray:
