@@ -10,9 +10,12 @@ def memory() -> str:
     found = results("memory") or {}
     parts = [told(found[name]) if name in found else missing(name, "memory") for name, told in _PARTS.items()]
     calls = [row.get("llm_calls", 0) + row.get("connections", 0) for part in found.values() for row in _rows(part)]
-    machines = {f"{where(part['machine'])}, at `{part['machine']['commit']}`": None for part in found.values()}
+    machines: dict[str, list[str]] = {}
+    for part in found.values():
+        machines.setdefault(where(part["machine"]), []).append(f"`{part['machine']['commit']}`")
     if found:
-        parts.append(f"Calls to a language model and connections opened: {sum(calls)}. {'; '.join(machines)}.")
+        said = "; ".join(f"{machine}, at {', '.join(dict.fromkeys(commits))}" for machine, commits in machines.items())
+        parts.append(f"Calls to a language model and connections opened: {sum(calls)}. {said}.")
     return "\n\n".join(parts)
 
 
