@@ -168,12 +168,12 @@ def speed(voices: dict[str, Any], plain: Any, frames: int, prompt: int, rounds: 
     for dtype, voice in voices.items():
         for clips in (1, 3):
             runs[dtype, clips] = partial(one_pass, voice, clips)
-    yield from _rows("pass", side_by_side(runs, rounds), length)
+    yield from _rows("pass", side_by_side(runs, rounds), length, rounds)
     if whole:
         content, before = codes(frames, 1, 0), codes(prompt, 8, 1)
         runs = {(dtype, 1): partial(voice.fill, content, before) for dtype, voice in voices.items()}
         runs[ORIGINAL, 1] = lambda: _filled(plain, content, before)
-        yield from _rows("clip", side_by_side(runs, rounds), length)
+        yield from _rows("clip", side_by_side(runs, rounds), length, rounds)
 
 
 def _filled(plain: Any, content: Any, prompt: Any) -> Any:
@@ -198,12 +198,12 @@ def _filled(plain: Any, content: Any, prompt: Any) -> Any:
             return end.value
 
 
-def _rows(what: str, times: dict[tuple[str, int], dict[str, float]], frames: int) -> Iterator[Row]:
+def _rows(what: str, times: dict[tuple[str, int], Row], frames: int, rounds: int) -> Iterator[Row]:
     """A row a way; `ratio` is the original's time to that of one clip."""
     base = times[ORIGINAL, 1]["median_s"]
     for (way, clips), found in times.items():
-        ratio = clips * base / found["median_s"]
-        yield {"part": "speed", "what": what, "way": way, "frames": frames, "clips": clips, **found, "ratio": ratio}
+        row = {"part": "speed", "what": what, "way": way, "frames": frames, "clips": clips, "rounds": rounds}
+        yield {**row, **found, "ratio": clips * base / found["median_s"]}
 
 
 def main() -> None:
