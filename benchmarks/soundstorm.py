@@ -7,8 +7,9 @@ how far apart are the logits, how many of the choices differ, and by how little.
 seconds, with and without prompts, one by one and together, until so many codes are compared. `speed`: one pass, of one
 clip and of three together, and a whole clip of ten seconds with a prompt of three, beside the way in which the original
 computes them. `memory`: of the loaded model, beside its weights. `--small` takes a network of a hundredth of the size,
-to try the script, and needs `--out`. Parts go into benchmarks/results/soundstorm.json as they are measured, beside
-those that are there. Exits 1 if codes of batches differ, or choices do that are no near ties.
+to try the script, and needs `--out`. What is measured goes into benchmarks/results/soundstorm.json at once, beside what
+is there: a part by itself, of `speed` passes and clips, of `batch` each dtype. Exits 1 if codes of batches differ, or
+choices do that are no near ties.
 """
 
 from __future__ import annotations
@@ -247,8 +248,8 @@ def main() -> None:
             for row in found:
                 rows.append(row | {"threads": options.threads})
                 print(json.dumps(rows[-1]), flush=True)
-            done = {row["part"] for row in rows}
-            kept = rows_before(options.out, lambda row: row["part"] not in done)
+            done = {_measurement(row) for row in rows}
+            kept = rows_before(options.out, lambda row: _measurement(row) not in done)
             write_record(options.out, {"machine": machine(), "rows": [*kept, *rows]})
 
         if "memory" in options.parts:
@@ -268,6 +269,11 @@ def main() -> None:
     wrong = [margin for row in rows for margin in row.get("margins", []) if margin > NEAR]
     if wrong or any(row.get("different") for row in rows):
         sys.exit(1)
+
+
+def _measurement(row: Row) -> tuple[str | None, ...]:
+    """What is measured anew as a whole: a part; of speed, passes or clips; of batches, a dtype."""
+    return row["part"], row.get("what"), row.get("dtype")
 
 
 def _megabytes(state: Any) -> float:
