@@ -95,7 +95,7 @@ def test_a_run_that_is_not_finished_is_named_with_its_command(config: TrainConfi
 def test_a_damaged_vae_is_named(config: TrainConfig, name: str) -> None:
     path = Path(config.model.vae) / name
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(CheckpointError, match=rf"{config.model.vae}: not a whole VAE .*vae_mini\.toml"):
+    with pytest.raises(CheckpointError, match=rf"{config.model.vae}: not a whole AutoencoderKL .*vae_mini\.toml"):
         UnclipRecipe(config)
 
 

@@ -24,11 +24,12 @@ from ..models.seed import Seed, normalize
 from .config import TrainConfig
 from .pictures import Pictures, photographs
 
-__all__ = ["files_of", "load_vae", "read_or_make_pairs"]
+__all__ = ["files_of", "load_unet", "load_vae", "read_or_make_pairs"]
 
 _FINISHED = {
     "tokenizer": ("image_mini.toml", ("seed_quantizer.safetensors", "config.json")),
     "vae": ("vae_mini.toml", ("diffusion_pytorch_model.safetensors", "config.json")),
+    "start": ("unclip_mini.toml", ("unclip/unet/diffusion_pytorch_model.safetensors", "unclip/unet/config.json")),
 }
 
 
@@ -60,12 +61,21 @@ def read_or_make_pairs(config: TrainConfig) -> dict[str, Tensor]:
 
 def load_vae(folder: str) -> Any:
     """The finished VAE; never asks the hub."""
+    return _load("AutoencoderKL", Path(folder), "vae").eval()
+
+
+def load_unet(folder: str) -> Any:
+    """The UNet of a finished painter; never asks the hub."""
+    return _load("UNet2DConditionModel", Path(folder) / "unclip" / "unet", "start")
+
+
+def _load(name: str, folder: Path, key: str) -> Any:
     with around_torchaudio():
-        from diffusers import AutoencoderKL
+        import diffusers
     try:
-        return AutoencoderKL.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+        return getattr(diffusers, name).from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except Exception as error:  # diffusers raises half a dozen types on damaged files
-        raise CheckpointError(f"{folder}: not a whole VAE ({first_line(error)}); {_how_to_make('vae')}") from error
+        raise CheckpointError(f"{folder}: not a whole {name} ({first_line(error)}); {_how_to_make(key)}") from error
 
 
 def _how_to_make(key: str) -> str:
@@ -79,6 +89,8 @@ def files_of(config: TrainConfig) -> list[Path]:
     if config.model.world and (font := config.model.world.make().font):
         files.append(font)
     for key, (_, names) in _FINISHED.items():
+        if key == "start" and not config.model.start:
+            continue
         folder = Path(getattr(config.model, key))
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.around_torchaudio import around_torchaudio
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..models.unclip import waves
 from ..records import AT_LEAST_ONE, Layers, Share, Size, Text, Within, multiple, same_length
 from .config import Bits, TrainConfig
-from .pairs import files_of, read_or_make_pairs
+from .pairs import files_of, load_unet, read_or_make_pairs
 from .pictures import WorldConfig
 
 __all__ = ["NOISING", "SAMPLING", "UnclipConfig", "UnclipRecipe", "UnetSizes"]
@@ -53,6 +53,7 @@ class UnetSizes:
     layers_per_block: Layers = 2
     attention_head_dim: Size = 8
     norm_num_groups: Size = 32
+    time_embedding_dim: Size | None = None  # all that it is told passes through it; None: four times the first channels
     use_linear_projection: bool = False
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
 
@@ -66,11 +67,13 @@ class UnetSizes:
 
 @dataclass(frozen=True)
 class UnclipConfig:
-    """`tokenizer` and `vae` are the folders of finished runs."""
+    """`tokenizer` and `vae` are the folders of finished runs; so is `start`, of a painter of the same sizes with whose
+    weights this one begins ("": with random ones)."""
 
     tokenizer: Text
     vae: Text
     sizes: UnetSizes
+    start: str = ""
     num_pairs: Annotated[int, Within(2, 10**8)] = 8000  # embeddings and latents, made once
     drawn: Share = 0.05
     world: WorldConfig | None = None
@@ -112,6 +115,9 @@ class UnclipRecipe:
         By default the embedding's small numbers vanish beside the time, and layout is learned last. Strong biases in
         the first convolution meet the zero padding of all later ones, which is all a UNet knows about places.
         """
+        if self.model.start:
+            self._take_over(load_unet(self.model.start).state_dict())
+            return
         width = len(self.std_e)
         embedding = self.unet.class_embedding
         embedding.linear_1.weight[:, :width] *= 2 / self.std_e
@@ -142,6 +148,15 @@ class UnclipRecipe:
         scaled_be = (embeddings_be - self.mean_e) / self.std_e
         noised_be = self.noising.add_noise(scaled_be, torch.randn_like(scaled_be), levels_b)
         return torch.cat([noised_be * self.std_e + self.mean_e, waves(levels_b, embeddings_be.shape[1])], dim=1)
+
+    def _take_over(self, state: dict[str, Tensor]) -> None:
+        try:
+            self.unet.load_state_dict(state)
+        except RuntimeError as error:
+            raise UsageError(
+                f"[model] start={self.model.start}: a painter of other sizes, or told by another tokenizer, than this "
+                f"one ({first_line(error)}): give [model.sizes] its sizes, or leave `start` out"
+            ) from error
 
     def _check_pairs(self) -> None:
         """Raise UsageError for a UNet of another shape than the latents, and for embeddings that say nothing."""

@@ -1,6 +1,6 @@
-"""The objects of the small world: emoji of Noto's colour font and shapes drawn here, in groups of twelve.
+"""The objects of the small world: emoji of Noto's colour font and shapes drawn here, in groups of eight.
 
-The sixth and the twelfth of each group are kept aside: no training sees them. What comes back of them shows what a
+The fourth and the eighth of each group are kept aside: no training sees them. What comes back of them shows what a
 model makes of an object that is like those it knows.
 """
 
@@ -10,23 +10,21 @@ from dataclasses import dataclass
 
 __all__ = ["KINDS", "Kind", "kinds_of"]
 
-_ASIDE_EVERY = 6
+_ASIDE_EVERY = 4
 
 # Chosen to be told apart at a width of 40 pixels; shapes have any colours.
 _EMOJI = {
-    "animal heads": "🐶🐱🐭🐰🦊🐻🐼🐸🐵🐷🦁🐯",
-    "animals": "🐢🐟🐙🦋🐌🐞🦀🐘🐧🦆🐝🐳",
-    "plants": "🌵🌲🌴🌻🌹🌷🍁🍀🍄🌸🌽🌼",
-    "food": "🍎🍌🍇🍓🍕🍊🍔🍩🍰🥕🍉🍋",
-    "faces": "😀😎😍😡😱😃🥶🤢🤡😴🤖😠",
-    "vehicles": "🚗🚌🚂🚲🚀🚕🚁⛵🚜🛵🚒🚚",
-    "buildings": "🏠🏰⛪🏢⛺🏡🗼🏭🌋🗽⛲🏫",
-    "things": "⚽🎸🔑⏰💡🏀🎁📕🔔📷🎈🎻",
-    "sky": "🌙⭐☁🌈⚡🌟❄🔥🌍💧🌞🌕",
+    "animal heads": "🐶🐱🐰🦁🦊🐸🐷🐼",
+    "animals": "🐢🐟🦋🦆🐌🐞🐧🐳",
+    "plants": "🌵🌲🌻🌷🌹🍁🍄🌴",
+    "food": "🍎🍌🍓🍕🍉🍔🍩🍊",
+    "faces": "😀😎😡😃🤢🥶🤖😠",
+    "vehicles": "🚗🚌🚲🚕🚀⛵🚜🚒",
+    "buildings": "🏠🏰⛪🏡⛺🗼🌋🏫",
+    "things": "⚽🎸🔑🏀💡🎁🎈🎻",
+    "sky": "🌙⭐🌈☁❄🔥🌍🌞",
 }
-_SHAPES = (
-    "circle", "square", "triangle", "star", "cross", "hexagon", "house", "tree", "flower", "boat", "fish", "mushroom",
-)  # fmt: skip
+_SHAPES = ("circle", "square", "triangle", "hexagon", "star", "house", "tree", "mushroom")
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from .kinds import KINDS, kinds_of
 
 __all__ = ["MAX_TURN", "SIZES", "Scene", "World", "is_aside"]
 
-SIZES = (0.45, 0.85)  # an object's side, of the picture's
-MAX_TURN = 20.0  # degrees
+SIZES = (0.55, 0.85)  # an object's side, of the picture's
+MAX_TURN = 10.0  # degrees
 _ASIDE_EVERY = 7
 
 Colours = tuple[tuple[int, int, int], ...]

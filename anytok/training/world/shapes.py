@@ -31,17 +31,11 @@ def _disc(x: float, y: float, radius: float) -> Part:
     return [(x - radius, y - radius), (x + radius, y + radius)]
 
 
-def _petals() -> list[Part]:
-    angles = [2 * math.pi * i / 6 for i in range(6)]
-    return [_disc(0.5 + 0.3 * math.cos(angle), 0.5 + 0.3 * math.sin(angle), 0.19) for angle in angles]
-
-
 SHAPES: dict[str, list[list[Part]]] = {
     "circle": [[[(0, 0), (1, 1)]]],
     "square": [[_box(0.06, 0.06, 0.94, 0.94)]],
     "triangle": [[[(0.5, 0.04), (1, 0.93), (0, 0.93)]]],
     "star": [[_regular(5, 0.52, 0.21)]],
-    "cross": [[_box(0.34, 0, 0.66, 1), _box(0, 0.34, 1, 0.66)]],
     "hexagon": [[_regular(6)]],
     "house": [
         [_box(0.12, 0.45, 0.88, 1)],
@@ -52,17 +46,6 @@ SHAPES: dict[str, list[list[Part]]] = {
         [_box(0.42, 0.7, 0.58, 1)],
         [[(0.5, 0), (0.8, 0.36), (0.2, 0.36)], [(0.5, 0.14), (0.9, 0.58), (0.1, 0.58)],
          [(0.5, 0.3), (1, 0.82), (0, 0.82)]],
-    ],
-    "flower": [_petals(), [_disc(0.5, 0.5, 0.19)]],
-    "boat": [
-        [[(0, 0.7), (1, 0.7), (0.8, 1), (0.2, 1)]],
-        [[(0.5, 0), (0.5, 0.64), (0.08, 0.64)]],
-        [[(0.56, 0.12), (0.92, 0.64), (0.56, 0.64)]],
-    ],
-    "fish": [
-        [[(0.66, 0.5), (1, 0.18), (1, 0.82)]],
-        [[(0, 0.2), (0.78, 0.8)]],
-        [_disc(0.2, 0.44, 0.07)],
     ],
     "mushroom": [
         [_box(0.36, 0.5, 0.64, 1)],
