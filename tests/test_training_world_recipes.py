@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +14,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import anytok
+from anytok.errors import CheckpointError, UsageError
 from anytok.training import train
 from anytok.training.config import RunConfig, TrainConfig, read_config
 from anytok.training.export import rounded
 from anytok.training.image import ImageConfig, ImageRecipe
+from anytok.training.pairs import load_seed, load_unet
 from anytok.training.truth import Truth
+from anytok.training.unclip import UnclipConfig, UnclipRecipe
 from anytok.training.vae import VaeConfig, VaeRecipe, VaeSizes
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "train"
@@ -27,7 +32,8 @@ SMALL = {
         "codebook_dim": 4, "decoder_layers": 1, "num_luma": 20, "num_colour": 5,
     },
     "vae": {
-        "steps": 4, "batch_size": 2, "warmup": 1, "threads": 1, "sample_size": 64, "block_out_channels": "[6, 8, 8, 8, 8]",
+        "steps": 4, "batch_size": 2, "warmup": 1, "threads": 1, "sample_size": 64,
+        "block_out_channels": "[6, 8, 8, 8, 8]",
     },
     "unclip": {
         "steps": 4, "batch_size": 2, "warmup": 1, "threads": 1, "num_pairs": 16, "sample_size": 4,
@@ -145,3 +151,34 @@ def test_a_vae_learns_its_encoder_only_where_it_is_told_to(trained: Path) -> Non
         torch.stack(list(losses.values())).sum().backward()
         grads = [parameter.grad for parameter in recipe.vae.encoder.parameters()]
         assert all((grad is not None) == learn for grad in grads) and ("kl" in losses) == learn
+
+
+@pytest.mark.parametrize("kind", ["image", "unclip"])
+def test_a_run_begins_with_a_finished_ones_weights(trained: Path, kind: str) -> None:
+    model, recipe_class = {"image": (ImageConfig, ImageRecipe), "unclip": (UnclipConfig, UnclipRecipe)}[kind]
+    config = read_config(trained / f"{kind}.toml", {kind: model})
+    weights = str(trained / kind / "weights")
+    recipe: Any = recipe_class(replace(config, model=replace(config.model, start=weights)))
+    recipe.prepare(np.random.default_rng(0))
+    if kind == "image":
+        finished: dict[str, Tensor] = load_seed(weights)[0].state_dict()
+        made = recipe.seed.state_dict()
+        assert torch.equal(recipe.quantizer.books[0].codes_nd, finished["codebook_nd"])
+        recipe.losses(config.model.quantize_from, np.random.default_rng(0))  # where others fit a codebook
+    else:
+        finished, made = load_unet(weights).state_dict(), recipe.unet.state_dict()
+    assert all(torch.equal(made[key], tensor.float()) for key, tensor in finished.items())
+
+
+@pytest.mark.parametrize("kind", ["image", "unclip"])
+def test_what_a_run_cannot_begin_with_is_refused(trained: Path, kind: str, tmp_path: Path) -> None:
+    model, recipe_class = {"image": (ImageConfig, ImageRecipe), "unclip": (UnclipConfig, UnclipRecipe)}[kind]
+    config = read_config(trained / f"{kind}.toml", {kind: model})
+    other = {"image": {"codebook_dim": 6}, "unclip": {"time_embedding_dim": 16}}[kind]
+    weights = str(trained / kind / "weights")
+    changed = replace(config.model, start=weights, sizes=replace(config.model.sizes, **other))
+    with pytest.raises(UsageError, match=r"start=.*of other sizes.*or leave `start` out"):
+        recipe_class(replace(config, model=changed)).prepare(np.random.default_rng(0))
+    nowhere = replace(config, model=replace(config.model, start=str(tmp_path)))
+    with pytest.raises((CheckpointError, UsageError), match=str(tmp_path)):
+        recipe_class(nowhere).prepare(np.random.default_rng(0))

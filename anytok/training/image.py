@@ -18,11 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.seed import SeedSizes
+from ..errors import UsageError, first_line
 from ..models.seed import Seed, normalize
 from ..records import Count, Share, Within, multiple
 from .calibrate import unit_outputs
 from .config import Bits, TrainConfig, Weight
 from .descriptor import NUM_FREQUENCIES, Descriptor
+from .pairs import load_seed
 from .pictures import Pictures, WorldConfig
 from .quantizer import LearnedQuantizer
 from .truth import Truth
@@ -32,9 +34,11 @@ __all__ = ["ImageConfig", "ImageRecipe"]
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """Sizes, and the losses' weights."""
+    """Sizes, and the losses' weights. `start` is the folder of a finished run of the same sizes, with whose weights and
+    codebook this one begins ("": with random ones)."""
 
     sizes: SeedSizes
+    start: str = ""
     num_luma: Annotated[int, Within(1, NUM_FREQUENCIES)] = 144
     num_colour: Annotated[int, Within(0, NUM_FREQUENCIES)] = 40
     drawn: Share = 0.25  # share of drawn pictures
@@ -76,6 +80,9 @@ class ImageRecipe:
 
         With torch's defaults attention is even, every query sees the picture's mean, and training stays stuck there.
         """
+        if self.model.start:
+            self._take_over(load_seed(self.model.start)[0])
+            return
         vision = self.seed.visual_encoder
         assert vision is not None
         vision.pos_embed.copy_(_waves_over_grid(vision.pos_embed.shape[1] - 1, vision.pos_embed.shape[2]))
@@ -91,7 +98,7 @@ class ImageRecipe:
         self.seed.distill_image_proj.weight.mul_(0.2)
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        if step == self.model.quantize_from:
+        if step == self.model.quantize_from and not self.model.start:
             self._start_quantizer(rng)
         levels, scenes = self.pictures.labelled(rng, self.batch_size)
         levels_bhwc = torch.from_numpy(levels)
@@ -118,6 +125,16 @@ class ImageRecipe:
         seed = self.seed
         tokens_btd = seed.decode_task_layer(latents_btd) + seed.pos_embed_image
         return seed.distill_image_proj(seed.image_down(seed.blocks_image(tokens_btd)).flatten(1))
+
+    def _take_over(self, seed: Seed) -> None:
+        try:
+            self.seed.load_state_dict(seed.state_dict())
+        except RuntimeError as error:
+            raise UsageError(
+                f"[model] start={self.model.start}: an image tokenizer of other sizes than this one "
+                f"({first_line(error)}): give [model] and [model.sizes] its sizes, or leave `start` out"
+            ) from error
+        self.quantizer.books[0].place(self.seed.codebook_nd)  # type: ignore[operator]
 
     def _batch(self, rng: np.random.Generator) -> Tensor:
         return torch.from_numpy(self.pictures.batch(rng, self.batch_size))

@@ -24,7 +24,7 @@ from ..models.seed import Seed, normalize
 from .config import TrainConfig
 from .pictures import Pictures, photographs
 
-__all__ = ["files_of", "load_unet", "load_vae", "read_or_make_pairs"]
+__all__ = ["files_of", "finished_files", "load_seed", "load_unet", "load_vae", "read_or_make_pairs"]
 
 _FINISHED = {
     "tokenizer": ("image_mini.toml", ("seed_quantizer.safetensors", "config.json")),
@@ -59,6 +59,14 @@ def read_or_make_pairs(config: TrainConfig) -> dict[str, Tensor]:
     return pairs
 
 
+def load_seed(folder: str) -> tuple[Seed, dict[str, Any]]:
+    """The finished image tokenizer, and its sizes; raises CheckpointError where it is not whole."""
+    files = read_seed("seed-mini", folder)
+    seed = Seed(**files.sizes)
+    load_state(seed, fuse(files.state), files.source, published_name=published_name)
+    return seed, files.sizes
+
+
 def load_vae(folder: str) -> Any:
     """The finished VAE; never asks the hub."""
     return _load("AutoencoderKL", Path(folder), "vae").eval()
@@ -84,19 +92,22 @@ def _how_to_make(key: str) -> str:
 
 
 def files_of(config: TrainConfig) -> list[Path]:
-    """The files that pairs are made from; raises UsageError for a finished run's file that is not there."""
+    """The files that pairs are made from; raises UsageError for a finished run's that is not there."""
     files = photographs(config.data)
     if config.model.world and (font := config.model.world.make().font):
         files.append(font)
-    for key, (_, names) in _FINISHED.items():
-        if key == "start" and not config.model.start:
-            continue
-        folder = Path(getattr(config.model, key))
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            raise UsageError(f"{folder}: no {missing[0]} here; {_how_to_make(key)}")
-        files = [*files, *(folder / name for name in names)]
+    for key in ("tokenizer", "vae"):
+        files += finished_files(key, getattr(config.model, key))
     return files
+
+
+def finished_files(key: str, folder: str) -> list[Path]:
+    """The files of the run that the config's `key` names; raises UsageError for one that is not there."""
+    names = _FINISHED[key][1]
+    missing = [name for name in names if not (Path(folder) / name).is_file()]
+    if missing:
+        raise UsageError(f"{folder}: no {missing[0]} here; {_how_to_make(key)}")
+    return [Path(folder) / name for name in names]
 
 
 def _origin(config: TrainConfig) -> str:
@@ -125,11 +136,9 @@ def _make(config: TrainConfig) -> dict[str, Tensor]:
     from tqdm import tqdm
 
     torch.set_num_threads(config.run.threads)
-    files = read_seed("seed-mini", config.model.tokenizer)
-    seed = Seed(**files.sizes)
-    load_state(seed, fuse(files.state), files.source, published_name=published_name)
+    seed, sizes = load_seed(config.model.tokenizer)
     vae = load_vae(config.model.vae)
-    side, small = files.sizes["image_size"], vae.config.sample_size
+    side, small = sizes["image_size"], vae.config.sample_size
     pictures = Pictures(config.data, max(side, 2 * small), config.model.drawn, config.model.world)
     rng = np.random.default_rng(config.run.seed)
     embeddings, latents = [], []

@@ -50,7 +50,12 @@ class LearnedCodebook(nn.Module):
     @torch.no_grad()
     def start(self, points_md: Tensor) -> None:
         """Place the codes at k-means centres of `points_md`."""
-        self.codes_nd.copy_(kmeans(points_md, len(self.codes_nd)))
+        self.place(kmeans(points_md, len(self.codes_nd)))
+
+    @torch.no_grad()
+    def place(self, codes_nd: Tensor) -> None:
+        """Begin with these codes, all taken to be used alike."""
+        self.codes_nd.copy_(codes_nd)
         self.counts_n.fill_(1.0)
         self.sums_nd.copy_(self.codes_nd)
 

@@ -23,7 +23,7 @@ from ..errors import UsageError, first_line
 from ..models.unclip import waves
 from ..records import AT_LEAST_ONE, Layers, Share, Size, Text, Within, multiple, same_length
 from .config import Bits, TrainConfig
-from .pairs import files_of, load_unet, read_or_make_pairs
+from .pairs import files_of, finished_files, load_unet, read_or_make_pairs
 from .pictures import WorldConfig
 
 __all__ = ["NOISING", "SAMPLING", "UnclipConfig", "UnclipRecipe", "UnetSizes"]
@@ -90,7 +90,7 @@ class UnclipRecipe:
             import diffusers
         model: UnclipConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
-        self.data_files = files_of(config)
+        self.data_files = files_of(config) + (finished_files("start", model.start) if model.start else [])
         pairs = read_or_make_pairs(config)
         self.embeddings_ne, latents_nchw = pairs["embeddings"], pairs["latents"]
         self.scaling = 1 / float(latents_nchw.std())
