@@ -23,7 +23,6 @@ class RunConfig:
     steps: Annotated[int, Within(1, 10**9)]
     batch_size: Size = 8
     learning_rate: Annotated[float, Within(0, 1, above=True)] = 1e-3
-    muon_rate: Annotated[float, Within(0, 1)] = 0.0  # Muon's, for the matrices of hidden layers; 0: AdamW for all
     warmup: Count = 100
     anneal: Share = 0.3  # the last part of the steps, over which the learning rate falls to nothing
     clip_gradient: Positive = 1.0

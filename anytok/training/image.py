@@ -55,8 +55,6 @@ class ImageConfig:
 class ImageRecipe:
     """An image tokenizer in training."""
 
-    edges = ("seed.visual_encoder.patch_embed", "seed.distill_image_proj", "auxiliary")
-
     def __init__(self, config: TrainConfig) -> None:
         model: ImageConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size

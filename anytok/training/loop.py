@@ -23,7 +23,6 @@ from ..atomic import replacing, sweep
 from ..errors import CheckpointError, DiskError, UsageError, first_line
 from .config import RunConfig
 from .data import check_data
-from .muon import Muon, hidden_matrices
 from .settings import check_settings, flat
 from .stopping import Stopped, held_signals
 
@@ -81,9 +80,9 @@ def optimize(
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     parameters = [p for p in recipe.state.parameters() if p.requires_grad]
-    optimizers = _optimizers(recipe, run)
+    optimizer = torch.optim.AdamW(parameters, run.learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
     recorded = flat({"run": asdict(run)} if settings is None else settings)
-    checkpoint = _Checkpoint(folder / "checkpoint.pt", recipe.state, optimizers, recorded, data)
+    checkpoint = _Checkpoint(folder / "checkpoint.pt", recipe.state, optimizer, recorded, data)
     first = checkpoint.resume(run.steps, allow_changes)
     if first == 0:
         torch.manual_seed(run.seed)
@@ -94,7 +93,7 @@ def optimize(
     skipped, bar = 0, tqdm(range(first, run.steps), initial=first, total=run.steps, mininterval=10, desc=folder.name)
     with log_path.open("a", encoding="utf-8") as log, held_signals() as received, bar:
         for step in bar:
-            record, stepped = _step(recipe, optimizers, parameters, run, step)
+            record, stepped = _step(recipe, optimizer, parameters, run, step)
             skipped = 0 if stepped else skipped + 1
             if skipped == _MAX_SKIPPED:
                 raise _run_away(checkpoint.path, step)
@@ -110,18 +109,6 @@ def optimize(
     plot_losses(folder)
 
 
-def _optimizers(recipe: Recipe, run: RunConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for all that is learned, or with a `muon_rate` for what is not a hidden layer's matrix."""
-    parameters = [p for p in recipe.state.parameters() if p.requires_grad]
-    matrices = hidden_matrices(recipe) if run.muon_rate else []
-    chosen = {id(matrix) for matrix in matrices}
-    others = [p for p in parameters if id(p) not in chosen]
-    adamw = torch.optim.AdamW(
-        [{"params": others, "initial_lr": run.learning_rate}], run.learning_rate, betas=(0.8, 0.99), weight_decay=0.01
-    )
-    return [adamw, Muon(matrices, run.muon_rate)] if matrices else [adamw]
-
-
 def _run_away(checkpoint: Path, step: int) -> UsageError:
     return UsageError(
         f"{checkpoint.parent}: at step {step} losses or weights have not been finite for a while, and will not be "
@@ -130,43 +117,37 @@ def _run_away(checkpoint: Path, step: int) -> UsageError:
 
 
 def _step(
-    recipe: Recipe,
-    optimizers: list[torch.optim.Optimizer],
-    parameters: list[nn.Parameter],
-    run: RunConfig,
-    step: int,
+    recipe: Recipe, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], run: RunConfig, step: int
 ) -> tuple[dict[str, Any], bool]:
     """What the log says of a step, and whether it was taken."""
     started = time.monotonic()
     torch.manual_seed(run.seed * 1_000_003 + step)
     rate = learning_rate(step, run)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
     losses = recipe.losses(step, np.random.default_rng((run.seed, step)))
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = rate / run.learning_rate * group["initial_lr"]
-        optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     torch.stack(list(losses.values())).sum().backward()
     norm = nn.utils.clip_grad_norm_(parameters, run.clip_gradient)
     finite = bool(torch.isfinite(norm))
     if finite:  # one bad batch must not poison the weights
-        for optimizer in optimizers:
-            optimizer.step()
+        optimizer.step()
     values = {name: round(float(loss.detach()), 5) for name, loss in losses.items()}
     return {"step": step, **values, "rate": rate, "seconds": round(time.monotonic() - started, 3)}, finite
 
 
 class _Checkpoint:
-    """`checkpoint.pt`: weights, the optimizers' states, how many steps are done, with which settings and data."""
+    """`checkpoint.pt`: weights, the optimizer's state, how many steps are done, with which settings and data."""
 
     def __init__(
         self,
         path: Path,
         state: nn.Module,
-        optimizers: list[torch.optim.Optimizer],
+        optimizer: torch.optim.Optimizer,
         settings: dict[str, Any],
         data: Mapping[str, str] | None,
     ) -> None:
-        self.path, self._state, self._optimizers, self._settings = path, state, optimizers, settings
+        self.path, self._state, self._optimizer, self._settings = path, state, optimizer, settings
         self._data = None if data is None else dict(data)
         self._due = time.monotonic() + _SAVE_SECONDS
 
@@ -177,8 +158,8 @@ class _Checkpoint:
     def save(self, done: int) -> None:
         started = time.monotonic()
         package = {
-            "state": self._state.state_dict(), "step": done, "settings": self._settings, "data": self._data,
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "state": self._state.state_dict(), "optimizer": self._optimizer.state_dict(), "step": done,
+            "settings": self._settings, "data": self._data,
         }  # fmt: skip
         try:
             with replacing(self.path) as aside:
@@ -205,8 +186,7 @@ class _Checkpoint:
             check_data(self.path, data, self._data, allow_changes)
         with self._readable():
             self._state.load_state_dict(package["state"])
-            for optimizer, state in zip(self._optimizers, package["optimizers"], strict=True):
-                optimizer.load_state_dict(state)
+            self._optimizer.load_state_dict(package["optimizer"])
         return done
 
     @contextmanager

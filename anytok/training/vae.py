@@ -59,10 +59,6 @@ class VaeConfig:
 class VaeRecipe:
     """A VAE in training."""
 
-    edges = tuple(f"vae.{name}" for name in (
-        "encoder.conv_in", "encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in", "decoder.conv_out",
-    ))  # fmt: skip
-
     def __init__(self, config: TrainConfig) -> None:
         with around_torchaudio():
             from diffusers import AutoencoderKL
