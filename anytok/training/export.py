@@ -21,8 +21,8 @@ from ..checkpoints.soundstorm import published_state
 from ..errors import UsageError
 from .codec import CodecRecipe
 from .config import CodecConfig
+from .finished import load_vae
 from .image import ImageRecipe
-from .pairs import load_vae
 from .phones import PHONES
 from .quantizer import LearnedQuantizer
 from .unclip import NOISING, SAMPLING, UnclipRecipe

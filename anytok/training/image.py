@@ -18,13 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.seed import SeedSizes
-from ..errors import UsageError, first_line
 from ..models.seed import Seed, normalize
 from ..records import Count, Share, Within, multiple
 from .calibrate import unit_outputs
 from .config import Bits, TrainConfig, Weight
 from .descriptor import NUM_FREQUENCIES, Descriptor
-from .pairs import load_seed
+from .finished import begin_with, finished_files, load_seed
 from .pictures import Pictures, WorldConfig
 from .quantizer import LearnedQuantizer
 from .truth import Truth
@@ -63,7 +62,7 @@ class ImageRecipe:
         width = self.descriptor.width + (self.truth.width if self.truth else 0)
         self.sizes = {**asdict(model.sizes), "embedding_dim": width}
         self.pictures = Pictures(config.data, self.sizes["image_size"], model.drawn, model.world)
-        self.data_files = self.pictures.files
+        self.data_files = self.pictures.files + (finished_files("tokenizer", model.start) if model.start else [])
         torch.manual_seed(config.run.seed)
         self.seed = Seed(**self.sizes)
         self.quantizer = LearnedQuantizer(1, self.sizes["codebook_size"], self.sizes["codebook_dim"])
@@ -79,7 +78,8 @@ class ImageRecipe:
         With torch's defaults attention is even, every query sees the picture's mean, and training stays stuck there.
         """
         if self.model.start:
-            self._take_over(load_seed(self.model.start)[0])
+            begin_with(self.model.start, self.seed, load_seed(self.model.start)[0].state_dict())
+            self.quantizer.books[0].place(self.seed.codebook_nd)  # type: ignore[operator]
             return
         vision = self.seed.visual_encoder
         assert vision is not None
@@ -123,16 +123,6 @@ class ImageRecipe:
         seed = self.seed
         tokens_btd = seed.decode_task_layer(latents_btd) + seed.pos_embed_image
         return seed.distill_image_proj(seed.image_down(seed.blocks_image(tokens_btd)).flatten(1))
-
-    def _take_over(self, seed: Seed) -> None:
-        try:
-            self.seed.load_state_dict(seed.state_dict())
-        except RuntimeError as error:
-            raise UsageError(
-                f"[model] start={self.model.start}: an image tokenizer of other sizes than this one "
-                f"({first_line(error)}): give [model] and [model.sizes] its sizes, or leave `start` out"
-            ) from error
-        self.quantizer.books[0].place(self.seed.codebook_nd)  # type: ignore[operator]
 
     def _batch(self, rng: np.random.Generator) -> Tensor:
         return torch.from_numpy(self.pictures.batch(rng, self.batch_size))

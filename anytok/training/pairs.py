@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,22 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..atomic import replacing
-from ..checkpoints.around_torchaudio import around_torchaudio
-from ..checkpoints.report import load_state
-from ..checkpoints.seed import fuse, published_name, read_seed
-from ..errors import CheckpointError, UsageError, first_line
-from ..models.seed import Seed, normalize
+from ..errors import CheckpointError
+from ..models.seed import normalize
 from .config import TrainConfig
+from .finished import finished_files, load_seed, load_vae
 from .pictures import Pictures, photographs
 
-__all__ = ["files_of", "finished_files", "load_seed", "load_unet", "load_vae", "read_or_make_pairs"]
-
-_FINISHED = {
-    "tokenizer": ("image_mini.toml", ("seed_quantizer.safetensors", "config.json")),
-    "vae": ("vae_mini.toml", ("diffusion_pytorch_model.safetensors", "config.json")),
-    "start": ("unclip_mini.toml", ("unclip/unet/diffusion_pytorch_model.safetensors", "unclip/unet/config.json")),
-}
-
+__all__ = ["files_of", "read_or_make_pairs"]
 
 def read_or_make_pairs(config: TrainConfig) -> dict[str, Tensor]:
     """`embeddings` [n, e] and unscaled `latents` [n, c, h, w], from the run's folder; made now where they are not
@@ -59,38 +49,6 @@ def read_or_make_pairs(config: TrainConfig) -> dict[str, Tensor]:
     return pairs
 
 
-def load_seed(folder: str) -> tuple[Seed, dict[str, Any]]:
-    """The finished image tokenizer, and its sizes; raises CheckpointError where it is not whole."""
-    files = read_seed("seed-mini", folder)
-    seed = Seed(**files.sizes)
-    load_state(seed, fuse(files.state), files.source, published_name=published_name)
-    return seed, files.sizes
-
-
-def load_vae(folder: str) -> Any:
-    """The finished VAE; never asks the hub."""
-    return _load("AutoencoderKL", Path(folder), "vae").eval()
-
-
-def load_unet(folder: str) -> Any:
-    """The UNet of a finished painter; never asks the hub."""
-    return _load("UNet2DConditionModel", Path(folder) / "unclip" / "unet", "start")
-
-
-def _load(name: str, folder: Path, key: str) -> Any:
-    with around_torchaudio():
-        import diffusers
-    try:
-        return getattr(diffusers, name).from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    except Exception as error:  # diffusers raises half a dozen types on damaged files
-        raise CheckpointError(f"{folder}: not a whole {name} ({first_line(error)}); {_how_to_make(key)}") from error
-
-
-def _how_to_make(key: str) -> str:
-    recipe = _FINISHED[key][0]
-    return f"make it: anytok train configs/train/{recipe}, or set `{key}` to the weights of that run"
-
-
 def files_of(config: TrainConfig) -> list[Path]:
     """The files that pairs are made from; raises UsageError for a finished run's that is not there."""
     files = photographs(config.data)
@@ -99,15 +57,6 @@ def files_of(config: TrainConfig) -> list[Path]:
     for key in ("tokenizer", "vae"):
         files += finished_files(key, getattr(config.model, key))
     return files
-
-
-def finished_files(key: str, folder: str) -> list[Path]:
-    """The files of the run that the config's `key` names; raises UsageError for one that is not there."""
-    names = _FINISHED[key][1]
-    missing = [name for name in names if not (Path(folder) / name).is_file()]
-    if missing:
-        raise UsageError(f"{folder}: no {missing[0]} here; {_how_to_make(key)}")
-    return [Path(folder) / name for name in names]
 
 
 def _origin(config: TrainConfig) -> str:

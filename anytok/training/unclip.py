@@ -19,11 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.around_torchaudio import around_torchaudio
-from ..errors import UsageError, first_line
+from ..errors import UsageError
 from ..models.unclip import waves
 from ..records import AT_LEAST_ONE, Layers, Share, Size, Text, Within, multiple, same_length
 from .config import Bits, TrainConfig
-from .pairs import files_of, finished_files, load_unet, read_or_make_pairs
+from .finished import begin_with, finished_files, load_unet
+from .pairs import files_of, read_or_make_pairs
 from .pictures import WorldConfig
 
 __all__ = ["NOISING", "SAMPLING", "UnclipConfig", "UnclipRecipe", "UnetSizes"]
@@ -90,7 +91,7 @@ class UnclipRecipe:
             import diffusers
         model: UnclipConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
-        self.data_files = files_of(config) + (finished_files("start", model.start) if model.start else [])
+        self.data_files = files_of(config) + (finished_files("painter", model.start) if model.start else [])
         pairs = read_or_make_pairs(config)
         self.embeddings_ne, latents_nchw = pairs["embeddings"], pairs["latents"]
         self.scaling = 1 / float(latents_nchw.std())
@@ -116,7 +117,7 @@ class UnclipRecipe:
         the first convolution meet the zero padding of all later ones, which is all a UNet knows about places.
         """
         if self.model.start:
-            self._take_over(load_unet(self.model.start).state_dict())
+            begin_with(self.model.start, self.unet, load_unet(self.model.start).state_dict())
             return
         width = len(self.std_e)
         embedding = self.unet.class_embedding
@@ -148,15 +149,6 @@ class UnclipRecipe:
         scaled_be = (embeddings_be - self.mean_e) / self.std_e
         noised_be = self.noising.add_noise(scaled_be, torch.randn_like(scaled_be), levels_b)
         return torch.cat([noised_be * self.std_e + self.mean_e, waves(levels_b, embeddings_be.shape[1])], dim=1)
-
-    def _take_over(self, state: dict[str, Tensor]) -> None:
-        try:
-            self.unet.load_state_dict(state)
-        except RuntimeError as error:
-            raise UsageError(
-                f"[model] start={self.model.start}: a painter of other sizes, or told by another tokenizer, than this "
-                f"one ({first_line(error)}): give [model.sizes] its sizes, or leave `start` out"
-            ) from error
 
     def _check_pairs(self) -> None:
         """Raise UsageError for a UNet of another shape than the latents, and for embeddings that say nothing."""

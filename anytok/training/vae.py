@@ -1,7 +1,7 @@
 """Recipe for the painter's first half: diffusers' AutoencoderKL, pictures ⇄ latents of a fraction of the side.
 
-The encoder is set to block averages; unless `learn_encoder` it stays so, and the decoder learns to make pictures of
-them.
+The encoder is set to block averages; unless `learn_encoder` it stays as it began, and the decoder learns to make
+pictures of what it gives.
 
 Source: latent diffusion (arXiv 2112.10752, section 3.1), without its perceptual and adversarial losses.
 Legend: b batch, c channels, h height, w width.
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..checkpoints.around_torchaudio import around_torchaudio
 from ..records import AT_LEAST_ONE, Layers, Share, Size, Within, multiple, same_length
 from .config import TrainConfig, Weight
+from .finished import begin_with, finished_files, load_vae
 from .pictures import Pictures, WorldConfig
 
 __all__ = ["VaeConfig", "VaeRecipe", "VaeSizes"]
@@ -46,9 +47,11 @@ class VaeSizes:
 
 @dataclass(frozen=True)
 class VaeConfig:
-    """Sizes, and the losses' weights."""
+    """Sizes, and the losses' weights. `start` is the folder of a finished run of the same sizes, with whose weights
+    this one begins ("": with block averages); without `learn_encoder` its latents stay as they are."""
 
     sizes: VaeSizes
+    start: str = ""
     drawn: Share = 0.1
     world: WorldConfig | None = None
     edge_weight: Weight = 1.0  # of differences between neighbours: without it edges stay soft
@@ -65,7 +68,7 @@ class VaeRecipe:
         model: VaeConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
         self.pictures = Pictures(config.data, model.sizes.sample_size, model.drawn, model.world)
-        self.data_files = self.pictures.files
+        self.data_files = self.pictures.files + (finished_files("vae", model.start) if model.start else [])
         torch.manual_seed(config.run.seed)
         self.vae: Any = AutoencoderKL(**asdict(model.sizes))
         average_pyramid(self.vae)
@@ -74,7 +77,9 @@ class VaeRecipe:
         self.state: nn.Module = nn.ModuleDict({"vae": self.vae})
 
     def prepare(self, rng: np.random.Generator) -> None:
-        """Nothing: it begins as block averages already."""
+        """It begins as block averages already, or with a finished one's weights."""
+        if self.model.start:
+            begin_with(self.model.start, self.vae, load_vae(self.model.start).state_dict())
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         levels_bhwc = torch.from_numpy(self.pictures.batch(rng, self.batch_size))
