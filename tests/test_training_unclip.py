@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -166,3 +167,24 @@ def test_a_unet_that_nothing_would_load_is_not_exported(config: TrainConfig, tmp
     with pytest.raises(UsageError, match=r"conv_in\.bias has grown beyond what float16 holds"):
         export_unclip(recipe, tmp_path / "weights")
     assert not (tmp_path / "weights").exists()
+
+
+def test_the_first_layer_sees_what_tells_about_the_picture(config: TrainConfig) -> None:
+    """Of embeddings with one entry that tells about latents and many that do not, it sees the one before all others,
+    whatever their sizes and however they are mixed."""
+    recipe = UnclipRecipe(config)
+    rng = np.random.default_rng(0)
+    width = recipe.embeddings_ne.shape[1]
+    hidden = torch.from_numpy(rng.normal(size=(600, width)).astype(np.float32))
+    mixed = torch.from_numpy(rng.normal(size=(width, width)).astype(np.float32))
+    recipe.embeddings_ne = hidden @ mixed + 3
+    recipe.mean_e, recipe.std_e = recipe.embeddings_ne.mean(0), recipe.embeddings_ne.std(0)
+    template = torch.from_numpy(rng.normal(size=recipe.latents_nchw.shape[1:]).astype(np.float32))
+    recipe.latents_nchw = hidden[:, 0, None, None, None] * template
+    recipe.prepare(rng)
+    layer = recipe.unet.class_embedding.linear_1
+    labels = torch.nn.functional.pad(recipe.embeddings_ne, (0, width))
+    seen = (layer(labels) - layer(labels).mean(0)).detach()
+    told = hidden[:, :1] * (hidden[:, :1] * seen).sum(0) / hidden[:, 0].square().sum()
+    assert (seen - told).square().mean() < 0.25 * seen.square().mean()
+    assert 1 < seen.std() < 4 and layer(labels).mean(0).abs().max() < 1

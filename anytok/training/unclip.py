@@ -10,6 +10,7 @@ Legend: b batch, c channels, h height, w width, t codes, e embedding width.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -113,15 +114,18 @@ class UnclipRecipe:
     def prepare(self, rng: np.random.Generator) -> None:
         """Give the picture's embedding and the place in the picture an influence from the first step on.
 
-        By default the embedding's small numbers vanish beside the time, and layout is learned last. Strong biases in
-        the first convolution meet the zero padding of all later ones, which is all a UNet knows about places.
+        By default the embedding's small numbers vanish beside the time, and layout is learned last. The first layer
+        sees the embedding by how much each direction of it tells about latents (`_telling`). Strong biases in the first
+        convolution meet the zero padding of all later ones, which is all a UNet knows about places.
         """
         if self.model.start:
             begin_with(self.model.start, self.unet, load_unet(self.model.start).state_dict())
             return
         width = len(self.std_e)
         embedding = self.unet.class_embedding
-        embedding.linear_1.weight[:, :width] *= 2 / self.std_e
+        nn.init.normal_(embedding.linear_1.weight, std=2 / math.sqrt(width))
+        embedding.linear_1.weight[:, :width] = embedding.linear_1.weight[:, :width] @ self._telling()
+        embedding.linear_1.bias.copy_(-embedding.linear_1.weight[:, :width] @ self.mean_e)
         embedding.linear_1.weight[:, width:] = 0  # the noise level, always the same
         embedding.linear_2.weight *= 2
         nn.init.normal_(self.unet.conv_in.bias)
@@ -142,6 +146,19 @@ class UnclipRecipe:
         prompts_bld = self.prompt_1ld.expand(self.batch_size, -1, -1)
         predicted_bchw = self.unet(seen_bchw, times_b, encoder_hidden_states=prompts_bld, class_labels=labels_bE).sample
         return {"velocity": F.mse_loss(predicted_bchw, self.schedule.get_velocity(latents_bchw, noise_bchw, times_b))}
+
+    def _telling(self) -> Tensor:
+        """The map [e, e] of embeddings to the directions by which latents can be told linearly, each as large as the
+        part of the latents that it tells, all together of unit size (reduced-rank regression)."""
+        latents_nd = self.latents_nchw.flatten(1)
+        scaled_ne = (self.embeddings_ne - self.mean_e) / self.std_e
+        covariance_ee = torch.cov(scaled_ne.T) + 1e-4 * torch.eye(len(self.std_e))
+        whitening_ee = torch.linalg.inv(torch.linalg.cholesky(covariance_ee))
+        told_ed = whitening_ee @ scaled_ne.T @ (latents_nd - latents_nd.mean(0)) / len(latents_nd)
+        squares_e, directions_ee = torch.linalg.eigh(told_ed @ told_ed.T)
+        sizes_e = squares_e.clamp(min=0).sqrt()
+        sizes_e = sizes_e / sizes_e.square().mean().sqrt()
+        return sizes_e[:, None] * directions_ee.T @ whitening_ee / self.std_e
 
     def _labels(self, embeddings_be: Tensor) -> Tensor:
         """The class labels of `anytok.models.unclip.Unclip` at noise level 0."""
