@@ -165,7 +165,7 @@ def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:
         import diffusers
         from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
     vae: Any = load_vae(recipe.model.vae)
-    vae.register_to_config(scaling_factor=recipe.scaling)
+    vae.register_to_config(scaling_factor=recipe.scaling, _name_or_path="")  # no path of this machine
     normalizer = StableUnCLIPImageNormalizer(len(recipe.mean_e))
     normalizer.mean.data.copy_(recipe.mean_e[None])
     normalizer.std.data.copy_(recipe.std_e[None])
