@@ -82,6 +82,8 @@ def test_a_painter_is_trained_from_its_config_and_again_from_the_same_pairs(
     train(tmp_path / "a.toml")
     assert (tmp_path / "run" / "pairs.safetensors").stat().st_mtime_ns == made
     assert not list((tmp_path / "run").glob(".*"))
+    configs = list((tmp_path / "run" / "weights").rglob("config.json"))
+    assert len(configs) >= 3 and not any(str(tmp_path) in path.read_text("utf-8") for path in configs)
 
 
 @pytest.mark.parametrize("key", ["tokenizer", "vae"])

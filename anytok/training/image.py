@@ -34,7 +34,7 @@ __all__ = ["ImageConfig", "ImageRecipe"]
 @dataclass(frozen=True)
 class ImageConfig:
     """Sizes, and the losses' weights. `start` is the folder of a finished run of the same sizes, with whose weights and
-    codebook this one begins ("": with random ones)."""
+    codebook this one begins, and quantizes from the first step on ("": with random ones)."""
 
     sizes: SeedSizes
     start: str = ""
@@ -58,6 +58,7 @@ class ImageRecipe:
         model: ImageConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
         self.descriptor = Descriptor(model.num_luma, model.num_colour)
+        self.quantize_from = 0 if model.start else model.quantize_from
         self.truth = Truth() if model.world else None
         width = self.descriptor.width + (self.truth.width if self.truth else 0)
         self.sizes = {**asdict(model.sizes), "embedding_dim": width}
@@ -96,13 +97,13 @@ class ImageRecipe:
         self.seed.distill_image_proj.weight.mul_(0.2)
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        if step == self.model.quantize_from and not self.model.start:
+        if step == self.quantize_from and not self.model.start:
             self._start_quantizer(rng)
         levels, scenes = self.pictures.labelled(rng, self.batch_size)
         levels_bhwc = torch.from_numpy(levels)
         image_bme = self.seed.encode_image(normalize(levels_bhwc))
         latents_btd, losses = self.seed.encode_task_layer(self.seed.query(image_bme)), {}
-        if step >= self.model.quantize_from:
+        if step >= self.quantize_from:
             quantized = self.quantizer(latents_btd.transpose(1, 2))
             latents_btd = quantized.latents_bdt.transpose(1, 2)
             losses["commitment"] = self.model.commitment_weight * quantized.commitment
