@@ -115,8 +115,8 @@ class UnclipRecipe:
         """Give the picture's embedding and the place in the picture an influence from the first step on.
 
         By default the embedding's small numbers vanish beside the time, and layout is learned last. The first layer
-        sees the embedding by how much each direction of it tells about latents (`_telling`). Strong biases in the first
-        convolution meet the zero padding of all later ones, which is all a UNet knows about places.
+        sees the embedding along the directions that predict latents (`_regression_directions`). Strong biases in the
+        first convolution meet the zero padding of all later ones, which is all a UNet knows about places.
         """
         if self.model.start:
             begin_with(self.model.start, self.unet, load_unet(self.model.start).state_dict())
@@ -124,7 +124,7 @@ class UnclipRecipe:
         width = len(self.std_e)
         embedding = self.unet.class_embedding
         nn.init.normal_(embedding.linear_1.weight, std=2 / math.sqrt(width))
-        embedding.linear_1.weight[:, :width] = embedding.linear_1.weight[:, :width] @ self._telling()
+        embedding.linear_1.weight[:, :width] = embedding.linear_1.weight[:, :width] @ self._regression_directions()
         embedding.linear_1.bias.copy_(-embedding.linear_1.weight[:, :width] @ self.mean_e)
         embedding.linear_1.weight[:, width:] = 0  # the noise level, always the same
         embedding.linear_2.weight *= 2
@@ -147,9 +147,9 @@ class UnclipRecipe:
         predicted_bchw = self.unet(seen_bchw, times_b, encoder_hidden_states=prompts_bld, class_labels=labels_bE).sample
         return {"velocity": F.mse_loss(predicted_bchw, self.schedule.get_velocity(latents_bchw, noise_bchw, times_b))}
 
-    def _telling(self) -> Tensor:
-        """The map [e, e] of embeddings to the directions by which latents can be told linearly, each as large as the
-        part of the latents that it tells, all together of unit size (reduced-rank regression)."""
+    def _regression_directions(self) -> Tensor:
+        """The map [e, e] of embeddings to the directions of a linear regression of latents on them (reduced-rank
+        regression), each scaled by the part of the latents that it explains; of unit size all together."""
         latents_nd = self.latents_nchw.flatten(1)
         scaled_ne = (self.embeddings_ne - self.mean_e) / self.std_e
         covariance_ee = torch.cov(scaled_ne.T) + 1e-4 * torch.eye(len(self.std_e))
