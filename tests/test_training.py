@@ -189,6 +189,40 @@ def test_an_exported_codec_computes_what_was_trained(kind: str, data: Path, tmp_
     assert values.shape == (3, 5) and (values == wanted).all()
 
 
+@pytest.mark.parametrize("kind", ["speech", "music"])
+def test_a_decoder_learns_on_and_every_sound_keeps_its_codes(kind: str, data: Path, tmp_path: Path) -> None:
+    """Down to the bits of the encoder, the codebooks and the phone head in the exported file."""
+    changes = {"bidirectional": True, "semantic_weight": 1.0} if kind == "speech" else {"shortcut": False}
+    export, run = (export_speech if kind == "speech" else export_encodec), RunConfig(steps=4, batch_size=2, warmup=1)
+    first = codec_recipe(data, kind, **changes)
+    optimize(first, run, tmp_path / "run")
+    export(first, tmp_path / "weights")
+    more = codec_recipe(data, kind, **changes, start=str(tmp_path / "weights"), learn_codes=False)
+    optimize(more, run, tmp_path / "more")
+    export(more, tmp_path / "more" / "weights")
+    before, after = (load_file(folder / "weights" / "model.safetensors") for folder in (tmp_path, tmp_path / "more"))
+    training = ("cluster_size", "embed_avg")  # what nothing reads
+    changed = {key for key in before if not torch.equal(before[key], after[key]) and not key.endswith(training)}
+    assert changed and all(key.startswith("decoder.") for key in changed)
+    assert {file.name for file in more.data_files} >= {"model.safetensors", "config.json"}
+
+
+def test_a_codec_that_begins_with_a_finished_one_quantizes_from_the_first_step(data: Path, tmp_path: Path) -> None:
+    export_encodec(codec_recipe(data, "music"), tmp_path)
+    recipe = codec_recipe(data, "music", start=str(tmp_path))
+    recipe.prepare(np.random.default_rng(0))
+    assert "commitment" in recipe.losses(0, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("other", [{"num_filters": 8}, {"dimension": 6}, {"num_codebooks": 2}, {"codebook_size": 8}])
+def test_a_finished_codec_of_other_sizes_is_refused(data: Path, tmp_path: Path, other: dict[str, int]) -> None:
+    export_encodec(codec_recipe(data, "music"), tmp_path)
+    with pytest.raises(UsageError, match=r"start=.*of other sizes.*or leave `start` out"):
+        codec_recipe(data, "music", start=str(tmp_path), **other).prepare(np.random.default_rng(0))
+    with pytest.raises(UsageError, match=r"no model\.safetensors here; make it: anytok train configs/train/music_mini"):
+        codec_recipe(data, "music", start=str(tmp_path / "nowhere"))
+
+
 @pytest.mark.parametrize("wild", [1e9, float("nan")])
 def test_weights_that_nothing_would_load_are_not_exported(data: Path, tmp_path: Path, wild: float) -> None:
     recipe = codec_recipe(data, "music")

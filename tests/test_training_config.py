@@ -59,6 +59,7 @@ def test_unknown_and_missing_keys_are_named(tmp_path: Path) -> None:
         ("speech", "bidirectional = true", "shortcut = false", "shortcut"),
         ("music", "shortcut = false", "bidirectional = true", "bidirectional"),
         ("music", "shortcut = false", "quantize_from = 15000", "quantize_from = 15000 of 15000 steps"),
+        ("music", "shortcut = false", "learn_codes = false", "learn_codes = false: .*without `start`"),
         ("image", "quantize_from = 400", "quantize_from = 1001", "quantize_from = 1001 of 1000 steps"),
         ("image", "quantize_from = 400", "quantize_from = -1", "quantize_from=-1: expected a whole number"),
     ],

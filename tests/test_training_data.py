@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,26 @@ def test_recordings_at_other_speeds_are_other_speakers(tmp_path: Path) -> None:
     assert named[0] == "3_ann-at-0.8_0" and len(set(named)) == 7 + 1 and "3_ann_0" in named
     assert [is_held for _, is_held in found[True]] == [False] * 7 + [True] + [False] * 7
     assert len({len(clip.wave) for clip, _ in found[True][:7]}) == 7
+
+
+def test_a_natural_voice_reads_sentences_and_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(0)
+    monkeypatch.setitem(sys.modules, "hibari", None)
+    with pytest.raises(UsageError, match="pip install hibari-tts"):
+        next(data_speech._natural(rng, 1))
+
+    class Hibari:
+        sample_rate = 24000
+
+        def __call__(self, text: str, *, seed: int, speed: float) -> np.ndarray:
+            assert text.count(" ") > 3 and 0.8 < speed < 1.2
+            return np.full(2400, seed / 10)
+
+    monkeypatch.setitem(sys.modules, "hibari", types.SimpleNamespace(Hibari=Hibari))
+    clips = list(data_speech._natural(rng, 8))
+    assert {clip.source for clip in clips} == {"hibari"} and all(clip.labels is None for clip in clips)
+    assert clips[5].wave[400:900] == pytest.approx(0.5, abs=0.01) and clips[0].wave.dtype == np.float32
+    assert len({len(clip.wave) for clip in clips}) > 2 and all(1200 < len(clip.wave) < 2100 for clip in clips)
 
 
 def test_music_that_cannot_be_played_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,13 @@ def test_pairs_of_something_else_are_made_again_unless_they_were_learned_from(co
     assert pairs_of(config) != before
 
 
+def test_pairs_are_the_same_however_many_threads_make_them(config: TrainConfig, tmp_path: Path) -> None:
+    config = changed(config, num_pairs=64)  # four blocks
+    runs = [replace(config, out=str(tmp_path / f"run{n}"), run=replace(RUN, threads=n)) for n in (1, 3)]
+    alone, together = (pairs_of(run) for run in runs)
+    assert alone == together
+
+
 def test_damaged_pairs_are_made_again(config: TrainConfig) -> None:
     before, path = pairs_of(config), Path(config.out) / "pairs.safetensors"
     path.write_bytes(before[:-100])

@@ -24,6 +24,7 @@ from ..registry import find
 from .calibrate import unit_outputs
 from .clips import Clips
 from .config import CodecConfig, TrainConfig
+from .finished import begin_with, finished_files, load_codec
 from .losses import MelSpectra, relative_error
 from .phones import PHONES
 from .quantizer import LearnedQuantizer
@@ -40,8 +41,9 @@ class CodecRecipe:
     def __init__(self, config: TrainConfig) -> None:
         model: CodecConfig = config.model
         self.model, self.batch_size = model, config.run.batch_size
+        self.quantize_from = 0 if model.start else model.quantize_from
         self.clips = read_clips(config.data, config.kind, math.prod(model.ratios))
-        self.data_files = self.clips.files
+        self.data_files = self.clips.files + (finished_files(config.kind, model.start) if model.start else [])
         _check_data(self.clips, config)
         sizes = {
             "dimension": model.dimension, "num_filters": model.num_filters, "ratios": model.ratios,
@@ -55,32 +57,62 @@ class CodecRecipe:
         self.phone_head = nn.Conv1d(model.dimension, len(PHONES), 1) if model.semantic_weight else None
         parts = {"encoder": self.encoder, "decoder": self.decoder, "quantizer": self.quantizer}
         self.state = nn.ModuleDict(parts | ({"phone_head": self.phone_head} if self.phone_head else {}))
+        if not model.learn_codes:
+            self.state.requires_grad_(False)
+            self.decoder.requires_grad_(True)
 
     def prepare(self, rng: np.random.Generator) -> None:
+        if self.model.start:
+            self._begin(self.model.start)
+            return
         wave_bs, _ = self._batch(rng)
         unit_outputs(self.state, lambda: self.decoder(self.encoder(wave_bs[:, None])))
         with torch.no_grad():  # as loud as the waves it is to make
             self.decoder[-1].weight.mul_(wave_bs.std())  # type: ignore[operator]
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        if step == self.model.quantize_from:
+        if step == self.quantize_from and not self.model.start:
             self._start_quantizer(rng)
         wave_bs, labels_bt = self._batch(rng)
+        if not self.model.learn_codes:
+            with torch.no_grad():
+                latents_bdt = self.quantizer.eval()(self.encoder(wave_bs[:, None]), self._depths(rng)).latents_bdt
+            return self._made(latents_bdt, wave_bs, 1.0, self.model.time_weight)
         latents_bdt = self.encoder(wave_bs[:, None])
-        first_bdt, losses = latents_bdt, {}
-        mel_weight, time_weight = 0.1, 10.0
-        if step >= self.model.quantize_from:
-            mel_weight, time_weight = 1.0, self.model.time_weight
+        if step < self.quantize_from:
+            losses, first_bdt = self._made(latents_bdt, wave_bs, 0.1, 10.0), latents_bdt
+        else:
             quantized = self.quantizer(latents_bdt, self._depths(rng))
-            latents_bdt, first_bdt = quantized.latents_bdt, quantized.first_bdt
+            losses = self._made(quantized.latents_bdt, wave_bs, 1.0, self.model.time_weight)
+            first_bdt = quantized.first_bdt
             losses["commitment"] = self.model.commitment_weight * quantized.commitment
-        made_bs = self.decoder(latents_bdt)[:, 0]
-        losses["mel"] = mel_weight * self.spectra(made_bs, wave_bs)
-        losses["time"] = time_weight * relative_error(made_bs, wave_bs)
         if self.phone_head is not None and bool((labels_bt >= 0).any()):
             scores_bpt = self.phone_head(first_bdt)
             losses["phones"] = self.model.semantic_weight * F.cross_entropy(scores_bpt, labels_bt, ignore_index=-1)
         return losses
+
+    def _made(self, latents_bdt: Tensor, wave_bs: Tensor, mel_weight: float, time_weight: float) -> dict[str, Tensor]:
+        """The losses of the wave that the decoder makes of latents."""
+        made_bs = self.decoder(latents_bdt)[:, 0]
+        return {
+            "mel": mel_weight * self.spectra(made_bs, wave_bs),
+            "time": time_weight * relative_error(made_bs, wave_bs),
+        }
+
+    @torch.no_grad()
+    def _begin(self, start: str) -> None:
+        """With the weights, codebooks and phone head of a finished run."""
+        codec, others = load_codec(start)
+        for mine, state in ((self.encoder, codec.encoder), (self.decoder, codec.decoder)):
+            begin_with(start, mine, state.state_dict())
+        books: dict[str, Tensor] = {}
+        for layer, codes_nd in enumerate(codec.quantizer.codebooks_knd):
+            stem, counts_n = f"books.{layer}.", torch.ones(len(codes_nd))
+            books |= {f"{stem}codes_nd": codes_nd, f"{stem}sums_nd": codes_nd, f"{stem}counts_n": counts_n}
+        begin_with(start, self.quantizer, books)
+        if self.phone_head is not None:
+            head = {key: others.get(f"transform.{key}", torch.zeros(0)) for key in ("weight", "bias")}
+            begin_with(start, self.phone_head, head | {"weight": head["weight"][..., None]})
 
     @torch.no_grad()
     def _start_quantizer(self, rng: np.random.Generator) -> None:

@@ -33,7 +33,9 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """A SEANet codec: its sizes under EnCodec's names, its data, and the weights of its losses."""
+    """A SEANet codec: its sizes under EnCodec's names, its data, and the weights of its losses. `start` is the folder
+    of a finished run of the same sizes, with whose weights this one begins ("": with random ones); without
+    `learn_codes`, which needs it, the decoder alone learns, and every sound keeps its codes."""
 
     num_filters: Annotated[int, Within(2, 4096)]  # residual blocks halve it
     dimension: Size
@@ -46,6 +48,8 @@ class CodecConfig:
     frames: Size = 50  # of one training stretch
     windows: Annotated[tuple[Annotated[int, Within(8, 1 << 16)], ...], AT_LEAST_ONE] = (128, 256, 512, 1024, 2048)
     quantize_from: Count = 600  # steps of plain autoencoding, mostly of the wave, before the quantizer comes in
+    start: str = ""
+    learn_codes: bool = True
     shallow: Share = 0.2  # share of stretches decoded from fewer layers, chosen evenly
     sources: dict[str, Weight] = field(default_factory=dict)  # how often each is drawn; {}: all clips, by length
     time_weight: Weight = 0.1  # from then on, beside a weight of 1 for the spectra
@@ -111,9 +115,12 @@ def _refuse_unworkable(config: TrainConfig, where: str) -> None:
         raise UsageError(f"{where}: batch_size = 1: it begins by how pictures of a batch differ; expected 2 or more")
     if os.path.realpath(config.out) == os.path.realpath(config.data):
         raise UsageError(f"{where}: out is the folder of the data, which it would spoil: give it another one")
-    start = getattr(model, "quantize_from", None)
-    if start is not None and start >= steps:
+    start = getattr(model, "start", "")  # codes come with it
+    if not getattr(model, "learn_codes", True) and not start:
+        raise UsageError(f"{where}: learn_codes = false: there are no codes without `start`; give it a finished run")
+    first = getattr(model, "quantize_from", None)
+    if first is not None and first >= steps and not start:
         raise UsageError(
-            f"{where}: quantize_from = {start} of {steps} steps: codes would never be learned; expected 0 to "
+            f"{where}: quantize_from = {first} of {steps} steps: codes would never be learned; expected 0 to "
             f"{steps - 1}; lower it, or raise steps"
         )

@@ -1,9 +1,10 @@
-"""Speech to train on: eSpeak NG and flite voices with phone labels, and recordings of people without.
+"""Speech to train on: eSpeak NG and flite voices with phone labels, hibari-tts's natural voice and recordings of people
+without.
 
-    python -m anytok.training.data_speech OUT --recordings FOLDER
+    python -m anytok.training.data_speech OUT --recordings FOLDER --natural
 
 writes OUT/train and OUT/held. Held out are whole voices: eSpeak variants, a flite voice, one speaker of the spoken
-digits, and some clips of each other recording folder.
+digits, and some clips of each other recording folder and of the natural voice.
 """
 
 from __future__ import annotations
@@ -41,9 +42,17 @@ _SPEEDS = (0.88, 1.0, 1.13)  # a few real speakers become more, as record player
 _MORE_SPEEDS = (0.8, 0.88, 0.94, 1.0, 1.06, 1.13, 1.22)
 
 
-def make(out: Path, recordings: Path | None, num_clips: int, seed: int = 0, *, more_speakers: bool = False) -> None:
+def make(
+    out: Path,
+    recordings: Path | None,
+    num_clips: int,
+    seed: int = 0,
+    *,
+    more_speakers: bool = False,
+    natural: bool = False,
+) -> None:
     """Write the training and the held-out set below `out`. `more_speakers`: recordings at seven speeds, spoken digits,
-    too, where otherwise digits have one and others three.
+    too, where otherwise digits have one and others three. `natural`: a quarter as many clips of hibari-tts's voice.
 
     Raises UsageError for what is not installed or not there, MediaError for a recording that cannot be read.
     """
@@ -60,6 +69,8 @@ def make(out: Path, recordings: Path | None, num_clips: int, seed: int = 0, *, m
         if _FLITE[voice] and i % 16 != 3:  # a held-out voice needs fewer clips
             continue
         (held if _FLITE[voice] else train).append(_flite_clip(rng, voice))
+    for i, clip in enumerate(_natural(rng, num_clips // 4) if natural else ()):
+        (held if i % 20 == 0 else train).append(clip)
     for clip, is_held in _recorded(files, more_speakers):
         (held if is_held else train).append(clip)
     write_clips(out / "train", train, SAMPLE_RATE, HOP)
@@ -88,6 +99,19 @@ def _flite_clip(rng: random.Random, voice: str) -> Clip:
     ends = [pair.split(":") for pair in printed.split()]
     starts = [0.0, *(float(end) for _, end in ends)]
     return _labelled(wave, rate, list(zip(starts, (name for name, _ in ends), strict=False)), "flite", voice)
+
+
+def _natural(rng: random.Random, count: int) -> Iterator[Clip]:
+    """Sentences read by hibari-tts's voice (it ships its model in its wheel), at seven speeds of a record player."""
+    try:
+        from hibari import Hibari
+    except ModuleNotFoundError as error:
+        raise UsageError("the natural voice is hibari-tts's: pip install hibari-tts, then run this again") from error
+    voice = Hibari()
+    for i in range(count):
+        wave = voice(sentence(rng), seed=i, speed=rng.uniform(0.85, 1.15)).astype(np.float32)
+        speed = rng.choice(_MORE_SPEEDS)
+        yield Clip(_resample(wave, round(voice.sample_rate * speed)), "hibari", f"heart-at-{speed}")
 
 
 def _labelled(wave: np.ndarray, rate: int, phones: list[tuple[float, str]], source: str, name: str) -> Clip:
@@ -144,8 +168,10 @@ if __name__ == "__main__":
     parser.add_argument("--recordings", type=Path)
     parser.add_argument("--num-clips", type=int, default=1600)
     parser.add_argument("--more-speakers", action="store_true", help="recordings at seven speeds, digits, too")
+    parser.add_argument("--natural", action="store_true", help="hibari-tts's voice, too")
     arguments = parser.parse_args()
+    kinds = {"more_speakers": arguments.more_speakers, "natural": arguments.natural}
     try:
-        make(arguments.out, arguments.recordings, arguments.num_clips, more_speakers=arguments.more_speakers)
+        make(arguments.out, arguments.recordings, arguments.num_clips, **kinds)
     except AnytokError as error:
         raise SystemExit(f"{parser.prog}: {error}") from None

@@ -9,29 +9,48 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..checkpoints.around_torchaudio import around_torchaudio
+from ..checkpoints.read import read_tensors
 from ..checkpoints.report import load_state
+from ..checkpoints.seanet import model_state, read_codec
 from ..checkpoints.seed import fuse, published_name, read_seed
 from ..errors import CheckpointError, UsageError, first_line
+from ..models.codec import Codec
+from ..models.seanet import fold_weight_norm
 from ..models.seed import Seed
 
-__all__ = ["begin_with", "finished_files", "load_seed", "load_unet", "load_vae"]
+__all__ = ["begin_with", "finished_files", "load_codec", "load_seed", "load_unet", "load_vae"]
 
+_CODEC = ("model.safetensors", "config.json")
 _DIFFUSERS = ("diffusion_pytorch_model.safetensors", "config.json")
 # What it is → the recipe that makes it, its files in the folder of weights.
 _FINISHED = {
     "tokenizer": ("image_mini.toml", ("seed_quantizer.safetensors", "config.json")),
     "vae": ("vae_mini.toml", _DIFFUSERS),
+    "speech": ("speech_mini.toml", _CODEC),
+    "music": ("music_mini.toml", _CODEC),
     "painter": ("unclip_mini.toml", tuple(f"unclip/unet/{name}" for name in _DIFFUSERS)),
 }
 
 
 def finished_files(kind: str, folder: str) -> list[Path]:
-    """The files of a finished "tokenizer", "vae" or "painter"; raises UsageError for one that is not there."""
+    """The files of a finished "tokenizer", "vae", "painter", "speech" or "music"; raises UsageError for one that is
+    not there."""
     names = _FINISHED[kind][1]
     missing = [name for name in names if not (Path(folder) / name).is_file()]
     if missing:
         raise UsageError(f"{folder}: no {missing[0]} here; {_how_to_make(kind)}")
     return [Path(folder) / name for name in names]
+
+
+def load_codec(folder: str) -> tuple[Codec, dict[str, Tensor]]:
+    """A codec without weight norm, and what its file holds beside: SpeechTokenizer's `transform`. Raises
+    CheckpointError where it is not whole."""
+    files = read_codec(Path(folder))
+    codec = Codec(**files.sizes.architecture())
+    load_state(codec, model_state(files.state), str(files.source))
+    fold_weight_norm(codec)
+    stored = read_tensors(files.source)
+    return codec, {key: stored[key].float() for key in files.ignored}
 
 
 def load_seed(folder: str) -> tuple[Seed, dict[str, Any]]:

@@ -80,7 +80,7 @@ def optimize(
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     parameters = [p for p in recipe.state.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, run.learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(parameters, run.learning_rate, betas=(0.8, 0.99), weight_decay=0.01, fused=True)
     recorded = flat({"run": asdict(run)} if settings is None else settings)
     checkpoint = _Checkpoint(folder / "checkpoint.pt", recipe.state, optimizer, recorded, data)
     first = checkpoint.resume(run.steps, allow_changes)

@@ -7,6 +7,7 @@ Legend: n pairs, b batch, c channels, h height, w width, e embedding width.
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from .finished import finished_files, load_seed, load_vae
 from .pictures import Pictures, photographs
 
 __all__ = ["files_of", "read_or_make_pairs"]
+
+_BLOCK = 16  # pictures that share a generator of random numbers
+
 
 def read_or_make_pairs(config: TrainConfig) -> dict[str, Tensor]:
     """`embeddings` [n, e] and unscaled `latents` [n, c, h, w], from the run's folder; made now where they are not
@@ -80,26 +84,30 @@ def _read(path: Path, origin: str) -> dict[str, Tensor] | None:
         return None
 
 
-@torch.no_grad()
 def _make(config: TrainConfig) -> dict[str, Tensor]:
     from tqdm import tqdm
 
-    torch.set_num_threads(config.run.threads)
     seed, sizes = load_seed(config.model.tokenizer)
     vae = load_vae(config.model.vae)
     side, small = sizes["image_size"], vae.config.sample_size
     pictures = Pictures(config.data, max(side, 2 * small), config.model.drawn, config.model.world)
-    rng = np.random.default_rng(config.run.seed)
-    embeddings, latents = [], []
-    for _ in tqdm(range(-(-config.model.num_pairs // 16)), desc="pairs", mininterval=10):
-        levels_bhwc = pictures.batch(rng, 16)
+
+    @torch.no_grad()
+    def pairs_of(block: int) -> tuple[Tensor, Tensor]:
+        levels_bhwc = pictures.batch(np.random.default_rng((config.run.seed, block)), _BLOCK)
         seen_bhwc = torch.from_numpy(np.stack([_resized(levels_hwc, side) for levels_hwc in levels_bhwc]))
-        embeddings.append(seed.embed(seed.quantize(seed.latents(normalize(seen_bhwc)))))
         small_bchw = F.interpolate(
             torch.from_numpy(levels_bhwc).permute(0, 3, 1, 2).float() / 127.5 - 1, (small, small),
             mode="bilinear", antialias=True,
         )  # fmt: skip
-        latents.append(vae.encode(small_bchw).latent_dist.mode())
+        embeddings_be = seed.embed(seed.quantize(seed.latents(normalize(seen_bhwc))))
+        return embeddings_be, vae.encode(small_bchw).latent_dist.mode()
+
+    # Threads on blocks, not within operations: much of the time is Pillow's, which draws a picture in one thread.
+    with ThreadPoolExecutor(config.run.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        blocks = range(-(-config.model.num_pairs // _BLOCK))
+        made = list(tqdm(pool.map(pairs_of, blocks), total=len(blocks), desc="pairs", mininterval=10))
+    embeddings, latents = zip(*made, strict=True)
     return {"embeddings": torch.cat(embeddings), "latents": torch.cat(latents).contiguous()}
 
 
