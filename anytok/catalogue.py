@@ -43,7 +43,7 @@ BUILT_IN: Mapping[str, tuple[Spec, Mapping[str, str]]] = MappingProxyType(
             (_audio("encodec-24khz", "music", 32, 1024, 75, 24000, ENCODEC_MONO), _ENCODEC),
             (_audio("encodec-48khz", "music", 16, 1024, 150, 48000, ENCODEC_STEREO, **_STEREO), _ENCODEC),
             # small ones, whose weights are in the package (anytok/weights), with the same architectures
-            (_image("seed-mini", 512), _SEED),
+            (_image("seed-mini", 8192), _SEED),
             (_audio("speech-mini", "speech", 8, 512, 50, 16000, ANYGPT_SPEECH), _SPEECH),
             (_audio("music-mini", "music", 4, 1024, 50, 32000, ANYGPT_MUSIC), _ENCODEC),
         )

@@ -26,15 +26,17 @@ does not have. Its codes mean nothing to AnyGPT.
 
 ## Made by
 `configs/train/speech_mini.toml` with `anytok.training`: multi-scale mel and time losses, no adversary, and phone labels
-of the synthesisers on the first layer where SpeechTokenizer has HuBERT.
+of the synthesisers on the first layer where SpeechTokenizer has HuBERT. Then its decoder alone by
+`speech_mini_decoder.toml`, on a natural voice, too.
 
 ## Trained on
 Sentences of a small grammar of our own, read by eSpeak NG (15 accents and languages, 17 voice variants) and three flite
 voices; 18 LJSpeech clips (public domain) at three speeds; the spoken digits of four speakers (Free Spoken Digit
-Dataset, CC BY-SA 4.0). About 2.3 hours.
+Dataset, CC BY-SA 4.0). About 2.3 hours; the decoder also on half an hour by the voice of hibari-tts (Apache-2.0).
 
 ## Quality
-On voices kept aside: six eSpeak variants, the flite voice rms, four LJSpeech clips of the same reader.
+On voices kept aside: six eSpeak variants, the flite voice rms, four LJSpeech clips of the same reader; and twenty
+sentences of hibari-tts's voice, at speeds that make other speakers of it.
 
 | | |
 |---|---|
@@ -72,28 +74,27 @@ On {clips} pieces kept aside.
 """
 
 _IMAGE = """# seed-mini
-SEED-2's architecture at a fraction of its width: a picture to 32 codes of {codebook_size}, and back to 48 x 48 pixels
-through a small unCLIP. It is small: colours and layout come back, what is in the picture mostly does not.
+SEED-2's architecture at a fraction of its width: a picture to 32 codes of {codebook_size:,}, and back to 96 x 96 pixels
+through a small unCLIP. It knows a small world: scenes of one object (an emoji, or a drawn shape) before one of nine
+backgrounds. Of other pictures colours and layout come back, what is in them mostly does not.
 
 ## Made by
-`configs/train/image_mini.toml`, `vae_mini.toml` and `unclip_mini.toml` with `anytok.training`. Where SEED learns CLIP's
-image embedding, this one learns a picture's lowest frequencies (`anytok.training.descriptor`): its codes say how a
-picture looks, not what it means.
+`configs/train/image_world.toml`, `vae_world.toml`, `vae_world_decoder.toml` and `unclip_world.toml` with
+`anytok.training`. Where SEED learns CLIP's image embedding, this one learns a picture's lowest frequencies
+(`anytok.training.descriptor`) and the truth about its scenes (`anytok.training.truth`): which object, where, how large,
+before what.
 
 ## Trained on
-771 small photographs, cut and coloured anew each time, and drawn shapes.
+Scenes of Noto's colour emoji (Apache-2.0) and drawn shapes, without end; 771 small photographs, cut and coloured anew
+each time. Never trained on: two kinds of object in every eight, a seventh of the pairs of kind and background, and
+every seventh photograph.
 
 ## Quality
-On {pictures} photographs kept aside.
+Of {scenes} scenes whose pairs of kind and background were kept aside, {aside} more of kinds kept aside, and {pictures}
+photographs kept aside. Shapes are compared by histograms of oriented gradients, kinds and backgrounds told by a
+classifier fitted to originals alone; in brackets: of the originals themselves.
 
-| | |
-|---|---|
-| decoded pictures whose nearest original (8 x 8 Lab thumbnails) is their own (chance {by_chance}) | **{retrieved}** |
-| the same for the blur that the codes' embedding stands for, drawn without the painter | {retrieved_unpainted} |
-| PSNR | {psnr} dB |
-| share of the codebook in use | {usage} |
-| perplexity | {perplexity} |
-| seconds to encode, to decode a picture, {threads} threads | {seconds_encode}, {seconds_decode} |
+{table}
 """
 
 
@@ -156,6 +157,43 @@ def voice_card(result: dict[str, Any]) -> str:
 _BEST = "all layers, the recording's own"
 
 
+def _world() -> dict[str, Any]:
+    """The shipped seed-mini's row of what `small_world.py` measured."""
+    rows = json.loads((RESULT.parent / "small_world.json").read_text("utf-8"))["rows"]
+    return next(row for row in rows if row["name"] == "seed-mini")
+
+
+def _image_table(values: dict[str, Any]) -> str:
+    """What comes back through the codes, with the aims of `small_world.py` beside it."""
+    world = _world()
+    aims = json.loads((RESULT.parent / "small_world.json").read_text("utf-8"))["aims"]
+
+    def row(words: str, key: str, form: str = ".0%") -> tuple[str, str, str]:
+        best = f" ({world[f'original_{key}']:{form}})" if f"original_{key}" in world else ""
+        sign, number = aims.get(key, ("", None))
+        aim = "" if number is None else f"{'at least' if sign == '>=' else 'at most'} {number:{form}}"
+        return words, f"**{world[key]:{form}}**{best}", aim
+
+    threads = values["threads"]
+    rows = [
+        row("decoded scenes whose shapes are nearest to their own original's", "nearest"),
+        row("objects whose kind is told", "kind"),
+        row("objects of kinds kept aside that are taken for one of their group", "group_of_aside"),
+        row("backgrounds that are told", "background"),
+        row("how far objects have moved, of the picture's side", "place", ".3f"),
+        row("how much they have grown or shrunk", "size", ".0%"),
+        row("CIE76 difference of the object's mean colour", "object_colour", ".1f"),
+        row("the same of the background's, in 3 x 3 fields", "background_colour", ".1f"),
+        row("gradient energy, as a share of the originals'", "gradient_energy"),
+        row("photographs whose nearest original (8 x 8 Lab thumbnails) is their own", "photographs"),
+        ("the same for the blur that the codes' embedding stands for", f"{values['retrieved_unpainted']}%", ""),
+        ("PSNR of photographs", f"{values['psnr']} dB", ""),
+        ("share of the codebook in use, perplexity, of photographs", f"{values['usage']}, {values['perplexity']}", ""),
+        (f"seconds to encode, to decode, {threads} threads", "{seconds_encode}, {seconds_decode}".format(**values), ""),
+    ]  # fmt: skip
+    return table(("what comes back", "how much", "aim"), rows)
+
+
 def card(name: str, result: dict[str, Any]) -> str:
     """One model card."""
     measured = result[name]
@@ -169,6 +207,8 @@ def card(name: str, result: dict[str, Any]) -> str:
         phones = measured["phone_accuracy"]
         values |= {"chance": phones["chance"], "by_layer": ", ".join(map(str, phones["by_layer"]))}
         values["by_source"] = ", ".join(f"{key} {row['stoi']}" for key, row in measured["by_source"].items())
+    if name == "seed-mini":
+        values |= {"table": _image_table(values), "scenes": _world()["scenes"], "aside": _world()["aside"]}
     template = {"speech-mini": _SPEECH, "music-mini": _MUSIC, "seed-mini": _IMAGE}[name]
     return template.format(**values) + "\n" + _LICENCE + "\n"
 

@@ -144,7 +144,8 @@ def image_quality(folder: Path) -> dict[str, Any]:
 
 def drawn(tokenizer: Any, codes: list[anytok.Codes]) -> list[Image.Image]:
     """The blurred pictures that the codes' embeddings stand for, without the painter: what the codes know."""
-    rgb = Descriptor().draw(torch.from_numpy(tokenizer.embed(codes))).clamp(0, 1)
+    describe = Descriptor(num_luma=192, num_colour=32)  # of configs/train/image_world.toml; the truth comes behind
+    rgb = describe.draw(torch.from_numpy(tokenizer.embed(codes))[:, : describe.width]).clamp(0, 1)
     return [Image.fromarray(levels) for levels in (rgb * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()]
 
 

@@ -184,11 +184,15 @@ def small_models() -> str:
             said.append(f"STOI {one['all']['stoi']:.2f} (untrained {one['all']['stoi_untrained']:.2f})")
             others.append(f"STOI {median(row['stoi'] for row in wild[name]):.2f}")
         rows.append((f"`{name}`", "; ".join(said), "; ".join(others)))
-    seed = found["seed-mini"]
+    seed, world = found["seed-mini"], results("small_world")
+    if world is None:
+        return missing("The small models", "small_world")
+    scenes = next(row for row in world["rows"] if row["name"] == "seed-mini")
     rows.append((
         "`seed-mini`",
-        f"{seed['retrieved']} of {seed['pictures']} pictures are nearest to their own original (by chance "
-        f"{seed['by_chance']}); PSNR {seed['psnr']:.1f} dB", "",
+        f"objects are told in {scenes['kind']:.0%} of {scenes['scenes']} scenes, by a classifier fitted to originals; "
+        f"{seed['retrieved']} of {seed['pictures']} photographs are nearest to their own original (by chance "
+        f"{seed['by_chance']}), PSNR {seed['psnr']:.1f} dB", "",
     ))  # fmt: skip
     return table(("model", "on media kept out of training", "on recordings from elsewhere"), rows)
 

@@ -70,7 +70,8 @@ def measure(
     aside, painted, _, _ = round_trip(tokenizer, world, unseen)
     real = [Image.open(path).convert("RGB") for path in held_out(photographs)[:NUM_PHOTOGRAPHS]]
     back = tokenizer.decode_batch(tokenizer.encode_batch(real))
-    row = {"scenes": len(scenes), "side": made[0].width} | of_scenes(*map(small, (made, originals)), scenes, world)
+    row = {"scenes": len(scenes), "aside": len(unseen), "side": made[0].width}
+    row |= of_scenes(*map(small, (made, originals)), scenes, world)
     for before, pictures, others in (("", made, painted), ("original_", originals, aside)):
         found = classifier.kinds(small(pictures), scenes), classifier.backgrounds(small(pictures))
         row[f"{before}kind"] = share(found[0], [scene.kind for scene in scenes])

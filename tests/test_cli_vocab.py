@@ -84,7 +84,7 @@ def test_a_text_tokenizer_from_a_folder(capsys: pytest.CaptureFixture[str], monk
     assert main(["vocab", "build", "own", "--text", "llama", "--tokenizer", "seed-mini"]) == 0
     vocabulary = Vocabulary.from_file("own.json")
     assert vocabulary.layout.text_size == 400
-    assert vocabulary.extend(llama_tokenizer(400)) == 512 + 2
+    assert vocabulary.extend(llama_tokenizer(400)) == 8192 + 2
     capsys.readouterr()
     assert main(["vocab", "build", "other", "--text", "llama", "--special", "</s>"]) == 2
     assert "the text tokenizer has 1 of the tokens of other already, first </s>" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from anytok.generation import Processor
 from anytok.testing import picture
 from anytok.vocab import Special, build_vocabulary, segment_of
 
-PIC = Spec("seed-mini", "image", 1, 512, num_frames=32)
+PIC = Spec("seed-mini", "image", 1, 8192, num_frames=32)
 VOICE = Spec("speech-mini", "speech", 8, 512, frame_rate=50)
 CAT = Codes(np.arange(32)[None], PIC)
 TALK = [

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import anytok
+from anytok import Codes
+from anytok.checkpoints.seed import Sampling, read_seed
 from anytok.errors import UsageError
 from anytok.training import train
 from anytok.training.config import RunConfig, TrainConfig, read_config
@@ -76,6 +78,20 @@ def test_a_run_that_was_resumed_is_the_run_that_was_not(trained: Path, kind: str
     resumed, whole = (torch.load(path, weights_only=True)["state"] for path in paths)
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+
+
+def test_a_painter_paints_as_its_recipe_says(trained: Path) -> None:
+    """By the sampler and in the steps that its config.json has, which must be those of the recipe."""
+    folder = trained / "unclip" / "weights"
+    files = read_seed("seed-mini", folder)
+    assert files.sampling == Sampling(guidance_scale=2.0, scheduler="ddim", num_inference_steps=4)
+    codes = Codes(np.zeros((1, 32), int), anytok.load_tokenizer("seed-mini", checkpoint=folder).spec)
+    said = {"scheduler": "ddim", "num_inference_steps": 4, "guidance_scale": 2.0}
+    others = ({}, said, said | {"num_inference_steps": 5}, said | {"scheduler": "pndm"}, {"preset": "fast"})
+    usual, same, *different = (
+        np.asarray(anytok.load_tokenizer("seed-mini", checkpoint=folder, **options).decode(codes)) for options in others
+    )
+    assert (usual == same).all() and all((usual != picture).any() for picture in different)
 
 
 def test_what_was_trained_encodes_and_paints(trained: Path) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from ..spec import Spec
 from .fetch import fetch, published
 from .read import read_config, read_tensors
 
-__all__ = ["SIZES", "SeedFiles", "read_seed"]
+__all__ = ["SIZES", "Sampling", "SeedFiles", "read_seed"]
 
 # The published model. A config.json beside the weights gives all of these for another one.
 SIZES: Mapping[str, int | float] = {
@@ -90,6 +90,15 @@ _MEANING = re.compile(
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How a checkpoint's painter is meant to paint: as the published one, unless its config.json says otherwise."""
+
+    guidance_scale: Annotated[float, Within(0, 1000)] = 10.0
+    scheduler: Literal["pndm", "ddim", "dpm++"] = "pndm"
+    num_inference_steps: Annotated[int, Within(1, 1000)] = 20
+
+
+@dataclass(frozen=True)
 class SeedFiles:
     """What a folder gave: `state` under the published names (the ViT's under `visual_encoder.`)."""
 
@@ -98,7 +107,7 @@ class SeedFiles:
     state: dict[str, Tensor]
     sizes: dict[str, Any]  # keywords of the model, as in SIZES
     has_vision: bool
-    guidance_scale: float = 10.0  # how hard its painter is steered; the published one's
+    sampling: Sampling
     fetched_as: str = ""  # the tokenizer's name, where the files were not given
 
     def unclip(self) -> Path:
@@ -149,7 +158,7 @@ def read_seed(name: str, checkpoint: str | Path | None) -> SeedFiles:
         source, has_vision = f"{source} + {vision.name}", True
     config = folder / "config.json"
     return SeedFiles(
-        folder, f"{folder}: {source}", state, _sizes(config), has_vision, _guidance_scale(config),
+        folder, f"{folder}: {source}", state, _sizes(config), has_vision, _sampling(config),
         fetched_as=name if checkpoint is None else "",
     )  # fmt: skip
 
@@ -170,12 +179,10 @@ def _sizes(path: Path) -> dict[str, Any]:
     return dataclasses.asdict(build(_AllSizes, found, where, CheckpointError))
 
 
-def _guidance_scale(path: Path) -> float:
-    """A config.json may say how its painter likes to be steered."""
-    scale = read_config(path).get("guidance_scale", 10.0) if path.exists() else 10.0
-    if not isinstance(scale, int | float) or not 0 <= scale <= 1000:
-        raise CheckpointError(f"{path}: guidance_scale is {scale!r}, expected a number from 0 to 1000")
-    return float(scale)
+def _sampling(path: Path) -> Sampling:
+    config = read_config(path) if path.exists() else {}
+    found = {field.name: config[field.name] for field in dataclasses.fields(Sampling) if field.name in config}
+    return build(Sampling, found, f"{path}, which may say how the painter paints", CheckpointError)
 
 
 # Our module's names → the published ones, first match of each group.

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..checkpoints.around_torchaudio import around_torchaudio
 from ..checkpoints.seed import published_name
 from ..checkpoints.soundstorm import published_state
+from ..checkpoints.unclip import SCHEDULERS
 from ..errors import UsageError
 from .codec import CodecRecipe
 from .config import CodecConfig
@@ -158,7 +159,7 @@ def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:
     tokenizer = Path(recipe.model.tokenizer)
     shutil.copyfile(tokenizer / "seed_quantizer.safetensors", folder / "seed_quantizer.safetensors")
     config = json.loads((tokenizer / "config.json").read_text("utf-8"))
-    config["guidance_scale"] = recipe.model.guidance_scale
+    config |= {key: getattr(recipe.model, key) for key in ("guidance_scale", "scheduler", "num_inference_steps")}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     folder = folder / "unclip"
     with around_torchaudio():
@@ -179,7 +180,11 @@ def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:
     unet.half().save_pretrained(folder / "unet")
     vae.half().save_pretrained(folder / "vae")
     normalizer.save_pretrained(folder / "image_normalizer")
-    schedules: Any = diffusers.DDPMScheduler(**NOISING), diffusers.PNDMScheduler(**SAMPLING)
+    class_name, told = SCHEDULERS[recipe.model.scheduler]
+    # Beyond the published pipeline's: that few steps, too, begin at noise alone.
+    told = told if class_name == "PNDMScheduler" else told | {"timestep_spacing": "trailing"}
+    sampler = getattr(diffusers, class_name).from_config(SAMPLING, **told)
+    schedules: Any = diffusers.DDPMScheduler(**NOISING), sampler
     for schedule, name in zip(schedules, ("image_noising_scheduler", "scheduler"), strict=True):
         schedule.save_pretrained(folder / name)
     save_file({"prompt_1ld": recipe.prompt_1ld}, folder / "empty_prompt.safetensors")

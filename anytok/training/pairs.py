@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..atomic import replacing
 from ..errors import CheckpointError
-from ..models.seed import normalize
+from ..models.seed import Seed, normalize
 from .config import TrainConfig
 from .finished import finished_files, load_seed, load_vae
 from .pictures import Pictures, photographs
@@ -95,13 +95,7 @@ def _make(config: TrainConfig) -> dict[str, Tensor]:
     @torch.no_grad()
     def pairs_of(block: int) -> tuple[Tensor, Tensor]:
         levels_bhwc = pictures.batch(np.random.default_rng((config.run.seed, block)), _BLOCK)
-        seen_bhwc = torch.from_numpy(np.stack([_resized(levels_hwc, side) for levels_hwc in levels_bhwc]))
-        small_bchw = F.interpolate(
-            torch.from_numpy(levels_bhwc).permute(0, 3, 1, 2).float() / 127.5 - 1, (small, small),
-            mode="bilinear", antialias=True,
-        )  # fmt: skip
-        embeddings_be = seed.embed(seed.quantize(seed.latents(normalize(seen_bhwc))))
-        return embeddings_be, vae.encode(small_bchw).latent_dist.mode()
+        return _told(seed, levels_bhwc, side), vae.encode(_wanted(levels_bhwc, small)).latent_dist.mode()
 
     # Threads on blocks, not within operations: much of the time is Pillow's, which draws a picture in one thread.
     with ThreadPoolExecutor(config.run.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -109,6 +103,19 @@ def _make(config: TrainConfig) -> dict[str, Tensor]:
         made = list(tqdm(pool.map(pairs_of, blocks), total=len(blocks), desc="pairs", mininterval=10))
     embeddings, latents = zip(*made, strict=True)
     return {"embeddings": torch.cat(embeddings), "latents": torch.cat(latents).contiguous()}
+
+
+def _told(seed: Seed, levels_bhwc: np.ndarray, side: int) -> Tensor:
+    """Embeddings [b, e] of the codes of pictures, resized to `side` as the tokenizer prepares them: what a painter is
+    told."""
+    seen_bhwc = torch.from_numpy(np.stack([_resized(levels_hwc, side) for levels_hwc in levels_bhwc]))
+    return seed.embed(seed.quantize(seed.latents(normalize(seen_bhwc))))
+
+
+def _wanted(levels_bhwc: np.ndarray, side: int) -> Tensor:
+    """The pictures [b, 3, side, side], from -1 to 1, that should come of it."""
+    levels_bchw = torch.from_numpy(levels_bhwc).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return F.interpolate(levels_bchw, (side, side), mode="bilinear", antialias=True)
 
 
 def _resized(levels_hwc: np.ndarray, side: int) -> np.ndarray:

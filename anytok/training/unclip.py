@@ -80,7 +80,10 @@ class UnclipConfig:
     drawn: Share = 0.05
     world: WorldConfig | None = None
     unconditional: Share = 0.1  # share of items that are told nothing, for guidance
-    guidance_scale: Annotated[float, Within(0, 1000)] = 1.5  # how hard to steer in use
+    # In use: how hard to steer, by which sampler, in how many steps. Few keep to what the embedding says.
+    guidance_scale: Annotated[float, Within(0, 1000)] = 1.5
+    scheduler: Literal["pndm", "ddim", "dpm++"] = "pndm"
+    num_inference_steps: Annotated[int, Within(1, 1000)] = 20
     bits: Bits = 11
 
 

@@ -72,7 +72,7 @@ def _mio() -> Layout:
 def _mini() -> Layout:
     """The small models that ship with anytok, behind text of one id per byte. All layers are written, so sound
     comes back whole."""
-    image = Segment("seed-mini", "image", 1, 512, "<image_{}>", "<image>", "</image>", num_frames=32)
+    image = Segment("seed-mini", "image", 1, 8192, "<image_{}>", "<image>", "</image>", num_frames=32)
     speech = Segment("speech-mini", "speech", 8, 512, "<speech_{}>", "<speech>", "</speech>", frame_rate=50)
     music = Segment("music-mini", "music", 4, 1024, "<music_{}>", "<music>", "</music>", frame_rate=50)
     return build_layout("mini", 256, ["<s>", "</s>", "<user>", "<assistant>", image, speech, music])

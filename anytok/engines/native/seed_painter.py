@@ -19,8 +19,8 @@ from ...models.unclip import Unclip
 
 __all__ = ["PRESETS", "Painter"]
 
-# (scheduler, steps). Faithful is how SEED paints. Fast takes 10 UNet calls instead of 21 and paints other,
-# equally valid, pictures.
+# (scheduler, steps). Faithful is how SEED paints, unless the checkpoint says otherwise. Fast takes 10 UNet calls
+# instead of 21 and paints other, equally valid, pictures.
 PRESETS = {"faithful": ("pndm", 20), "fast": ("dpm++", 10)}
 
 
@@ -28,7 +28,8 @@ class Painter:
     """`source`: what to call, with the first picture, for the folder of a diffusers unCLIP pipeline; or an `Unclip`,
     which brings its own scheduler.
 
-    `preset` "faithful" or "fast" chooses scheduler ("pndm", "ddim", "dpm++") and steps where these are None.
+    `preset` "faithful" or "fast" chooses scheduler ("pndm", "ddim", "dpm++") and steps where these are None; `faithful`
+    is what the checkpoint has for the former.
     `guidance_scale` up to 1 means none, at half the cost; `noise_level` 0 to 999 blurs the embedding.
     `batch_size` pictures are painted at once. One at a time, as on a CPU, a picture is the same in any batch
     to the last bit; more at once may move a level by a rounding error. `compile` compiles the transformers of the UNet
@@ -43,6 +44,7 @@ class Painter:
         device: str,
         dtype: torch.dtype,
         preset: str = "faithful",
+        faithful: tuple[str, int] = PRESETS["faithful"],
         scheduler: str | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float = 10.0,
@@ -54,14 +56,15 @@ class Painter:
             raise UsageError(f"preset {preset!r}; expected one of {', '.join(PRESETS)}")
         if scheduler is not None and isinstance(source, Unclip):
             raise UsageError(f"scheduler {scheduler!r} with a ready Unclip, which has one: give it to the Unclip")
-        self._scheduler = scheduler or PRESETS[preset][0]
+        meant = faithful if preset == "faithful" else PRESETS[preset]
+        self._scheduler = scheduler or meant[0]
         if self._scheduler not in SCHEDULERS:
             raise UsageError(f"scheduler {self._scheduler!r}; expected one of {', '.join(SCHEDULERS)}")
         if not isinstance(guidance_scale, int | float) or not math.isfinite(guidance_scale):
             raise UsageError(f"guidance_scale={guidance_scale!r}: expected a finite number")
         self._source, self._embedding_dim, self._device, self._dtype = source, embedding_dim, device, dtype
         self._batch_size, self._compile = whole("decode_batch_size", batch_size, 1), compile
-        steps = PRESETS[preset][1] if num_inference_steps is None else num_inference_steps
+        steps = meant[1] if num_inference_steps is None else num_inference_steps
         self._sampling: dict[str, Any] = {
             "num_inference_steps": whole("num_inference_steps", steps, 1, 1000),  # as many as it was trained with
             "guidance_scale": guidance_scale,
