@@ -199,7 +199,7 @@ def test_clips_repeat_and_keep_their_range(monkeypatch: pytest.MonkeyPatch, tmp_
         corners = [photograph.getpixel((x, y)) for x in (0, photograph.width - 1) for y in (0, photograph.height - 1)]
         assert (0, 0, 0) not in corners, "no wider than the picture"
     monkeypatch.setattr("matplotlib.get_data_path", lambda: str(tmp_path))
-    assert [clip.title for clip in own_clips() if clip.modality == "image"] == ["a drawn landscape"]
+    assert [clip.title for clip in own_clips() if clip.modality == "image"] == ["a drawn scene"]
 
 
 def test_what_is_seen_and_heard_is_told_in_words() -> None:
