@@ -17,8 +17,8 @@ def _audio(name: str, modality: str, books: int, size: int, frames: int, rate: i
     return Spec(name, modality, **sizes, **{"channels": 1, "preprocessing": recipe, **more})
 
 
-def _image(name: str, size: int) -> Spec:
-    return Spec(name, "image", 1, size, num_frames=32, image_size=224, preprocessing="bicubic")
+def _image(name: str, side: int) -> Spec:
+    return Spec(name, "image", 1, 8192, num_frames=32, image_size=side, preprocessing="bicubic")
 
 
 def _engines(native: str, reference: str) -> Mapping[str, str]:
@@ -36,14 +36,14 @@ BUILT_IN: Mapping[str, tuple[Spec, Mapping[str, str]]] = MappingProxyType(
     {
         spec.name: (spec, engines)
         for spec, engines in (
-            (_image("seed-2", 8192), _SEED),
+            (_image("seed-2", 224), _SEED),
             (_audio("speechtokenizer", "speech", 8, 1024, 50, 16000, ANYGPT_SPEECH), _SPEECH),
             (_audio("speechtokenizer-snake", "speech", 8, 1024, 50, 16000, ANYGPT_SPEECH), _SPEECH),
             (_audio("encodec-32khz", "music", 4, 2048, 50, 32000, ANYGPT_MUSIC), _ENCODEC),
             (_audio("encodec-24khz", "music", 32, 1024, 75, 24000, ENCODEC_MONO), _ENCODEC),
             (_audio("encodec-48khz", "music", 16, 1024, 150, 48000, ENCODEC_STEREO, **_STEREO), _ENCODEC),
             # small ones, whose weights are in the package (anytok/weights), with the same architectures
-            (_image("seed-mini", 8192), _SEED),
+            (_image("seed-mini", 112), _SEED),
             (_audio("speech-mini", "speech", 8, 512, 50, 16000, ANYGPT_SPEECH), _SPEECH),
             (_audio("music-mini", "music", 4, 1024, 50, 32000, ANYGPT_MUSIC), _ENCODEC),
         )

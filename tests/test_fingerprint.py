@@ -23,7 +23,7 @@ PUBLISHED = {
     "speechtokenizer": "9fda377a5a76", "speechtokenizer-snake": "db8635620c4e", "encodec-32khz": "cbe561d6cb79",
     "encodec-24khz": "6b3634cdbda1", "encodec-48khz": "288edb8f13c6",
 }  # fmt: skip
-MEDIA = {"seed-mini": "af5b8344c74b", "music-mini": "d3e2c47cbf00", "speech-mini": "d3e2c47cbf00"}
+MEDIA = {"seed-mini": "a612d9fcd464", "music-mini": "d3e2c47cbf00", "speech-mini": "d3e2c47cbf00"}
 
 
 @pytest.mark.parametrize("name", fingerprint.RECORDED)
