@@ -136,7 +136,7 @@ def test_pictures(tmp_path: Path) -> None:
     for part in ("encoder", "decoder"):
         onnx.checker.check_model(str(result.folder / f"{part}.onnx"), full_check=True)
     session = onnxruntime.InferenceSession(result.folder / "encoder.onnx")
-    levels = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
+    levels = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
     assert session.run(None, {"levels": levels})[0].shape == (3, 1, 32)
 
 
