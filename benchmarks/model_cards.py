@@ -91,8 +91,8 @@ every seventh photograph.
 
 ## Quality
 Of {scenes} scenes whose pairs of kind and background were kept aside, {aside} more of kinds kept aside, and {pictures}
-photographs kept aside. Shapes are compared by histograms of oriented gradients, kinds and backgrounds told by a
-classifier fitted to originals alone; in brackets: of the originals themselves.
+photographs kept aside. Kinds and backgrounds are told by a classifier fitted to originals alone; in brackets: of the
+originals themselves.
 
 {table}
 """
@@ -176,7 +176,8 @@ def _image_table(values: dict[str, Any]) -> str:
 
     threads = values["threads"]
     rows = [
-        row("decoded scenes whose shapes are nearest to their own original's", "nearest"),
+        row("decoded scenes whose nearest original is their own: by 8 x 8 Lab thumbnails", "nearest"),
+        row("the same by histograms of oriented gradients", "nearest_by_gradients", ".1%"),
         row("objects whose kind is told", "kind"),
         row("objects of kinds kept aside that are taken for one of their group", "group_of_aside"),
         row("backgrounds that are told", "background"),
@@ -185,7 +186,7 @@ def _image_table(values: dict[str, Any]) -> str:
         row("CIE76 difference of the object's mean colour", "object_colour", ".1f"),
         row("the same of the background's, in 3 x 3 fields", "background_colour", ".1f"),
         row("gradient energy, as a share of the originals'", "gradient_energy"),
-        row("photographs whose nearest original (8 x 8 Lab thumbnails) is their own", "photographs"),
+        row("photographs whose nearest original is their own, by thumbnails", "photographs"),
         ("the same for the blur that the codes' embedding stands for", f"{values['retrieved_unpainted']}%", ""),
         ("PSNR of photographs", f"{values['psnr']} dB", ""),
         ("share of the codebook in use, perplexity, of photographs", f"{values['usage']}, {values['perplexity']}", ""),

@@ -15,6 +15,7 @@ import torch
 from seeded_unclip import EMBEDDING_DIM, embeddings, write_unclip
 from speed_rows import Row, Run, measured
 
+from anytok.checkpoints.unclip import Sampling
 from anytok.engines.native.precision import products_of, torch_dtype
 from anytok.engines.native.seed_painter import Painter
 from anytok.torch_settings import products
@@ -85,7 +86,8 @@ def _stock(folder: Path, device: str, dtype: str) -> Paint:
 def _native(folder: Path, device: str, dtype: str, options: dict[str, Any]) -> Paint:
     """What the native engine's decode_batch does after its embeddings."""
     kind = torch_dtype(dtype, device)
-    painter = Painter(lambda: folder, embedding_dim=EMBEDDING_DIM, device=device, dtype=kind, **options)
+    common = {"embedding_dim": EMBEDDING_DIM, "device": device, "dtype": kind, "sampling": Sampling()}
+    painter = Painter(lambda: folder, **common, **options)
     assert painter._unclip  # which reads it now: else the memory of the first run would have the weights in it
 
     def paint(told_be: np.ndarray, seeds: Sequence[int]) -> list[Any]:

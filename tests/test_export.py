@@ -136,7 +136,8 @@ def test_pictures(tmp_path: Path) -> None:
     for part in ("encoder", "decoder"):
         onnx.checker.check_model(str(result.folder / f"{part}.onnx"), full_check=True)
     session = onnxruntime.InferenceSession(result.folder / "encoder.onnx")
-    levels = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
+    side = anytok.load_tokenizer("seed-mini").spec.image_size
+    levels = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
     assert session.run(None, {"levels": levels})[0].shape == (3, 1, 32)
 
 

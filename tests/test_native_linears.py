@@ -87,8 +87,9 @@ def test_half_precision_gives_much_the_same_codes():
 @torch.inference_mode()
 def test_a_picture_has_the_same_latents_in_any_batch(dtype, thread_counts, compiled):
     """In every bit: an almost equal code must not win in one batch, and lose in another."""
-    model = anytok.load_tokenizer("seed-mini", dtype=dtype)._model
-    levels = torch.randint(0, 256, (5, 112, 112, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    tokenizer = anytok.load_tokenizer("seed-mini", dtype=dtype)
+    model, side = tokenizer._model, tokenizer.spec.image_size
+    levels = torch.randint(0, 256, (5, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     pixels = normalize(levels)
     together = model.latents(pixels)
     assert together.std() > 0

@@ -15,7 +15,8 @@ from torch import Tensor
 
 import anytok
 from anytok import Codes
-from anytok.checkpoints.seed import Sampling, read_seed
+from anytok.checkpoints.seed import read_seed
+from anytok.checkpoints.unclip import Sampling
 from anytok.errors import UsageError
 from anytok.training import train
 from anytok.training.config import RunConfig, TrainConfig, read_config
@@ -121,6 +122,17 @@ def test_matrices_are_exported_with_the_bits_that_the_recipe_gives_them(trained:
         normal = [tensor[tensor.abs() > 1e-4].view(torch.int16) for tensor in matrices]
         assert matrices and not any((bits & 7).any() for bits in normal), name
         assert any((bits & 8).any() for bits in normal), name
+
+
+def test_a_painter_learns_no_times_below_the_lowest(trained: Path) -> None:
+    config = read_config(trained / "unclip.toml", {"unclip": UnclipConfig})
+    recipe = UnclipRecipe(replace(config, model=replace(config.model, lowest_time=600)))
+    times: list[int] = []
+    add_noise = recipe.schedule.add_noise
+    recipe.schedule.add_noise = lambda latents, noise, t: (times.extend(t.tolist()), add_noise(latents, noise, t))[1]
+    for step in range(20):
+        recipe.losses(step, np.random.default_rng(step))
+    assert 600 <= min(times) < 620 and 980 < max(times) < 1000
 
 
 def image_recipe(trained: Path) -> ImageRecipe:

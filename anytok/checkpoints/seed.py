@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -21,8 +21,9 @@ from ..records import Layers, Positive, Size, Within, build, multiple
 from ..spec import Spec
 from .fetch import fetch, published
 from .read import read_config, read_tensors
+from .unclip import Sampling
 
-__all__ = ["SIZES", "Sampling", "SeedFiles", "read_seed"]
+__all__ = ["SIZES", "SeedFiles", "read_seed"]
 
 # The published model. A config.json beside the weights gives all of these for another one.
 SIZES: Mapping[str, int | float] = {
@@ -90,15 +91,6 @@ _MEANING = re.compile(
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How a checkpoint's painter is meant to paint: as the published one, unless its config.json says otherwise."""
-
-    guidance_scale: Annotated[float, Within(0, 1000)] = 10.0
-    scheduler: Literal["pndm", "ddim", "dpm++"] = "pndm"
-    num_inference_steps: Annotated[int, Within(1, 1000)] = 20
-
-
-@dataclass(frozen=True)
 class SeedFiles:
     """What a folder gave: `state` under the published names (the ViT's under `visual_encoder.`)."""
 
@@ -107,7 +99,7 @@ class SeedFiles:
     state: dict[str, Tensor]
     sizes: dict[str, Any]  # keywords of the model, as in SIZES
     has_vision: bool
-    sampling: Sampling
+    sampling: Sampling  # the published painter's, unless config.json says otherwise
     fetched_as: str = ""  # the tokenizer's name, where the files were not given
 
     def unclip(self) -> Path:

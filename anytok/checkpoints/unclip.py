@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..atomic import replacing
 from ..errors import CheckpointError, MissingExtraError, first_line
+from ..records import Within
 from .around_torchaudio import around_torchaudio
 
-__all__ = ["SCHEDULERS", "read_unclip"]
+__all__ = ["SCHEDULERS", "Sampling", "read_unclip"]
 
 # Our name → diffusers class and what it is told beyond the pipeline's own scheduler config. Left alone, DDIM
 # clips its guesses to [-1, 1]: right for pixels, wrong for latents.
@@ -23,6 +25,16 @@ SCHEDULERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
     "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
 }
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How hard a painter is steered, by which of SCHEDULERS, in how many steps: by default as SEED's paints."""
+
+    guidance_scale: Annotated[float, Within(0, 1000)] = 10.0
+    scheduler: Literal["pndm", "ddim", "dpm++"] = "pndm"
+    num_inference_steps: Annotated[int, Within(1, 1000)] = 20
+
 
 _PROMPT_FILE = "empty_prompt.safetensors"
 

@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:
     tokenizer = Path(recipe.model.tokenizer)
     shutil.copyfile(tokenizer / "seed_quantizer.safetensors", folder / "seed_quantizer.safetensors")
     config = json.loads((tokenizer / "config.json").read_text("utf-8"))
-    config |= {key: getattr(recipe.model, key) for key in ("guidance_scale", "scheduler", "num_inference_steps")}
+    config |= asdict(recipe.model.sampling)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     folder = folder / "unclip"
     with around_torchaudio():
@@ -180,7 +181,7 @@ def export_unclip(recipe: UnclipRecipe, folder: Path) -> None:
     unet.half().save_pretrained(folder / "unet")
     vae.half().save_pretrained(folder / "vae")
     normalizer.save_pretrained(folder / "image_normalizer")
-    class_name, told = SCHEDULERS[recipe.model.scheduler]
+    class_name, told = SCHEDULERS[recipe.model.sampling.scheduler]
     # Beyond the published pipeline's: that few steps, too, begin at noise alone.
     told = told if class_name == "PNDMScheduler" else told | {"timestep_spacing": "trailing"}
     sampler = getattr(diffusers, class_name).from_config(SAMPLING, **told)

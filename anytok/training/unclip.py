@@ -11,7 +11,7 @@ Legend: b batch, c channels, h height, w width, t codes, e embedding width.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.around_torchaudio import around_torchaudio
+from ..checkpoints.unclip import Sampling
 from ..errors import UsageError
 from ..models.unclip import waves
 from ..records import AT_LEAST_ONE, Layers, Share, Size, Text, Within, multiple, same_length
@@ -80,10 +81,8 @@ class UnclipConfig:
     drawn: Share = 0.05
     world: WorldConfig | None = None
     unconditional: Share = 0.1  # share of items that are told nothing, for guidance
-    # In use: how hard to steer, by which sampler, in how many steps. Few keep to what the embedding says.
-    guidance_scale: Annotated[float, Within(0, 1000)] = 1.5
-    scheduler: Literal["pndm", "ddim", "dpm++"] = "pndm"
-    num_inference_steps: Annotated[int, Within(1, 1000)] = 20
+    lowest_time: Annotated[int, Within(0, 999)] = 0  # of 1000; a sampler of N trailing steps never goes below 1000 / N
+    sampling: Sampling = field(default_factory=Sampling)  # in use; few steps keep to what the embedding says
     bits: Bits = 11
 
 
@@ -110,6 +109,7 @@ class UnclipRecipe:
         self.prompt_1ld = torch.zeros(1, 1, model.sizes.cross_attention_dim)
         sampling = {key: SAMPLING[key] for key in ("beta_schedule", "beta_start", "beta_end", "prediction_type")}
         self.schedule: Any = diffusers.DDPMScheduler(**sampling)
+        self.num_times: int = self.schedule.config.num_train_timesteps
         self.noising: Any = diffusers.DDPMScheduler(**NOISING)
         self.state: nn.Module = nn.ModuleDict({"unet": self.unet})
 
@@ -140,8 +140,8 @@ class UnclipRecipe:
         chosen = torch.from_numpy(rng.integers(0, len(self.latents_nchw), self.batch_size))
         latents_bchw = self.latents_nchw[chosen]
         # antithetic times: every batch covers the whole schedule
-        offsets = (np.arange(self.batch_size) + rng.random()) / self.batch_size
-        times_b = torch.from_numpy((offsets * self.schedule.config.num_train_timesteps).astype(np.int64))
+        offsets, lowest = (np.arange(self.batch_size) + rng.random()) / self.batch_size, self.model.lowest_time
+        times_b = torch.from_numpy((lowest + offsets * (self.num_times - lowest)).astype(np.int64))
         noise_bchw = torch.randn_like(latents_bchw)
         seen_bchw = self.schedule.add_noise(latents_bchw, noise_bchw, times_b)
         labels_bE = self._labels(self.embeddings_ne[chosen])

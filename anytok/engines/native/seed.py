@@ -87,10 +87,8 @@ class SeedTokenizer(Tokenizer):
             pack_linears(model)
         painter = Painter(
             _painting(files, unclip),
-            embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, preset=preset,
-            faithful=(files.sampling.scheduler, files.sampling.num_inference_steps),
-            scheduler=scheduler, num_inference_steps=num_inference_steps,
-            guidance_scale=files.sampling.guidance_scale if guidance_scale is None else guidance_scale,
+            embedding_dim=files.sizes["embedding_dim"], device=device, dtype=kind, sampling=files.sampling,
+            preset=preset, scheduler=scheduler, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
             noise_level=noise_level, batch_size=defaults[1] if decode_batch_size is None else decode_batch_size,
             compile=compile,
         )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,27 @@ import numpy as np
 import torch
 
 from ...arguments import whole
-from ...checkpoints.unclip import SCHEDULERS, read_unclip
+from ...checkpoints.unclip import SCHEDULERS, Sampling, read_unclip
 from ...errors import UsageError
 from ...media import Decoded
 from ...models.unclip import Unclip
 
-__all__ = ["PRESETS", "Painter"]
+__all__ = ["Painter"]
 
-# (scheduler, steps). Faithful is how SEED paints, unless the checkpoint says otherwise. Fast takes 10 UNet calls
-# instead of 21 and paints other, equally valid, pictures.
-PRESETS = {"faithful": ("pndm", 20), "fast": ("dpm++", 10)}
+# What a preset changes of the checkpoint's sampling. Fast takes 10 UNet calls where SEED's takes 21, and paints other,
+# equally valid, pictures.
+_PRESETS: dict[str, dict[str, Any]] = {
+    "faithful": {},
+    "fast": {"scheduler": "dpm++", "num_inference_steps": 10},
+}
 
 
 class Painter:
     """`source`: what to call, with the first picture, for the folder of a diffusers unCLIP pipeline; or an `Unclip`,
     which brings its own scheduler.
 
-    `preset` "faithful" or "fast" chooses scheduler ("pndm", "ddim", "dpm++") and steps where these are None; `faithful`
-    is what the checkpoint has for the former.
+    `sampling` is the checkpoint's; `preset` "faithful" leaves it, "fast" chooses another scheduler and number of steps,
+    and `scheduler` ("pndm", "ddim", "dpm++"), `num_inference_steps` and `guidance_scale` come before both.
     `guidance_scale` up to 1 means none, at half the cost; `noise_level` 0 to 999 blurs the embedding.
     `batch_size` pictures are painted at once. One at a time, as on a CPU, a picture is the same in any batch
     to the last bit; more at once may move a level by a rounding error. `compile` compiles the transformers of the UNet
@@ -43,28 +47,29 @@ class Painter:
         embedding_dim: int,
         device: str,
         dtype: torch.dtype,
+        sampling: Sampling,
         preset: str = "faithful",
-        faithful: tuple[str, int] = PRESETS["faithful"],
         scheduler: str | None = None,
         num_inference_steps: int | None = None,
-        guidance_scale: float = 10.0,
+        guidance_scale: float | None = None,
         noise_level: int = 0,
         batch_size: int = 1,
         compile: bool = False,
     ) -> None:
-        if preset not in PRESETS:
-            raise UsageError(f"preset {preset!r}; expected one of {', '.join(PRESETS)}")
+        if preset not in _PRESETS:
+            raise UsageError(f"preset {preset!r}; expected one of {', '.join(_PRESETS)}")
         if scheduler is not None and isinstance(source, Unclip):
             raise UsageError(f"scheduler {scheduler!r} with a ready Unclip, which has one: give it to the Unclip")
-        meant = faithful if preset == "faithful" else PRESETS[preset]
-        self._scheduler = scheduler or meant[0]
+        sampling = replace(sampling, **_PRESETS[preset])
+        self._scheduler = scheduler or sampling.scheduler
         if self._scheduler not in SCHEDULERS:
             raise UsageError(f"scheduler {self._scheduler!r}; expected one of {', '.join(SCHEDULERS)}")
+        guidance_scale = sampling.guidance_scale if guidance_scale is None else guidance_scale
         if not isinstance(guidance_scale, int | float) or not math.isfinite(guidance_scale):
             raise UsageError(f"guidance_scale={guidance_scale!r}: expected a finite number")
         self._source, self._embedding_dim, self._device, self._dtype = source, embedding_dim, device, dtype
         self._batch_size, self._compile = whole("decode_batch_size", batch_size, 1), compile
-        steps = meant[1] if num_inference_steps is None else num_inference_steps
+        steps = sampling.num_inference_steps if num_inference_steps is None else num_inference_steps
         self._sampling: dict[str, Any] = {
             "num_inference_steps": whole("num_inference_steps", steps, 1, 1000),  # as many as it was trained with
             "guidance_scale": guidance_scale,

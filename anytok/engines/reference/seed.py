@@ -37,7 +37,7 @@ class ReferenceSeed(Tokenizer):
     dtypes = ("float32", "float64", "bfloat16", "float16")
 
     def __init__(self, spec: Spec, files: SeedFiles, device: str, dtype: torch.dtype, unclip: Any) -> None:
-        self.spec, self._source = spec, files.source
+        self.spec, self._source, self._sampling = spec, files.source, files.sampling
         self._device, self._dtype = torch.device(device), dtype
         self._unclip = files.unclip if unclip is None else lambda: unclip
         self._vision = _vision(files).to(self._device, dtype) if files.has_vision else None
@@ -110,10 +110,13 @@ class ReferenceSeed(Tokenizer):
         *,
         seeds: int | Sequence[int] = 0,
         negative: Codes | None = None,
-        num_inference_steps: int = 20,
-        guidance_scale: float = 10.0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
     ) -> list[Decoded]:
-        """Pictures by the stock pipeline, one at a time, with its own scheduler."""
+        """Pictures by the stock pipeline, one at a time, with its own scheduler; steps and guidance are the
+        checkpoint's, unless they are given."""
+        steps = self._sampling.num_inference_steps if num_inference_steps is None else num_inference_steps
+        guidance_scale = self._sampling.guidance_scale if guidance_scale is None else guidance_scale
         each_seed = [seeds] * len(codes) if isinstance(seeds, int) else seeds
         self._stock.negative_image_embeds = None if negative is None else self._embed(negative).to(self._dtype)
         return [
@@ -121,7 +124,7 @@ class ReferenceSeed(Tokenizer):
                 prompt=[""],
                 image_embeds=self._embed(item).to(self._dtype),
                 generator=[torch.Generator("cpu").manual_seed(seed)],
-                num_inference_steps=num_inference_steps,
+                num_inference_steps=steps,
                 guidance_scale=guidance_scale,
             ).images[0]
             for item, seed in zip(codes, each_seed, strict=True)

@@ -1,7 +1,7 @@
 """The objects of the small world: emoji of Noto's colour font and shapes drawn here, in groups of eight.
 
-The fourth and the eighth of each group are kept aside: no training sees them. What comes back of them shows what a
-model makes of an object that is like those it knows.
+The fourth and the eighth of each group are kept aside: no training sees them. Each is like one of its group that is
+seen (🍅 and 🍎, 🎄 and 🌲): what comes back of it shows what a model makes of an object that is like those it knows.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ _ASIDE_EVERY = 4
 
 # Chosen to be told apart at a width of 40 pixels; shapes have any colours.
 _EMOJI = {
-    "animal heads": "🐶🐱🐰🦁🦊🐸🐷🐼",
-    "animals": "🐢🐟🦋🦆🐌🐞🐧🐳",
-    "plants": "🌵🌲🌻🌷🌹🍁🍄🌴",
-    "food": "🍎🍌🍓🍕🍉🍔🍩🍊",
+    "animal heads": "🐶🐱🐰🐭🦊🐸🐷🐼",
+    "animals": "🐢🐟🦋🐬🐌🐞🐧🐳",
+    "plants": "🌵🌲🌻🌾🌹🍁🍄🎄",
+    "food": "🍎🍌🍓🍅🍉🍔🍩🍊",
     "faces": "😀😎😡😃🤢🥶🤖😠",
-    "vehicles": "🚗🚌🚲🚕🚀⛵🚜🚒",
+    "vehicles": "🚗🚌🚲🚕🚀⛵🚜🚎",
     "buildings": "🏠🏰⛪🏡⛺🗼🌋🏫",
-    "things": "⚽🎸🔑🏀💡🎁🎈🎻",
-    "sky": "🌙⭐🌈☁❄🔥🌍🌞",
+    "things": "⚽🎸🔑🪀💡🎁🎈🎻",
+    "sky": "🌙⭐🌈🌟❄🔥🌍🌛",
 }
 _SHAPES = ("circle", "square", "triangle", "hexagon", "star", "house", "tree", "mushroom")
 
