@@ -79,8 +79,8 @@ through a small unCLIP. It knows a small world: scenes of one object (an emoji, 
 backgrounds. Of other pictures colours and layout come back, what is in them mostly does not.
 
 ## Made by
-`configs/train/image_world.toml`, `vae_world.toml`, `vae_world_decoder.toml` and `unclip_world.toml` with
-`anytok.training`. Where SEED learns CLIP's image embedding, this one learns a picture's lowest frequencies
+`configs/train/image_world.toml`, `vae_world.toml`, `vae_world_decoder.toml`, `unclip_world.toml` and
+`unclip_world_longer.toml` with `anytok.training`. Where SEED learns CLIP's image embedding, this one learns a picture's lowest frequencies
 (`anytok.training.descriptor`) and the truth about its scenes (`anytok.training.truth`): which object, where, how large,
 before what.
 
