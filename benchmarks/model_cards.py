@@ -80,9 +80,9 @@ backgrounds. Of other pictures colours and layout come back, what is in them mos
 
 ## Made by
 `configs/train/image_world.toml`, `vae_world.toml`, `vae_world_decoder.toml`, `unclip_world.toml` and
-`unclip_world_longer.toml` with `anytok.training`. Where SEED learns CLIP's image embedding, this one learns a picture's lowest frequencies
-(`anytok.training.descriptor`) and the truth about its scenes (`anytok.training.truth`): which object, where, how large,
-before what.
+`unclip_world_longer.toml` with `anytok.training`. Where SEED learns CLIP's image embedding, this one learns a picture's
+lowest frequencies (`anytok.training.descriptor`) and the truth about its scenes (`anytok.training.truth`): which
+object, where, how large, before what.
 
 ## Trained on
 Scenes of Noto's colour emoji (Apache-2.0) and drawn shapes, without end; 771 small photographs, cut and coloured anew

@@ -217,10 +217,16 @@ def test_a_codec_that_begins_with_a_finished_one_quantizes_from_the_first_step(d
 @pytest.mark.parametrize("other", [{"num_filters": 8}, {"dimension": 6}, {"num_codebooks": 2}, {"codebook_size": 8}])
 def test_a_finished_codec_of_other_sizes_is_refused(data: Path, tmp_path: Path, other: dict[str, int]) -> None:
     export_encodec(codec_recipe(data, "music"), tmp_path)
-    with pytest.raises(UsageError, match=r"start=.*of other sizes.*or leave `start` out"):
+    with pytest.raises(UsageError, match=r"of other sizes.*\(.*\d.*expected (none|\(\d).*or leave `start` out"):
         codec_recipe(data, "music", start=str(tmp_path), **other).prepare(np.random.default_rng(0))
     with pytest.raises(UsageError, match=r"no model\.safetensors here; make it: anytok train configs/train/music_mini"):
         codec_recipe(data, "music", start=str(tmp_path / "nowhere"))
+
+
+def test_a_codec_that_learns_phones_cannot_begin_with_one_that_has_not(data: Path, tmp_path: Path) -> None:
+    export_speech(codec_recipe(data, "speech"), tmp_path)
+    with pytest.raises(UsageError, match=r"start=.*has learned no phones: set semantic_weight = 0\.0"):
+        codec_recipe(data, "speech", start=str(tmp_path), semantic_weight=1.0).prepare(np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("wild", [1e9, float("nan")])

@@ -111,8 +111,13 @@ class CodecRecipe:
             books |= {f"{stem}codes_nd": codes_nd, f"{stem}sums_nd": codes_nd, f"{stem}counts_n": counts_n}
         begin_with(start, self.quantizer, books)
         if self.phone_head is not None:
-            head = {key: others.get(f"transform.{key}", torch.zeros(0)) for key in ("weight", "bias")}
-            begin_with(start, self.phone_head, head | {"weight": head["weight"][..., None]})
+            if "transform.weight" not in others:
+                raise UsageError(
+                    f"[model] start={start}: a codec that has learned no phones: set semantic_weight = 0.0, or begin "
+                    "with one that has"
+                )
+            head = {"weight": others["transform.weight"][..., None], "bias": others["transform.bias"]}
+            begin_with(start, self.phone_head, head)
 
     @torch.no_grad()
     def _start_quantizer(self, rng: np.random.Generator) -> None:

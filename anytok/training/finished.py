@@ -73,13 +73,15 @@ def load_unet(folder: str) -> Any:
 
 def begin_with(start: str, module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Put the weights of the finished run `start` into a module; raises UsageError where their shapes differ."""
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise UsageError(
-            f"[model] start={start}: a model of other sizes than this one ({first_line(error)}): give [model] and "
-            "[model.sizes] its sizes, or leave `start` out"
-        ) from error
+    shapes = [{key: tuple(tensor.shape) for key, tensor in each.items()} for each in (state, module.state_dict())]
+    found, expected = shapes
+    for key in {**expected, **found}:
+        if found.get(key) != expected.get(key):
+            raise UsageError(
+                f"[model] start={start}: a model of other sizes than this one ({key}: {found.get(key, 'not there')}, "
+                f"expected {expected.get(key, 'none')}): give [model] and [model.sizes] its sizes, or leave `start` out"
+            )
+    module.load_state_dict(state)
 
 
 def _load(name: str, folder: Path, kind: str) -> Any:
