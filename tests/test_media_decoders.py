@@ -109,7 +109,9 @@ SKELETON = page(8, 0, 2, 0, b"fishead\0" + bytes(56)), page(8, 1, 4, 0, b"")
 
 
 @pytest.mark.parametrize("beside", [THEORA, SKELETON], ids=["pictures", "an index"])
-@pytest.mark.parametrize("data", [encoded("OGG", "VORBIS"), encoded("OGG", "OPUS"), muxed("ogg", "flac")])
+@pytest.mark.parametrize(
+    "data", [encoded("OGG", "VORBIS"), encoded("OGG", "OPUS"), muxed("ogg", "flac")], ids=["VORBIS", "OPUS", "FLAC"]
+)  # of their own: Ogg's serial numbers are random, and every test process must call a test the same
 def test_what_is_beside_the_sound_in_ogg_changes_nothing(data: bytes, beside: tuple[bytes, bytes]) -> None:
     first, *rest = pages(data)
     for before in ((beside[0], first), (first, beside[0])):
