@@ -10,6 +10,7 @@ import tracemalloc
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from attacks.pictures import bmp, chunk, encoded, packed, photo, png, tiff
 from PIL import Image
@@ -81,7 +82,11 @@ def test_tiff_multiplied_by_its_opacity_is_divided_again() -> None:
     dimmed[..., :3] = values[..., :3] * values[..., 3:] // 255
     expected = np.minimum(255, np.round(dimmed[..., :3] * 255 / dimmed[..., 3:]))
     _agrees(tiff(dimmed, bits=[8] * 4, photometric=2, more={338: (3, [1])}), expected)
-    _agrees(tiff(dimmed[..., [0, 3]], bits=[8] * 2, photometric=1, more={338: (3, [1])}), expected[..., 0])
+    grey = tiff(dimmed[..., [0, 3]], bits=[8] * 2, photometric=1, more={338: (3, [1])})
+    if int(PIL.__version__.partition(".")[0]) >= 13:  # older ones do not read it
+        _agrees(grey, expected[..., 0])
+    else:
+        assert "8 + 8 bits" in str(_refused(grey))
 
 
 def test_tiff_in_planes() -> None:
