@@ -88,11 +88,12 @@ def test_a_painter_paints_as_its_recipe_says(trained: Path) -> None:
     assert files.sampling == Sampling(guidance_scale=2.0, scheduler="ddim", num_inference_steps=4)
     codes = Codes(np.zeros((1, 32), int), anytok.load_tokenizer("seed-mini", checkpoint=folder).spec)
     said = {"scheduler": "ddim", "num_inference_steps": 4, "guidance_scale": 2.0}
-    others = ({}, said, said | {"num_inference_steps": 5}, said | {"scheduler": "pndm"}, {"preset": "fast"})
-    usual, same, *different = (
+    others = ({}, said, {"preset": "fast"}, said | {"num_inference_steps": 5}, said | {"scheduler": "pndm"})
+    usual, same, fast, *different = (
         np.asarray(anytok.load_tokenizer("seed-mini", checkpoint=folder, **options).decode(codes)) for options in others
     )
-    assert (usual == same).all() and all((usual != picture).any() for picture in different)
+    assert (usual == same).all() and (usual == fast).all()  # which has no fewer steps
+    assert all((usual != picture).any() for picture in different)
 
 
 def test_what_was_trained_encodes_and_paints(trained: Path) -> None:
@@ -126,13 +127,22 @@ def test_matrices_are_exported_with_the_bits_that_the_recipe_gives_them(trained:
 
 def test_a_painter_learns_no_times_below_the_lowest(trained: Path) -> None:
     config = read_config(trained / "unclip.toml", {"unclip": UnclipConfig})
-    recipe = UnclipRecipe(replace(config, model=replace(config.model, lowest_time=600)))
+    recipe = UnclipRecipe(replace(config, model=replace(config.model, lowest_time=200)))
     times: list[int] = []
     add_noise = recipe.schedule.add_noise
     recipe.schedule.add_noise = lambda latents, noise, t: (times.extend(t.tolist()), add_noise(latents, noise, t))[1]
     for step in range(20):
         recipe.losses(step, np.random.default_rng(step))
-    assert 600 <= min(times) < 650 and 950 < max(times) < 1000
+    assert 200 <= min(times) < 300 and 950 < max(times) < 1000
+
+
+@pytest.mark.parametrize(("scheduler", "lowest"), [("ddim", 250), ("pndm", 1)])
+def test_times_that_a_painter_needs_cannot_be_left_out(trained: Path, scheduler: str, lowest: int) -> None:
+    model = read_config(trained / "unclip.toml", {"unclip": UnclipConfig}).model
+    sampling = replace(model.sampling, scheduler=scheduler)
+    replace(model, sampling=sampling, lowest_time=lowest - 1)
+    with pytest.raises(UsageError, match=rf"lowest_time={lowest}: {scheduler} in 4 steps goes down to {lowest - 1}"):
+        replace(model, sampling=sampling, lowest_time=lowest)
 
 
 def image_recipe(trained: Path) -> ImageRecipe:

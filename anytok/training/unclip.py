@@ -81,9 +81,18 @@ class UnclipConfig:
     drawn: Share = 0.05
     world: WorldConfig | None = None
     unconditional: Share = 0.1  # share of items that are told nothing, for guidance
-    lowest_time: Annotated[int, Within(0, 999)] = 0  # of 1000; a sampler of N trailing steps never goes below 1000 / N
+    lowest_time: Annotated[int, Within(0, 999)] = 0  # of 1000: for samplers of few steps, which go no lower
     sampling: Sampling = field(default_factory=Sampling)  # in use; few steps keep to what the embedding says
     bits: Bits = 11
+
+    def __post_init__(self) -> None:
+        steps = self.sampling.num_inference_steps
+        lowest = 0 if self.sampling.scheduler == "pndm" else 1000 // steps - 1  # the last of `steps` trailing ones
+        if self.lowest_time > lowest:
+            raise UsageError(
+                f"[model] lowest_time={self.lowest_time}: {self.sampling.scheduler} in {steps} steps goes down to "
+                f"{lowest}: expected that at most"
+            )
 
 
 class UnclipRecipe:
@@ -109,7 +118,6 @@ class UnclipRecipe:
         self.prompt_1ld = torch.zeros(1, 1, model.sizes.cross_attention_dim)
         sampling = {key: SAMPLING[key] for key in ("beta_schedule", "beta_start", "beta_end", "prediction_type")}
         self.schedule: Any = diffusers.DDPMScheduler(**sampling)
-        self.num_times: int = self.schedule.config.num_train_timesteps
         self.noising: Any = diffusers.DDPMScheduler(**NOISING)
         self.state: nn.Module = nn.ModuleDict({"unet": self.unet})
 
@@ -140,8 +148,9 @@ class UnclipRecipe:
         chosen = torch.from_numpy(rng.integers(0, len(self.latents_nchw), self.batch_size))
         latents_bchw = self.latents_nchw[chosen]
         # antithetic times: every batch covers the whole schedule
+        num_times = self.schedule.config.num_train_timesteps
         offsets, lowest = (np.arange(self.batch_size) + rng.random()) / self.batch_size, self.model.lowest_time
-        times_b = torch.from_numpy((lowest + offsets * (self.num_times - lowest)).astype(np.int64))
+        times_b = torch.from_numpy((lowest + offsets * (num_times - lowest)).astype(np.int64))
         noise_bchw = torch.randn_like(latents_bchw)
         seen_bchw = self.schedule.add_noise(latents_bchw, noise_bchw, times_b)
         labels_bE = self._labels(self.embeddings_ne[chosen])

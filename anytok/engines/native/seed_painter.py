@@ -20,20 +20,16 @@ from ...models.unclip import Unclip
 
 __all__ = ["Painter"]
 
-# What a preset changes of the checkpoint's sampling. Fast takes 10 UNet calls where SEED's takes 21, and paints other,
-# equally valid, pictures.
-_PRESETS: dict[str, dict[str, Any]] = {
-    "faithful": {},
-    "fast": {"scheduler": "dpm++", "num_inference_steps": 10},
-}
+_PRESETS = ("faithful", "fast")
+_FAST_STEPS = 10  # as many UNet calls, where SEED's own sampling takes 21; other, equally valid, pictures
 
 
 class Painter:
     """`source`: what to call, with the first picture, for the folder of a diffusers unCLIP pipeline; or an `Unclip`,
     which brings its own scheduler.
 
-    `sampling` is the checkpoint's; `preset` "faithful" leaves it, "fast" chooses another scheduler and number of steps,
-    and `scheduler` ("pndm", "ddim", "dpm++"), `num_inference_steps` and `guidance_scale` come before both.
+    `sampling` is the checkpoint's; `preset` "faithful" leaves it, "fast" makes it DPM-Solver++ in 10 steps where it has
+    more, and `scheduler` ("pndm", "ddim", "dpm++"), `num_inference_steps` and `guidance_scale` come before both.
     `guidance_scale` up to 1 means none, at half the cost; `noise_level` 0 to 999 blurs the embedding.
     `batch_size` pictures are painted at once. One at a time, as on a CPU, a picture is the same in any batch
     to the last bit; more at once may move a level by a rounding error. `compile` compiles the transformers of the UNet
@@ -60,7 +56,8 @@ class Painter:
             raise UsageError(f"preset {preset!r}; expected one of {', '.join(_PRESETS)}")
         if scheduler is not None and isinstance(source, Unclip):
             raise UsageError(f"scheduler {scheduler!r} with a ready Unclip, which has one: give it to the Unclip")
-        sampling = replace(sampling, **_PRESETS[preset])
+        if preset == "fast" and sampling.num_inference_steps > _FAST_STEPS:
+            sampling = replace(sampling, scheduler="dpm++", num_inference_steps=_FAST_STEPS)
         self._scheduler = scheduler or sampling.scheduler
         if self._scheduler not in SCHEDULERS:
             raise UsageError(f"scheduler {self._scheduler!r}; expected one of {', '.join(SCHEDULERS)}")

@@ -1,7 +1,7 @@
 """The objects of the small world: emoji of Noto's colour font and shapes drawn here, in groups of eight.
 
-The fourth and the eighth of each group are kept aside: no training sees them. Each is like one of its group that is
-seen (🍅 and 🍎, 🎄 and 🌲): what comes back of it shows what a model makes of an object that is like those it knows.
+The fourth and the eighth of each group are kept aside: no training sees them. Most are like one of their group that
+is seen (🍅 and 🍎, 🎄 and 🌲): what comes back of it shows what a model makes of an object that is like those it knows.
 """
 
 from __future__ import annotations
